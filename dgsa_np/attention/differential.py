@@ -1,0 +1,110 @@
+"""Differential attention: one softmax map minus lambda times another (Differential Transformer V1)."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ..backend import array_module
+from ..checks import ShapeError, check_upstream
+from ..ops import sum_to_shape, swap
+from ..params import Spec
+from .softmax import SoftmaxMapCache, check_head, softmax_map_backward, softmax_map_forward
+
+
+class DifferentialHeadCache(NamedTuple):
+    A: object
+    A_exc: object
+    A_inh: object
+    lam: object
+    v: object
+    exc: SoftmaxMapCache
+    inh: SoftmaxMapCache
+
+
+def differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None):
+    """Excitatory minus lambda times inhibitory attention.                   [eq:differential-head, published]
+
+        o = A v,   A = softmax(q_exc k_exc^T / sqrt(d)) - lam softmax(q_inh k_inh^T / sqrt(d))
+
+    q_exc, q_inh : (B, H, T, d)      k_exc, k_inh : (B, H, S, d)      v : (B, H, S, e)
+    lam  : broadcastable to (B, H, T), a number or an array, no unit
+    mask : bool, True = may attend, broadcastable to (B, H, T, S)
+    returns o : (B, H, T, e), and a DifferentialHeadCache
+    raises    : ShapeError, TypeError naming the argument
+
+    Rows of A sum to 1 - lam and may be negative.
+    """
+    arrays = {"q_exc": q_exc, "k_exc": k_exc, "q_inh": q_inh, "k_inh": k_inh, "v": v}
+    B, H, T, S = check_head("differential_head_forward", arrays, mask)
+    lam = array_module(q_exc).asarray(lam, q_exc.dtype if isinstance(lam, (int, float)) else None)
+    if np.broadcast_shapes(lam.shape, (B, H, T)) != (B, H, T):
+        raise ShapeError(f"differential_head_forward: lam is {lam.shape}, expected a shape that broadcasts to {(B, H, T)}")
+    A_exc, exc = softmax_map_forward(q_exc, k_exc, mask)
+    A_inh, inh = softmax_map_forward(q_inh, k_inh, mask)
+    A = A_exc - lam[..., None] * A_inh
+    o = A @ v
+    return o, DifferentialHeadCache(A, A_exc, A_inh, lam, v, exc, inh)
+
+
+def differential_head_backward(do, cache):
+    """dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam, each shaped like its argument.   [derived]"""
+    A, A_exc, A_inh, lam, v, exc, inh = cache
+    check_upstream("differential_head_backward", do, (*A.shape[:3], v.shape[-1]))
+    # o = A @ v
+    dA, dv = do @ swap(v), swap(A) @ do
+    # A = A_exc - lam[..., None] * A_inh
+    dA_exc, dA_inh = dA, -lam[..., None] * dA
+    dlam = sum_to_shape(-(dA * A_inh).sum(axis=-1), lam.shape)
+    # A_inh, inh = softmax_map_forward(q_inh, k_inh, mask)
+    dq_inh, dk_inh = softmax_map_backward(dA_inh, inh)
+    # A_exc, exc = softmax_map_forward(q_exc, k_exc, mask)
+    dq_exc, dk_exc = softmax_map_backward(dA_exc, exc)
+    return dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam
+
+
+# ------------------------------------------------------------------------------------ lambda, learned
+
+
+def depth_schedule(layer):
+    """lambda_init grows from 0.2 at the first layer towards 0.8.            [eq:lambda-init, published]"""
+    return 0.8 - 0.6 * math.exp(-0.3 * layer)
+
+
+def lambda_specs(cfg):
+    """Four vectors of the key width per layer."""
+    return {f"lambda_{s}": Spec("d", std=0.1) for s in ("q_exc", "k_exc", "q_inh", "k_inh")}
+
+
+class LambdaCache(NamedTuple):
+    p: dict
+    e_exc: object
+    e_inh: object
+
+
+def lambda_forward(x, p, cfg, lambda_init):
+    """One lambda for the whole layer; the tokens x play no part.            [eq:lambda, published]
+
+        lam = exp(lambda_q_exc . lambda_k_exc) - exp(lambda_q_inh . lambda_k_inh) + lambda_init
+
+    lambda_* : (d,)
+    returns lam : (), and a LambdaCache
+    """
+    exp = array_module(x).exp
+    e_exc = exp((p["lambda_q_exc"] * p["lambda_k_exc"]).sum())
+    e_inh = exp((p["lambda_q_inh"] * p["lambda_k_inh"]).sum())
+    lam = e_exc - e_inh + lambda_init
+    return lam, LambdaCache(p, e_exc, e_inh)
+
+
+def lambda_backward(dlam, cache):
+    """dx, which is 0, and the gradients of the four vectors."""
+    p, e_exc, e_inh = cache
+    # e_inh = exp((p["lambda_q_inh"] * p["lambda_k_inh"]).sum())
+    # e_exc = exp((p["lambda_q_exc"] * p["lambda_k_exc"]).sum())
+    return 0, {
+        "lambda_q_exc": dlam * e_exc * p["lambda_k_exc"],
+        "lambda_k_exc": dlam * e_exc * p["lambda_q_exc"],
+        "lambda_q_inh": -dlam * e_inh * p["lambda_k_inh"],
+        "lambda_k_inh": -dlam * e_inh * p["lambda_q_inh"],
+    }

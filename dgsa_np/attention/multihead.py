@@ -1,0 +1,177 @@
+"""Multi-head attention around any mechanism: project, split, attend, normalise each head, merge, project."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..checks import check_arrays, check_choice, check_params, check_positive, check_upstream
+from ..ops import (
+    LinearCache,
+    RmsnormCache,
+    linear_backward,
+    linear_forward,
+    merge_heads,
+    rmsnorm_backward,
+    rmsnorm_forward,
+    split_heads,
+)
+from ..params import Spec, draw
+from .mechanisms import KINDS, MECHANISMS
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """The switches of one attention layer. A switch that a kind does not have is ignored by it."""
+
+    kind: str = "dgsa"
+    width: int = 64  # C
+    n_heads: int = 4  # H
+    head_norm: bool = True  # RMSNorm of each head's output and the factor (1 - lambda_init): dgsa, diff_v1
+    lambda_init: float | None = None  # None: the kind's own, 0.8 for dgsa, growing with depth for diff_v1
+    gate: str = "token"  # dgsa: a gate per token and head, or "head", one learned number per head
+    gate_bias: float = 1.0  # dgsa: the gate starts at sigmoid(gate_bias)
+    eps: float = 1e-5  # of the head norm
+    rotary: bool = False
+    impl: str = "auto"
+
+    def __post_init__(self):
+        where = type(self).__name__
+        check_choice(where, "kind", self.kind, KINDS)
+        check_choice(where, "gate", self.gate, ("token", "head"))
+        check_choice(where, "impl", self.impl, ("auto", "plain"))
+        check_choice(where, "rotary", self.rotary, (False,))
+        check_positive(where, width=self.width, n_heads=self.n_heads)
+        if self.width % (self.mechanism.maps * self.n_heads):
+            raise ValueError(
+                f"{where}: width is {self.width}, expected a multiple of {self.mechanism.maps} n_heads = "
+                f"{self.mechanism.maps * self.n_heads}, since a {self.kind} head has {self.mechanism.maps} softmax map(s)"
+            )
+
+    @property
+    def mechanism(self):
+        return MECHANISMS[self.kind]
+
+    @property
+    def has_head_norm(self):
+        return self.head_norm and self.mechanism.lambda_init is not None
+
+    @property
+    def sizes(self):
+        """The letters of the shapes and their values."""
+        C, H = self.width, self.n_heads
+        d = C // (self.mechanism.maps * H)
+        return {"C": C, "H": H, "d": d, "H*d": H * d, "2d": 2 * d}
+
+    def lambda_init_at(self, layer):
+        """lambda_init at a depth, counted from 0; None for kinds that have none."""
+        if self.lambda_init is not None or self.mechanism.lambda_init is None:
+            return self.lambda_init
+        return self.mechanism.lambda_init(layer)
+
+
+def attention_specs(cfg):
+    """Names, axes and laws of the parameters, in the order in which they are drawn."""
+    std = 1 / math.sqrt(cfg.width)
+    specs = {f"W_{name}": Spec(axes, std) for name, axes in cfg.mechanism.projections.items()}
+    specs |= {"W_o": Spec("C C", std)}
+    specs |= cfg.mechanism.control.specs(cfg) if cfg.mechanism.control else {}
+    return specs | ({"w_norm": Spec("2d", value=1.0)} if cfg.has_head_norm else {})
+
+
+def init_attention(cfg: AttentionConfig, rng, dtype="float32") -> dict:
+    """Parameters of one layer: W ~ N(0, 1/fan_in), W_gate 0, b_gate = cfg.gate_bias, gains 1, lambda vectors N(0, 0.1^2)."""
+    return draw(attention_specs(cfg), cfg.sizes, rng, dtype)
+
+
+class HeadNormCache(NamedTuple):
+    rmsnorm: RmsnormCache
+    lambda_init: float
+
+
+def head_norm_forward(o, w_norm, lambda_init, eps=1e-5):
+    """RMSNorm of each head's output, then a fixed factor; heads share the gain.   [eq:head-norm, reading]
+
+        h = (1 - lambda_init) rmsnorm(o; w_norm, eps)
+
+    o : (B, H, T, e)      w_norm : (e,)
+    returns h : (B, H, T, e), and a HeadNormCache
+    """
+    n, rmsnorm = rmsnorm_forward(o, w_norm, eps)
+    h = (1 - lambda_init) * n
+    return h, HeadNormCache(rmsnorm, lambda_init)
+
+
+def head_norm_backward(dh, cache):
+    """do (B, H, T, e), dw_norm (e,)."""
+    rmsnorm, lambda_init = cache
+    # h = (1 - lambda_init) * n
+    dn = (1 - lambda_init) * dh
+    # n, rmsnorm = rmsnorm_forward(o, w_norm, eps)
+    return rmsnorm_backward(dn, rmsnorm)
+
+
+class AttentionCache(NamedTuple):
+    projections: dict  # name -> LinearCache
+    control: object
+    head: object  # the mechanism's own cache: A_exc, A_inh, gate ...
+    norm: HeadNormCache | None
+    output: LinearCache
+    cfg: AttentionConfig
+
+
+def attention_forward(x, p, cfg, mask=None, layer=0):
+    """Multi-head attention of a sequence to itself, by the mechanism of cfg.kind.   [eq:attention, reading]
+
+        y = concat(head_1 .. head_H) W_o
+
+    x : (B, T, C)      p : as init_attention makes it      mask : bool, True = may attend, broadcastable to (B, H, T, T)
+    layer : depth from 0, used by diff_v1's schedule of lambda_init alone
+    returns y : (B, T, C), and an AttentionCache
+    raises    : ShapeError, TypeError, ValueError naming the argument
+    """
+    check_arrays("attention_forward", {"x": "B T C"}, x, sizes=(("C", cfg.width, "cfg.width"),))
+    sizes = tuple((letter, value, f"cfg ({cfg.kind}, width {cfg.width}, n_heads {cfg.n_heads})") for letter, value in cfg.sizes.items())
+    check_params("attention_forward", p, attention_specs(cfg), sizes, f"kind {cfg.kind!r}")
+    mechanism, lambda_init = cfg.mechanism, cfg.lambda_init_at(layer)
+    arguments, projections, control, norm = [], {}, None, None
+    for name in mechanism.projections:
+        y, projections[name] = linear_forward(x, p[f"W_{name}"])
+        arguments.append(split_heads(y, cfg.n_heads))
+    if mechanism.control:
+        z, control = mechanism.control.forward(x, p, cfg, lambda_init)
+        arguments.append(z)
+    o, head = mechanism.head_forward(*arguments, mask=mask)
+    if cfg.has_head_norm:
+        o, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
+    y, output = linear_forward(merge_heads(o), p["W_o"])
+    return y, AttentionCache(projections, control, head, norm, output, cfg)
+
+
+def attention_backward(dy, cache):
+    """dx (B, T, C), and grads shaped like p."""
+    projections, control, head, norm, output, cfg = cache
+    check_upstream("attention_backward", dy, (*output.x.shape[:-1], output.W.shape[1]))
+    mechanism, grads = cfg.mechanism, {}
+    # y, output = linear_forward(merge_heads(o), p["W_o"])
+    do, grads["W_o"] = linear_backward(dy, output)
+    do = split_heads(do, cfg.n_heads)
+    if cfg.has_head_norm:
+        # o, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
+        do, grads["w_norm"] = head_norm_backward(do, norm)
+    # o, head = mechanism.head_forward(*arguments, mask=mask)
+    darguments = list(mechanism.head_backward(do, head))
+    dx = 0
+    if mechanism.control:
+        # z, control = mechanism.control.forward(x, p, cfg, lambda_init)
+        dx, dcontrol = mechanism.control.backward(darguments.pop(), control)
+        grads |= dcontrol
+    for name in reversed(mechanism.projections):
+        # y, projections[name] = linear_forward(x, p[f"W_{name}"])
+        dx_name, grads[f"W_{name}"] = linear_backward(merge_heads(darguments.pop()), projections[name])
+        dx = dx + dx_name
+    return dx, {name: grads[name] for name in attention_specs(cfg)}
+
+
+def attention_map(cache):
+    """The fused map (B, H, T, S) that a head applied to its values; of a head's cache, or of an AttentionCache."""
+    return getattr(cache, "head", cache).A

@@ -1,0 +1,105 @@
+"""Where arrays live. The only file that names CuPy, and it imports it only when it is asked for."""
+
+import sys
+
+import numpy as np
+
+from .params import tree_map
+
+
+class DeviceError(RuntimeError):
+    """The device that was asked for cannot be used here."""
+
+
+def array_module(*arrays):
+    """The module, numpy or cupy, that owns the arrays; None and Python numbers belong to both.
+
+    raises : TypeError if the arrays live on different devices, or if one of them is no array
+    """
+    module, owner = np, None
+    for a in arrays:
+        if a is None or isinstance(a, (int, float, complex)):
+            continue
+        found = _owner(a)
+        if owner is not None and found is not module:
+            raise TypeError(
+                f"array_module: {_describe(owner)} and {_describe(a)} live on different devices; "
+                "move one with to_device(tree, device) or to_numpy(tree)"
+            )
+        module, owner = found, a
+    return module
+
+
+def resolve_device(device: str = "auto") -> str:
+    """"cpu" or "cuda"; "auto" takes the GPU where one can be used.
+
+    raises : ValueError for another name; DeviceError if "cuda" cannot be had, with the cause
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"resolve_device: device is {device!r}, expected 'auto', 'cpu' or 'cuda'")
+    if device == "cpu":
+        return "cpu"
+    cause = _why_no_gpu()
+    if cause is None:
+        return "cuda"
+    if device == "cuda":
+        raise DeviceError(f"device 'cuda' cannot be used: {cause}")
+    return "cpu"
+
+
+def describe_device(device: str) -> str:
+    """A line for people: what "cpu" or "cuda" is on this machine."""
+    if device == "cpu":
+        return f"cpu (NumPy {np.__version__})"
+    import cupy
+
+    name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    return f"cuda (CuPy {cupy.__version__}, {name})"
+
+
+def to_device(tree, device: str):
+    """A copy of the tree whose arrays live on "cpu" or "cuda"; arrays already there are kept as they are."""
+    if resolve_device(device) == "cpu":
+        return to_numpy(tree)
+    import cupy
+
+    return tree_map(cupy.asarray, tree)
+
+
+def to_numpy(tree):
+    """The tree with every array on the host. From a GPU this waits for the device."""
+    return tree_map(lambda a: a.get() if array_module(a) is not np else np.asarray(a), tree)
+
+
+def erf(x):
+    """The error function, from scipy or cupyx, imported when it is used."""
+    if array_module(x) is np:
+        from scipy.special import erf
+    else:
+        from cupyx.scipy.special import erf
+    return erf(x)
+
+
+def _owner(a):
+    """numpy or cupy. A CuPy array can exist only where cupy has been imported already."""
+    if isinstance(a, (np.ndarray, np.generic)):
+        return np
+    cupy = sys.modules.get("cupy")
+    if cupy is not None and isinstance(a, cupy.ndarray):
+        return cupy
+    raise TypeError(f"array_module: got {type(a).__name__}, expected a NumPy or CuPy array; wrap it in an array first")
+
+
+def _describe(a):
+    return f"{type(a).__module__.split('.')[0]} array {a.shape}"
+
+
+def _why_no_gpu():
+    """None if a GPU can be used, else the cause and what to do. CuPy imports without a driver and fails later."""
+    try:
+        import cupy
+    except ImportError as error:
+        return f"CuPy is not installed ({error}); install it with: pip install 'dgsa-np[cuda13]' (or [cuda12])"
+    if not cupy.is_available():
+        return "CuPy is installed but finds no GPU or no driver; see whether nvidia-smi lists a device"
+    return None

@@ -1,0 +1,144 @@
+"""What a public function says when its input is wrong: argument, what it is, what was expected, and why.
+
+Shapes are written in the letters of the docstrings, "B H T d". The first array that shows a letter binds
+it, and an error names that array as the origin. A check that has passed once for the same shapes and
+dtypes costs one look-up.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from .backend import array_module, to_numpy
+
+FLOATS = ("float32", "float64", "complex64", "complex128")
+
+
+class ShapeError(ValueError):
+    """An array does not have the shape that the formula needs."""
+
+
+def check_arrays(function: str, axes: dict, *arrays, sizes: tuple = ()):
+    """Floating arrays, on one device, whose shapes agree letter by letter.
+
+    axes   : {"q": "B H T d", "k": "B H S d"}, in the order of the arrays; "... C" leaves leading axes free
+    arrays : None stands for an optional argument that was left out
+    sizes  : letters that are known already, as (letter, value, where it comes from)
+    """
+    named = [(name, letters, a) for (name, letters), a in zip(axes.items(), arrays, strict=True) if a is not None]
+    for name, _, a in named:
+        _check_is_array(function, name, a)
+    array_module(*arrays)
+    _check(function, tuple((name, letters, a.shape, a.dtype.name) for name, letters, a in named), sizes)
+
+
+@lru_cache(maxsize=4096)
+def _check(function, given, sizes):
+    bound = {letter: (value, origin) for letter, value, origin in sizes}
+    for name, letters, shape, dtype in given:
+        if dtype not in FLOATS:
+            hint = "float16 loses the gradients" if dtype == "float16" else "convert with .astype('float32')"
+            raise TypeError(f"{function}: {name} has dtype {dtype}, expected float32 or float64; {hint}")
+        names = letters.split()
+        free = names[0] == "..."
+        names = names[free:]
+        tail = shape[len(shape) - len(names):] if free else shape
+        if len(tail) != len(names) or any(bound.get(n, (s,))[0] != s for n, s in zip(names, tail, strict=True)):
+            raise ShapeError(_explain(function, name, shape, letters.split(), bound))
+        if 0 in shape:
+            raise ShapeError(f"{function}: {name} is {shape}, an empty array; expected at least one element per axis")
+        bound |= {n: (s, f"{name} {shape}") for n, s in zip(names, tail, strict=True) if n not in bound}
+
+
+def _explain(function, name, shape, letters, bound):
+    pattern = ", ".join(letters) + ("," if len(letters) == 1 else "")
+    wanted = ", ".join(str(bound[n][0]) if n in bound else n for n in letters)
+    origins = "; ".join(f"{n} comes from {bound[n][1]}" for n in dict.fromkeys(letters) if n in bound)
+    return f"{function}: {name} is {shape}, expected ({pattern}) = ({wanted})" + (f"; {origins}" if origins else "")
+
+
+def check_mask(function: str, mask, shape: tuple):
+    """A boolean mask with as many axes as the scores, broadcastable to their shape."""
+    if mask is None:
+        return
+    _check_is_array(function, "mask", mask)
+    if mask.dtype.name != "bool":
+        raise TypeError(f"{function}: mask has dtype {mask.dtype}, expected bool, True = may attend")
+    if mask.ndim != len(shape):
+        hint = "; write mask[None, None] for one that every batch entry and head shares" if mask.ndim == 2 else ""
+        raise ShapeError(f"{function}: mask is {mask.shape}, expected {len(shape)} axes, broadcastable to {shape}{hint}")
+    if any(m not in (1, n) for m, n in zip(mask.shape, shape, strict=True)):
+        raise ShapeError(f"{function}: mask is {mask.shape}, expected a shape that broadcasts to the scores {shape}")
+
+
+def check_upstream(function: str, dout, shape: tuple):
+    """The upstream gradient has the shape of what forward returned."""
+    if getattr(dout, "shape", None) != tuple(shape):
+        raise ShapeError(
+            f"{function}: the upstream gradient is {getattr(dout, 'shape', dout)}, expected {tuple(shape)}, "
+            "the shape of what forward returned"
+        )
+
+
+def check_indices(function: str, name: str, indices, size: int, origin: str, shape: tuple | None = None):
+    """Integer indices in [0, size), looked at on the host (a GPU would wrap them round in silence).
+
+    indices : on the host, the place to keep them; from a GPU the check costs one read
+    shape   : what is expected, where origin fixes it
+    """
+    _check_is_array(function, name, indices)
+    if shape is not None and indices.shape != shape:
+        raise ShapeError(f"{function}: {name} is {indices.shape}, expected {shape}; it comes from {origin}")
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"{function}: {name} has dtype {indices.dtype}, expected integers; .astype('int64') makes them")
+    if indices.size == 0:
+        raise ShapeError(f"{function}: {name} is {indices.shape}, an empty array; expected at least one element")
+    host = to_numpy(indices)
+    low, high = int(host.min()), int(host.max())
+    if low < 0 or high >= size:
+        worst = low if low < 0 else high
+        raise IndexError(f"{function}: {name} holds {worst}, expected 0 <= {name} < {size}; {size} comes from {origin}")
+
+
+def check_keep(function: str, keep, shape: tuple, origin: str):
+    """A boolean keep, True = counts, with the shape of the targets or tokens; None keeps all."""
+    if keep is None:
+        return
+    _check_is_array(function, "keep", keep)
+    if keep.dtype.name != "bool":
+        raise TypeError(f"{function}: keep has dtype {keep.dtype}, expected bool, True = counts")
+    if keep.shape != shape:
+        raise ShapeError(f"{function}: keep is {keep.shape}, expected {shape}; it comes from {origin}")
+
+
+def check_params(function: str, p, specs: dict, sizes: tuple, whose: str):
+    """One level of a parameter dict: exactly the names of its specs, each with its shape."""
+    if not isinstance(p, dict):
+        raise TypeError(f"{function}: the parameters are a {type(p).__name__}, expected a dict with {', '.join(specs)}")
+    if p.keys() != specs.keys():
+        missing = ", ".join(k for k in specs if k not in p) or "nothing"
+        unknown = ", ".join(str(k) for k in p if k not in specs) or "nothing"
+        raise ValueError(f"{function}: the parameters lack {missing} and have {unknown} too many; {whose} has {', '.join(specs)}")
+    check_arrays(function, {k: s.axes for k, s in specs.items()}, *(p[k] for k in specs), sizes=sizes)
+
+
+def _check_is_array(function, name, a):
+    if not (hasattr(a, "shape") and hasattr(a, "dtype")):
+        raise TypeError(f"{function}: {name} is {type(a).__name__}, expected an array; wrap it with numpy.asarray")
+
+
+def check_choice(function: str, name: str, value, choices):
+    """One of a few names, with the nearest one suggested."""
+    if value not in choices:
+        import difflib
+
+        near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{function}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}{hint}")
+
+
+def check_positive(function: str, **values):
+    """Whole numbers of one or more."""
+    for name, value in values.items():
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{function}: {name} is {value!r}, expected a whole number of at least 1")

@@ -1,0 +1,347 @@
+"""The pairs that a transformer is made of, forward and backward side by side.
+
+A backward is its forward read upwards: above each of its lines stands the forward line that it undoes.
+dX is the derivative of the loss with respect to X and has the shape of X.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .backend import array_module, erf
+from .checks import ShapeError, check_arrays, check_indices, check_mask, check_upstream
+
+
+def swap(x):
+    """Transpose the last two axes."""
+    return x.swapaxes(-1, -2)
+
+
+def sum_rows(x):
+    """Sum over all axes but the last, in float64 at least: over a million rows float32 would lose two digits."""
+    wide = np.promote_types(x.dtype, "float64")
+    return x.reshape(-1, x.shape[-1]).sum(axis=0, dtype=wide).astype(x.dtype)
+
+
+def sum_to_shape(x, shape):
+    """The gradient of a broadcast: sum over the axes along which one number served many."""
+    lead = x.ndim - len(shape)
+    axes = tuple(i for i, n in enumerate(x.shape) if i < lead or shape[i - lead] != n)
+    return x.sum(axis=axes).reshape(shape) if axes else x
+
+
+def split_heads(x, n_heads):
+    """(B, T, H d) -> (B, H, T, d). Its backward is merge_heads."""
+    B, T, width = x.shape
+    if width % n_heads:
+        raise ShapeError(f"split_heads: x is {x.shape}, expected a last axis that n_heads = {n_heads} divides")
+    return x.reshape(B, T, n_heads, width // n_heads).swapaxes(1, 2)
+
+
+def merge_heads(x):
+    """(B, H, T, d) -> (B, T, H d). Its backward is split_heads."""
+    B, H, T, d = x.shape
+    return x.swapaxes(1, 2).reshape(B, T, H * d)
+
+
+# ---------------------------------------------------------------------------------------------- linear
+
+
+class LinearCache(NamedTuple):
+    x: object
+    W: object
+    b: object
+
+
+def linear_forward(x, W, b=None):
+    """A linear map of the last axis.                                        [eq:linear, standard]
+
+        y = x W + b
+
+    x : (..., n)      W : (n, m)      b : (m,), optional
+    returns y : (..., m), and a LinearCache
+    raises    : ShapeError, TypeError naming the argument
+    """
+    check_arrays("linear_forward", {"x": "... n", "W": "n m", "b": "m"}, x, W, b)
+    y = x @ W
+    if b is not None:
+        y = y + b
+    return y, LinearCache(x, W, b)
+
+
+def linear_backward(dy, cache):
+    """dx (..., n), dW (n, m) and, where forward had a b, db (m,)."""
+    x, W, b = cache
+    check_upstream("linear_backward", dy, (*x.shape[:-1], W.shape[1]))
+    rows = dy.reshape(-1, dy.shape[-1])
+    # y = x @ W
+    dx = (rows @ W.T).reshape(x.shape)
+    dW = x.reshape(-1, x.shape[-1]).T @ rows
+    return (dx, dW) if b is None else (dx, dW, sum_rows(dy))
+
+
+# ------------------------------------------------------------------------------------------- embedding
+
+
+class EmbeddingCache(NamedTuple):
+    tokens: object
+    table: object
+
+
+def embedding_forward(tokens, table):
+    """One row of the table per token.                                       [eq:embedding, standard]
+
+        x = table[tokens]
+
+    tokens : (B, T) integers on the host, where their range is checked      table : (V, C)
+    returns x : (B, T, C), and an EmbeddingCache
+    raises    : IndexError for a token outside [0, V)
+    """
+    check_arrays("embedding_forward", {"table": "V C"}, table)
+    check_indices("embedding_forward", "tokens", tokens, table.shape[0], f"table {table.shape}")
+    tokens = array_module(table).asarray(tokens)
+    x = table[tokens]
+    return x, EmbeddingCache(tokens, table)
+
+
+def embedding_backward(dx, cache):
+    """dtable (V, C): each row sums the gradients of the places where its token stood.
+
+    Sorted by token, those places are neighbours, so a row is a difference of running sums. The order of
+    every addition is fixed: no atomics, the same bits on every run, on a GPU too.
+    """
+    tokens, table = cache
+    V, C = table.shape
+    check_upstream("embedding_backward", dx, (*tokens.shape, C))
+    xp = array_module(dx)
+    order = xp.argsort(tokens.ravel(), kind="stable")
+    wide = np.promote_types(dx.dtype, "float64")
+    running = xp.zeros((tokens.size + 1, C), wide)
+    running[1:] = xp.cumsum(dx.reshape(-1, C)[order], axis=0, dtype=wide)
+    ends = xp.searchsorted(tokens.ravel()[order], xp.arange(V + 1))  # token t stands at ends[t] : ends[t + 1]
+    # x = table[tokens]
+    return (running[ends[1:]] - running[ends[:-1]]).astype(dx.dtype)
+
+
+# --------------------------------------------------------------------------------------------- softmax
+
+
+class SoftmaxCache(NamedTuple):
+    A: object
+
+
+def softmax_forward(scores, mask=None):
+    """Softmax over the last axis; what the mask forbids gets exactly nothing.    [eq:softmax, standard]
+
+        A_ij = exp(S_ij) / sum_k exp(S_ik)
+
+    scores : (..., S)      mask : bool, True = may attend, as many axes as scores, broadcastable to them
+    returns A : (..., S), and a SoftmaxCache
+    raises    : TypeError for a mask that is not boolean, ShapeError for one that does not broadcast
+
+    Rows sum to 1, or are all 0 where nothing may be attended.
+    """
+    check_arrays("softmax_forward", {"scores": "... S"}, scores)
+    check_mask("softmax_forward", mask, scores.shape)
+    xp = array_module(scores, mask)
+    if mask is not None:
+        scores = xp.where(mask, scores, xp.finfo(scores.dtype).min)  # before exp: what is forbidden may be inf
+    E = xp.exp(scores - scores.real.max(axis=-1, keepdims=True))
+    if mask is not None:
+        E = E * mask.any(axis=-1, keepdims=True)  # a row without a key: exp(0) = 1 becomes 0
+    total = E.sum(axis=-1, keepdims=True)
+    A = E / (total + (total == 0))
+    return A, SoftmaxCache(A)
+
+
+def softmax_backward(dA, cache):
+    """dscores (..., S): the Jacobian p_i (delta_ij - p_j), applied row by row.   [eq:softmax-backward, derived]"""
+    (A,) = cache
+    check_upstream("softmax_backward", dA, A.shape)
+    # A = E / (total + (total == 0))
+    return A * (dA - (dA * A).sum(axis=-1, keepdims=True))
+
+
+# ---------------------------------------------------------------------------------- silu, gelu, sigmoid
+
+
+def sigmoid(z):
+    """1 / (1 + exp(-z)) without overflow. Its derivative is sigmoid(z) sigmoid(-z); 1 - sigmoid(z) is sigmoid(-z)."""
+    xp = array_module(z)
+    positive = z.real >= 0
+    e = xp.exp(xp.where(positive, -z, z))  # exp(-|z|) <= 1
+    return xp.where(positive, xp.ones_like(e), e) / (1 + e)
+
+
+class SiluCache(NamedTuple):
+    x: object
+    sigma: object
+
+
+def silu_forward(x):
+    """x sigmoid(x), element by element.                                     [eq:silu, standard]
+
+    x : (..., n)
+    returns y : (..., n), and a SiluCache
+    """
+    check_arrays("silu_forward", {"x": "... n"}, x)
+    sigma = sigmoid(x)
+    y = x * sigma
+    return y, SiluCache(x, sigma)
+
+
+def silu_backward(dy, cache):
+    """dx (..., n)."""
+    x, sigma = cache
+    check_upstream("silu_backward", dy, x.shape)
+    # y = x * sigma
+    # sigma = sigmoid(x)
+    return dy * sigma * (1 + x * (1 - sigma))
+
+
+class GeluCache(NamedTuple):
+    x: object
+    Phi: object
+
+
+def gelu_forward(x):
+    """x times the normal distribution function, exact, not the tanh approximation.   [eq:gelu, standard]
+
+        y = x Phi(x),   Phi(x) = (1 + erf(x / sqrt(2))) / 2
+
+    x : (..., n)
+    returns y : (..., n), and a GeluCache
+    """
+    check_arrays("gelu_forward", {"x": "... n"}, x)
+    Phi = 0.5 * (1 + erf(x * math.sqrt(0.5)))
+    y = x * Phi
+    return y, GeluCache(x, Phi)
+
+
+def gelu_backward(dy, cache):
+    """dx (..., n)."""
+    x, Phi = cache
+    check_upstream("gelu_backward", dy, x.shape)
+    # y = x * Phi
+    # Phi = 0.5 * (1 + erf(x * math.sqrt(0.5)))
+    density = array_module(x).exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    return dy * (Phi + x * density)
+
+
+# --------------------------------------------------------------------------------------- normalisation
+
+
+class RmsnormCache(NamedTuple):
+    n: object
+    r: object
+    w: object
+
+
+def rmsnorm_forward(x, w, eps=1e-5):
+    """Divide the last axis by its root mean square, then apply a gain.      [eq:rmsnorm, standard]
+
+        y = w x r,   r = (mean(x^2) + eps)^(-1/2)
+
+    x : (..., n)      w : (n,)      eps : added to the mean square, in its units
+    returns y : (..., n), and a RmsnormCache
+    raises    : ShapeError, TypeError naming the argument
+    """
+    check_arrays("rmsnorm_forward", {"x": "... n", "w": "n"}, x, w)
+    r = ((x * x).mean(axis=-1, keepdims=True) + eps) ** -0.5
+    n = x * r
+    y = n * w
+    return y, RmsnormCache(n, r, w)
+
+
+def rmsnorm_backward(dy, cache):
+    """dx (..., n), dw (n,).                                                 [eq:rmsnorm-backward, derived]"""
+    n, r, w = cache
+    check_upstream("rmsnorm_backward", dy, n.shape)
+    # y = n * w
+    dn, dw = dy * w, sum_rows(dy * n)
+    # n = x * r
+    # r = ((x * x).mean(axis=-1, keepdims=True) + eps) ** -0.5
+    dx = r * (dn - n * (dn * n).mean(axis=-1, keepdims=True))
+    return dx, dw
+
+
+class LayernormCache(NamedTuple):
+    n: object
+    r: object
+    w: object
+
+
+def layernorm_forward(x, w, b, eps=1e-5):
+    """Centre the last axis, divide by its standard deviation, apply gain and bias.   [eq:layernorm, standard]
+
+        y = w (x - mean(x)) r + b,   r = (var(x) + eps)^(-1/2)
+
+    x : (..., n)      w, b : (n,)      eps : added to the variance, in its units
+    returns y : (..., n), and a LayernormCache
+    raises    : ShapeError, TypeError naming the argument
+    """
+    check_arrays("layernorm_forward", {"x": "... n", "w": "n", "b": "n"}, x, w, b)
+    centred = x - x.mean(axis=-1, keepdims=True)
+    r = ((centred * centred).mean(axis=-1, keepdims=True) + eps) ** -0.5
+    n = centred * r
+    y = n * w + b
+    return y, LayernormCache(n, r, w)
+
+
+def layernorm_backward(dy, cache):
+    """dx (..., n), dw (n,), db (n,)."""
+    n, r, w = cache
+    check_upstream("layernorm_backward", dy, n.shape)
+    # y = n * w + b
+    dn, dw, db = dy * w, sum_rows(dy * n), sum_rows(dy)
+    # n = centred * r
+    # r = ((centred * centred).mean(axis=-1, keepdims=True) + eps) ** -0.5
+    dcentred = r * (dn - n * (dn * n).mean(axis=-1, keepdims=True))
+    # centred = x - x.mean(axis=-1, keepdims=True)
+    dx = dcentred - dcentred.mean(axis=-1, keepdims=True)
+    return dx, dw, db
+
+
+# ---------------------------------------------------------------------------------------------- swiglu
+
+
+class SwigluCache(NamedTuple):
+    gate_path: LinearCache
+    silu: SiluCache
+    up_path: LinearCache
+    down_path: LinearCache
+    s: object
+    u: object
+
+
+def swiglu_forward(x, W_gate, W_up, W_down):
+    """The gated feed-forward layer.                                         [eq:swiglu, standard]
+
+        y = (silu(x W_gate) * (x W_up)) W_down
+
+    x : (..., C)      W_gate, W_up : (C, F)      W_down : (F, C)
+    returns y : (..., C), and a SwigluCache
+    raises    : ShapeError, TypeError naming the argument
+    """
+    shapes = {"x": "... C", "W_gate": "C F", "W_up": "C F", "W_down": "F C"}
+    check_arrays("swiglu_forward", shapes, x, W_gate, W_up, W_down)
+    a, gate_path = linear_forward(x, W_gate)
+    s, silu = silu_forward(a)
+    u, up_path = linear_forward(x, W_up)
+    y, down_path = linear_forward(s * u, W_down)
+    return y, SwigluCache(gate_path, silu, up_path, down_path, s, u)
+
+
+def swiglu_backward(dy, cache):
+    """dx (..., C), dW_gate (C, F), dW_up (C, F), dW_down (F, C)."""
+    gate_path, silu, up_path, down_path, s, u = cache
+    # y, down_path = linear_forward(s * u, W_down)
+    dh, dW_down = linear_backward(dy, down_path)
+    # u, up_path = linear_forward(x, W_up)
+    dx_up, dW_up = linear_backward(dh * s, up_path)
+    # s, silu = silu_forward(a)
+    da = silu_backward(dh * u, silu)
+    # a, gate_path = linear_forward(x, W_gate)
+    dx_gate, dW_gate = linear_backward(da, gate_path)
+    return dx_up + dx_gate, dW_gate, dW_up, dW_down

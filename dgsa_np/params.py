@@ -1,0 +1,82 @@
+"""Parameters are nested dicts and lists of arrays; a path through them reads blocks.0.attention.W_q.
+
+A tree is a dict, list or tuple of trees, or a leaf. None is an empty leaf and stays None.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Spec(NamedTuple):
+    """What a parameter is before it is drawn: its axes in the symbols of the formulas, and its law."""
+
+    axes: str  # "C H*d"
+    std: float = 0.0  # N(value, std^2)
+    value: float = 0.0
+
+
+def tree_map(f, tree, *others):
+    """f applied leaf by leaf; further trees must have the shape of the first."""
+    if isinstance(tree, dict):
+        return {key: tree_map(f, tree[key], *(t[key] for t in others)) for key in tree}
+    if isinstance(tree, (list, tuple)):
+        return [tree_map(f, *leaves) for leaves in zip(tree, *others, strict=True)]
+    return None if tree is None else f(tree, *others)
+
+
+def flatten(tree, prefix: str = "") -> dict:
+    """A flat dict of leaves under dotted names: {"blocks.0.attention.W_q": array}."""
+    if isinstance(tree, dict):
+        items = tree.items()
+    elif isinstance(tree, list):
+        items = enumerate(tree)
+    else:
+        return {} if tree is None else {prefix: tree}
+    return {
+        name: leaf
+        for key, branch in items
+        for name, leaf in flatten(branch, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
+
+
+def count(tree) -> int:
+    """How many numbers the tree holds."""
+    return sum(math.prod(leaf.shape) for leaf in flatten(tree).values())
+
+
+def zeros_like(tree):
+    """A tree of zeros with the same shapes, dtypes and device."""
+
+    def zeros(a):
+        a = a.copy()
+        a.fill(0)
+        return a
+
+    return tree_map(zeros, tree)
+
+
+def draw(specs, sizes: dict, rng, dtype="float32"):
+    """Arrays for a tree of Specs, drawn in order on the host, so that every device starts equal.
+
+    sizes : the value of each axis symbol, {"C": 64, "H*d": 32}
+    rng   : a numpy.random.Generator
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"draw: rng is {type(rng).__name__}, expected numpy.random.Generator: np.random.default_rng(seed)")
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise TypeError(f"draw: dtype is {dtype}, expected float32 or float64")
+
+    def draw_one(spec):
+        shape = tuple(sizes[axis] for axis in spec.axes.split())
+        noise = rng.standard_normal(shape) * spec.std if spec.std else np.zeros(shape)
+        return (spec.value + noise).astype(dtype)
+
+    return _map_specs(draw_one, specs)
+
+
+def _map_specs(f, specs):
+    if isinstance(specs, dict):
+        return {key: _map_specs(f, branch) for key, branch in specs.items()}
+    return [_map_specs(f, branch) for branch in specs] if isinstance(specs, list) else f(specs)

@@ -1,0 +1,66 @@
+"""Optimisers as functions of nested dicts: parameters and gradients in, new parameters out."""
+
+import math
+
+import numpy as np
+
+from .backend import array_module
+from .params import flatten, tree_map, zeros_like
+
+
+def sgd_step(params, grads, lr):
+    """params - lr grads."""
+    return tree_map(lambda p, g: p - lr * g, params, grads)
+
+
+def adamw_init(params) -> dict:
+    """The state of adamw_step: running means of the gradient and its square, and the number of steps taken."""
+    return {"m": zeros_like(params), "v": zeros_like(params), "step": 0}
+
+
+def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+    """One step of AdamW.                                                    [eq:adamw, published]
+
+        m = b1 m + (1 - b1) g,   v = b2 v + (1 - b2) g^2
+        p <- p - lr (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + weight_decay p)
+
+    The decay acts on matrices only (two axes or more): gains, biases and lambda vectors are left alone.
+    returns new params and a new state; nothing is mutated
+    """
+    b1, b2 = betas
+    t = state["step"] + 1
+    m = tree_map(lambda m, g: b1 * m + (1 - b1) * g, state["m"], grads)
+    v = tree_map(lambda v, g: b2 * v + (1 - b2) * (g * g), state["v"], grads)
+
+    def update(p, m, v):
+        decay = weight_decay * p if p.ndim >= 2 else 0
+        return p - lr * (m / (1 - b1**t) / ((v / (1 - b2**t)) ** 0.5 + eps) + decay)
+
+    return tree_map(update, params, m, v), {"m": m, "v": v, "step": t}
+
+
+def global_norm(grads):
+    """The length of all gradients as one vector, an array without axes; summed in float64."""
+    squares = [(g * g).sum(dtype=np.promote_types(g.dtype, "float64")) for g in flatten(grads).values()]
+    return sum(squares) ** 0.5
+
+
+def clip_by_norm(grads, max_norm):
+    """Gradients scaled down, all by one factor, to a global norm of at most max_norm; and the norm before.
+
+    Nothing is read from the device.
+    """
+    norm = global_norm(grads)
+    factor = array_module(norm).minimum(1, max_norm / (norm + 1e-12))
+    return tree_map(lambda g: g * factor.astype(g.dtype), grads), norm
+
+
+def warmup_cosine(step, total, peak, warmup, final=0.0) -> float:
+    """The learning rate at a step: linear up to peak over warmup steps, then half a cosine down to final.
+
+    step : from 0 to total - 1
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

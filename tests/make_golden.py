@@ -1,0 +1,358 @@
+"""The cases of the parity tests, and what PyTorch says about them: one file per case in tests/golden.
+
+    python tests/make_golden.py            draw, compute with torch, write
+    python tests/make_golden.py --check    draw and compute again; exit status 1 where a file differs
+
+Nothing here imports dgsa_np, and only evaluate() needs torch: the files can be read without it.
+A file holds two records, inputs (x, p.W_q ..., mask) and results (out, grad.x, grad.p.W_q ...), the upstream
+gradient, and meta (JSON: the case, the versions): np.load("attention_dgsa_plain.npz")["results"]["grad.p.W_q_exc"].
+"""
+
+import argparse
+import json
+import sys
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+GOLDEN = Path(__file__).parent / "golden"
+TOLERANCE = 1e-12
+MASKS = ("none", "causal", "padding", "rows", "nothing")
+
+
+class Case(NamedTuple):
+    name: str
+    spec: dict  # JSON: function; config (switches of a layer or model); options (other keywords); zero (results that vanish)
+    inputs: dict  # keyword arguments under dotted names, in the order of the signature: {"x": ..., "p.W_q": ...}
+    upstream: np.ndarray | None  # None where the result is a loss
+
+
+# ------------------------------------------------------------------------------------------ drawing
+
+
+class Draw:
+    """Random arrays of one case. A case has its own stream, so that adding one leaves the others as they are."""
+
+    def __init__(self, seed, name):
+        self.rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+    def normal(self, *shape, scale=1.0, mean=0.0):
+        """Rounded to 1/64 before scaling: short binary fractions keep the files small."""
+        return mean + scale * np.round(64 * self.rng.standard_normal(shape)) / 64
+
+    def parameters(self, **shapes):
+        """Nothing at its initial value: a gain of 1 or a bias of 0 would hide a mistake."""
+        return {name: self.parameter(name, shape) for name, shape in shapes.items()}
+
+    def parameter(self, name, shape):
+        if name.startswith("W_"):
+            return self.normal(*shape, scale=0.375)
+        return self.normal(*shape, scale=0.5, mean=1.0 if name.startswith("w_") else 0.25)
+
+    def mask(self, kind, B, H, T, S):
+        """bool, True = may attend, broadcastable to (B, H, T, S)."""
+        if kind == "causal":
+            return np.tri(T, S, S - T, dtype=bool)[None, None]
+        if kind == "padding":
+            return (np.arange(S) < self.rng.integers(1, S, (B, 1)))[:, None, None, :]
+        if kind == "rows":  # ragged, some rows without any key
+            mask = self.rng.random((B, H, T, S)) < 0.6
+            mask[:, 0, T // 2], mask[-1, -1, 0] = False, False
+            return mask
+        return np.zeros((1, 1, T, S), bool)  # "nothing"
+
+
+def attention_parameters(draw, kind, C, H, head_norm=True, gate="token"):
+    """Everything that one layer of attention owns, by DESIGN's table of kinds."""
+    if kind == "softmax":
+        return draw.parameters(W_q=(C, C), W_k=(C, C), W_v=(C, C), W_o=(C, C))
+    branches, d = ("q_exc", "k_exc", "q_inh", "k_inh"), C // (2 * H)
+    shapes = {f"W_{name}": (C, H * d) for name in branches} | {"W_v": (C, C), "W_o": (C, C)}
+    if kind == "diff_v1":
+        shapes |= {f"lambda_{name}": (d,) for name in branches}
+    else:
+        shapes |= {"W_gate": (C, H), "b_gate": (H,)} if gate == "token" else {"b_gate": (H,)}
+    return draw.parameters(**shapes, **({"w_norm": (2 * d,)} if head_norm else {}))
+
+
+def model_parameters(draw, kind, C, F, H, depth, P, channels, N, n_out, ffn, switches):
+    """The nested parameters of a vision model."""
+
+    def block():
+        mlp = {"W_gate": (C, F), "W_up": (C, F), "W_down": (F, C)}
+        return {
+            "norm1": {"w": draw.parameter("w_", (C,))},
+            "attention": attention_parameters(draw, kind, C, H, **switches),
+            "norm2": {"w": draw.parameter("w_", (C,))},
+            "mlp": draw.parameters(**{k: v for k, v in mlp.items() if ffn == "swiglu" or k != "W_gate"}),
+        }
+
+    return {
+        "embed": {
+            "W": draw.parameter("W_", (P * P * channels, C)),
+            "b": draw.parameter("b", (C,)),
+            "positions": draw.parameter("positions", (N, C)),
+        },
+        "blocks": [block() for _ in range(depth)],
+        "norm": {"w": draw.parameter("w_", (C,))},
+        "head": {"W": draw.parameter("W_", (C, n_out)), "b": draw.parameter("b", (n_out,))},
+    }
+
+
+# -------------------------------------------------------------------------------------------- cases
+
+
+def cases(seed=0):
+    """Every case, drawn afresh; seed 0 is the one in the files."""
+    return [*op_cases(seed), *loss_cases(seed), *head_cases(seed), *attention_cases(seed), *model_cases(seed)]
+
+
+def op_cases(seed):
+    def case(name, function, inputs, upstream=(2, 3, 5), **options):
+        draw = Draw(seed, name)
+        return Case(name, {"function": function, "options": options}, inputs(draw), draw.normal(*upstream))
+
+    def x(scale):
+        return lambda draw: {"x": draw.normal(2, 3, 5, scale=scale)}
+
+    def normed(scale, *names):
+        return lambda draw: x(scale)(draw) | {n: draw.normal(5, scale=0.5, mean=1.0) for n in names}
+
+    def scores(scale, mask):
+        def inputs(draw):
+            given = {} if mask == "none" else {"mask": draw.mask(mask, 2, 3, 4, 5)}
+            return {"scores": draw.normal(2, 3, 4, 5, scale=scale)} | given
+
+        return inputs
+
+    def weights(**shapes):
+        return lambda draw: x(1.0)(draw) | draw.parameters(**shapes)
+
+    def tokens(draw):  # (2, 5) of V = 7: one twice, and some never, whose gradient is 0
+        return {"tokens": np.array([[3, 0, 3, 6, 1], [3, 1, 0, 4, 0]]), "table": draw.normal(7, 4)}
+
+    yield case("linear", "linear", weights(W=(5, 4), b=(4,)), (2, 3, 4))
+    yield case("linear_without_b", "linear", weights(W=(5, 4)), (2, 3, 4))
+    yield case("embedding", "embedding", tokens, (2, 5, 4))
+    yield case("softmax", "softmax", scores(2.0, "none"), (2, 3, 4, 5))
+    yield case("softmax_sharp", "softmax", scores(16.0, "none"), (2, 3, 4, 5))
+    yield case("softmax_rows", "softmax", scores(2.0, "rows"), (2, 3, 4, 5))
+    yield case("silu", "silu", x(4.0))
+    yield case("gelu", "gelu", x(2.0))
+    yield case("rmsnorm", "rmsnorm", normed(2.0, "w"))
+    yield case("rmsnorm_small", "rmsnorm", normed(2.0**-8, "w"))  # x^2 near eps: its value and its place matter
+    yield case("rmsnorm_eps", "rmsnorm", normed(1.0, "w"), eps=0.25)
+    yield case("layernorm", "layernorm", normed(2.0, "w", "b"))
+    yield case("layernorm_small", "layernorm", normed(2.0**-8, "w", "b"))
+    yield case("layernorm_eps", "layernorm", normed(1.0, "w", "b"), eps=0.25)
+    yield case("swiglu", "swiglu", weights(W_gate=(5, 7), W_up=(5, 7), W_down=(7, 5)))
+
+
+def loss_cases(seed):
+    def case(name, shape, scale=2.0, keep=False):
+        draw = Draw(seed, name)
+        inputs = {"logits": draw.normal(*shape, scale=scale), "targets": draw.rng.integers(0, shape[-1], shape[:-1])}
+        if keep:
+            inputs["keep"] = draw.rng.random(shape[:-1]) < 0.6
+            inputs["keep"].flat[:2] = True, False  # at least one of each
+        return Case(name, {"function": "cross_entropy"}, inputs, None)
+
+    yield case("cross_entropy", (7, 5))
+    yield case("cross_entropy_large", (7, 5), scale=64.0)  # exp of such logits would overflow
+    yield case("cross_entropy_keep", (3, 4, 6), keep=True)
+
+
+def head_cases(seed):
+    B, H, T, S, d, e = 2, 3, 6, 7, 4, 5
+    lam_shapes = {"none": (), "causal": (H, 1), "padding": (B, H, T), "rows": (B, 1, T), "nothing": (1, H, 1)}
+    for function in ("softmax_head", "differential_head", "gated_head"):
+        for mask in MASKS:
+            name = f"{function}_{mask}"
+            draw = Draw(seed, name)
+            branches = ("",) if function == "softmax_head" else ("_exc", "_inh")
+            inputs = {f"{n}{s}": draw.normal(B, H, rows, d) for s in branches for n, rows in (("q", T), ("k", S))}
+            inputs["v"] = draw.normal(B, H, S, e)
+            if function == "differential_head":
+                inputs["lam"] = draw.normal(*lam_shapes[mask], scale=0.5, mean=0.5)
+            elif function == "gated_head":
+                inputs["z_gate"] = draw.normal(B, H, T)
+            zero = ["out", *(f"grad.{n}" for n in inputs)] if mask == "nothing" else []
+            if mask != "none":
+                inputs["mask"] = draw.mask(mask, B, H, T, S)
+            yield Case(name, {"function": function, "zero": zero}, inputs, draw.normal(B, H, T, e))
+
+
+def attention_cases(seed):
+    def case(name, kind, mask="none", layer=0, **switches):
+        name = f"attention_{kind}_{name}"
+        draw = Draw(seed, name)
+        B, T, C, H = 4, 5, 12, 2  # d = 3 and e = 6 where there are two maps
+        sizes = {k: v for k, v in switches.items() if k in ("head_norm", "gate")}
+        inputs = {"x": draw.normal(B, T, C)}
+        inputs |= flatten({"p": attention_parameters(draw, kind, C, H, **sizes)})
+        if mask != "none":
+            inputs["mask"] = draw.mask(mask, B, H, T, T)
+        config = {"kind": kind, "width": C, "n_heads": H} | switches
+        spec = {"function": "attention", "config": config, "options": {"layer": layer}}
+        return Case(name, spec, inputs, draw.normal(B, T, C))
+
+    yield case("plain", "softmax")
+    yield case("causal", "softmax", "causal")
+    yield case("rows", "softmax", "rows")
+    yield case("first_layer", "diff_v1")
+    yield case("third_layer", "diff_v1", "causal", layer=2)
+    yield case("lambda_init", "diff_v1", "padding", layer=1, lambda_init=0.375)  # a number beats the schedule
+    yield case("without_norm", "diff_v1", layer=1, head_norm=False)
+    yield case("eps", "diff_v1", "rows", eps=0.0625)
+    yield case("plain", "dgsa")
+    yield case("deep", "dgsa", "causal", layer=3)  # 0.8 at every depth
+    yield case("lambda_init", "dgsa", "padding", lambda_init=0.375)
+    yield case("without_norm", "dgsa", "rows", head_norm=False)
+    yield case("eps", "dgsa", eps=0.0625)
+    yield case("gate_head", "dgsa", "causal", gate="head")
+    yield case("gate_head_without_norm", "dgsa", "rows", gate="head", head_norm=False)
+
+
+def model_cases(seed):
+    def case(kind, ffn, H, channels, name="", **switches):
+        name = f"model_{kind}_{ffn}{name}"
+        draw = Draw(seed, name)
+        B, C, F, depth, P, side, n_out = 5, 8, 6, 2, 2, 6, 3
+        N = (side // P) ** 2
+        params = model_parameters(draw, kind, C, F, H, depth, P, channels, N, n_out, ffn, switches)
+        shape = (B, side, side) if channels == 1 else (B, side, side, channels)
+        inputs = {"inputs": draw.rng.integers(0, 65, shape) / 64} | flatten({"params": params})
+        config = {"task": "vision", "n_out": n_out, "width": C, "depth": depth, "n_heads": H, "kind": kind, "ffn": ffn}
+        config |= {"ffn_width": F, "image_size": side, "patch_size": P, "channels": channels} | switches
+        return Case(name, {"function": "model", "config": config}, inputs, draw.normal(B, n_out))
+
+    yield case("softmax", "gelu", H=4, channels=1)
+    yield case("softmax", "swiglu", H=4, channels=3)
+    yield case("diff_v1", "gelu", H=2, channels=3)
+    yield case("diff_v1", "swiglu", H=2, channels=1)
+    yield case("dgsa", "gelu", H=2, channels=1)
+    yield case("dgsa", "swiglu", H=2, channels=3)
+    yield case("dgsa", "swiglu", H=2, channels=1, name="_gate_head", gate="head", head_norm=False)
+
+
+# --------------------------------------------------------------------------------- names and files
+
+
+def flatten(tree, prefix=""):
+    """{"p": {"W_q": a}} -> {"p.W_q": a}; a list counts from 0."""
+    if isinstance(tree, np.ndarray):
+        return {prefix: tree}
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    return {n: a for key, branch in items for n, a in flatten(branch, f"{prefix}.{key}" if prefix else str(key)).items()}
+
+
+def nest(flat):
+    """The way back: {"p.W_q": a} -> {"p": {"W_q": a}}."""
+    tree = {}
+    for name, a in flat.items():
+        *path, last = name.split(".")
+        branch = tree
+        for key in path:
+            branch = branch.setdefault(key, {})
+        branch[last] = a
+    return _lists(tree)
+
+
+def _lists(tree):
+    if not isinstance(tree, dict):
+        return tree
+    branches = {key: _lists(branch) for key, branch in tree.items()}
+    return list(branches.values()) if all(key.isdigit() for key in branches) else branches
+
+
+def differentiated(inputs):
+    """The names that get a gradient: all floating arrays but the images."""
+    return [name for name, a in inputs.items() if a.dtype.kind == "f" and name != "inputs"]
+
+
+def evaluate(case):
+    """{"out": ..., "grad.x": ...} by PyTorch and its autograd."""
+    import torch
+    import torch_peer
+
+    tensors = {name: torch.from_numpy(np.array(a)) for name, a in case.inputs.items()}
+    leaves = {name: tensors[name].requires_grad_() for name in differentiated(case.inputs)}
+    config = {"cfg": case.spec["config"]} if "config" in case.spec else {}
+    out = getattr(torch_peer, case.spec["function"])(**nest(tensors), **config, **case.spec.get("options", {}))
+    upstream = None if case.upstream is None else torch.from_numpy(case.upstream)
+    grads = torch.autograd.grad(out, list(leaves.values()), upstream)
+    return {"out": out.detach().numpy()} | {f"grad.{n}": g.numpy() for n, g in zip(leaves, grads, strict=True)}
+
+
+def contents(case):
+    """What the file of a case holds."""
+    import torch
+
+    meta = {"name": case.name, "spec": case.spec, "torch": torch.__version__, "numpy": np.__version__}
+    upstream = {} if case.upstream is None else {"upstream": case.upstream}
+    return {"inputs": pack(case.inputs), "results": pack(evaluate(case)), "meta": np.array(json.dumps(meta))} | upstream
+
+
+def pack(arrays):
+    """One record with a field per array: a model's 130 arrays as 130 members of a zip would be mostly headers."""
+    record = np.empty((), [(name, a.dtype, a.shape) for name, a in arrays.items()])
+    for name, a in arrays.items():
+        record[name] = a
+    return record
+
+
+def unpack(record):
+    return {name: np.array(record[name]) for name in record.dtype.names}
+
+
+def load(name):
+    """The case in a file, and the results that belong to it."""
+    with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as file:
+        spec = json.loads(str(file["meta"]))["spec"]
+        upstream = file["upstream"] if "upstream" in file else None
+        return Case(name, spec, unpack(file["inputs"]), upstream), unpack(file["results"])
+
+
+def differences(case):
+    """In words, where the file of a case differs from what is drawn and computed now; the versions may."""
+    if not (GOLDEN / f"{case.name}.npz").exists():
+        return ["there is no file"]
+    stored, results = load(case.name)
+    found = [] if stored.spec == case.spec else ["spec"]
+    old, new = _everything(stored, results), _everything(case, evaluate(case))
+    return found + [name for name in sorted(old.keys() | new.keys()) if not close(old.get(name), new.get(name))]
+
+
+def _everything(case, results):
+    return case.inputs | results | ({} if case.upstream is None else {"upstream": case.upstream})
+
+
+def close(a, b):
+    if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return bool(np.all(a == b) if a.dtype.kind != "f" else np.abs(a - b).max() <= TOLERANCE * np.abs(b).max())
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description="Write tests/golden, or check it.")
+    parser.add_argument("--check", action="store_true", help="compare, write nothing; exit status 1 where a file differs")
+    check = parser.parse_args(arguments).check
+    drawn = cases()
+    stale = sorted({file.stem for file in GOLDEN.glob("*.npz")} - {case.name for case in drawn})
+    if check:
+        found = [f"{c.name}: {d}" for c in drawn for d in differences(c)] + [f"{name}: no such case" for name in stale]
+        print("\n".join(found) or f"{len(drawn)} cases, all as stored")
+        return 1 if found else 0
+    GOLDEN.mkdir(exist_ok=True)
+    for name in stale:
+        (GOLDEN / f"{name}.npz").unlink()
+    for case in drawn:
+        np.savez_compressed(GOLDEN / f"{case.name}.npz", **contents(case))
+    print(f"{len(drawn)} cases, {sum(f.stat().st_size for f in GOLDEN.glob('*.npz')):,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

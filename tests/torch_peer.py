@@ -1,0 +1,145 @@
+"""The same mathematics in plain PyTorch: forward only, every gradient comes from autograd.
+
+Written from the equations, not from dgsa_np, and importing nothing of it: two independent readings of one text.
+Functions and arguments carry the names of the package, without _forward; cfg is a plain dict of its switches.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+# ------------------------------------------------------------------------------------------------ ops
+
+
+def linear(x, W, b=None):
+    """x (..., n), W (n, m), b (m,) -> (..., m)"""
+    return F.linear(x, W.T, b)
+
+
+def embedding(tokens, table):
+    """tokens (B, T), table (V, C) -> (B, T, C)"""
+    return F.embedding(tokens, table)
+
+
+def softmax(scores, mask=None):
+    """scores (..., S), mask bool, True = may attend -> (..., S)"""
+    if mask is None:
+        return F.softmax(scores, dim=-1)
+    # a finite floor, not -inf: a row without a key would be nan, and so would its gradient, whatever is filled in later
+    floor = torch.finfo(scores.dtype).min
+    return F.softmax(scores.masked_fill(~mask, floor), dim=-1).masked_fill(~mask, 0)
+
+
+def silu(x):
+    """x (...) -> (...)"""
+    return F.silu(x)
+
+
+def gelu(x):
+    """x (...) -> (...), by the error function"""
+    return F.gelu(x, approximate="none")
+
+
+def rmsnorm(x, w, eps=1e-5):
+    """x (..., n), w (n,) -> (..., n)"""
+    return F.rms_norm(x, w.shape, w, eps)
+
+
+def layernorm(x, w, b, eps=1e-5):
+    """x (..., n), w (n,), b (n,) -> (..., n)"""
+    return F.layer_norm(x, w.shape, w, b, eps)
+
+
+def swiglu(x, W_gate, W_up, W_down):
+    """x (..., C), W_gate and W_up (C, F), W_down (F, C) -> (..., C)"""
+    return (F.silu(x @ W_gate) * (x @ W_up)) @ W_down
+
+
+def cross_entropy(logits, targets, keep=None):
+    """logits (..., V), targets (...), keep (...) bool -> (), the mean over the kept targets"""
+    keep = torch.ones_like(targets, dtype=torch.bool) if keep is None else keep
+    return F.cross_entropy(logits[keep], targets[keep])
+
+
+# ---------------------------------------------------------------------------------------------- heads
+
+
+def softmax_map(q, k, mask=None):
+    """q (B, H, T, d), k (B, H, S, d) -> (B, H, T, S)"""
+    return softmax(torch.einsum("bhtd,bhsd->bhts", q, k) / math.sqrt(q.shape[-1]), mask)
+
+
+def apply_map(A, v):
+    """A (B, H, T, S), v (B, H, S, e) -> (B, H, T, e)"""
+    return torch.einsum("bhts,bhse->bhte", A, v)
+
+
+def softmax_head(q, k, v, mask=None):
+    """q (B, H, T, d), k (B, H, S, d), v (B, H, S, e) -> (B, H, T, e)"""
+    return apply_map(softmax_map(q, k, mask), v)
+
+
+def differential_head(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None):
+    """q_* (B, H, T, d), k_* (B, H, S, d), v (B, H, S, e), lam broadcastable to (B, H, T) -> (B, H, T, e)"""
+    o_exc, o_inh = softmax_head(q_exc, k_exc, v, mask), softmax_head(q_inh, k_inh, v, mask)
+    return o_exc - lam.unsqueeze(-1) * o_inh
+
+
+def gated_head(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
+    """q_* (B, H, T, d), k_* (B, H, S, d), v (B, H, S, e), z_gate (B, H, T) -> (B, H, T, e)"""
+    g = torch.sigmoid(z_gate).unsqueeze(-1)  # (B, H, T, 1): one gate for all keys of a query
+    return apply_map(g * softmax_map(q_exc, k_exc, mask) - (1 - g) * softmax_map(q_inh, k_inh, mask), v)
+
+
+# ------------------------------------------------------------------------------------------ attention
+
+
+def attention(x, p, cfg, mask=None, layer=0):
+    """x (B, T, C), mask broadcastable to (B, H, T, T), layer the depth from 0 -> (B, T, C)"""
+    kind, H = cfg["kind"], cfg["n_heads"]
+    lambda_init = cfg.get("lambda_init")
+    if lambda_init is None:
+        lambda_init = {"softmax": 0, "diff_v1": 0.8 - 0.6 * math.exp(-0.3 * layer), "dgsa": 0.8}[kind]
+
+    def project(*names):  # head h owns the h-th run of columns: (C, H d) is read as (C, H, d)
+        return [torch.einsum("btc,chd->bhtd", x, p[f"W_{name}"].unflatten(1, (H, -1))) for name in names]
+
+    if kind == "softmax":
+        o = softmax_head(*project("q", "k", "v"), mask)
+    elif kind == "diff_v1":
+        exc, inh = (torch.exp(torch.dot(p[f"lambda_q_{s}"], p[f"lambda_k_{s}"])) for s in ("exc", "inh"))
+        o = differential_head(*project("q_exc", "k_exc", "q_inh", "k_inh", "v"), exc - inh + lambda_init, mask)
+    elif kind == "dgsa":
+        z = p["b_gate"].expand(*x.shape[:2], H)  # (B, T, H)
+        if cfg.get("gate", "token") == "token":
+            z = z + x @ p["W_gate"]
+        o = gated_head(*project("q_exc", "k_exc", "q_inh", "k_inh", "v"), z.permute(0, 2, 1), mask)
+    if kind != "softmax" and cfg.get("head_norm", True):
+        o = (1 - lambda_init) * rmsnorm(o, p["w_norm"], cfg.get("eps", 1e-5))
+    return torch.einsum("bhte,hec->btc", o, p["W_o"].unflatten(0, (H, -1)))  # concat(heads) W_o
+
+
+# --------------------------------------------------------------------------------------- vision model
+
+
+def patches(images, P):
+    """images (B, h, w, ch) -> (B, h/P * w/P, P * P * ch): row by row, each patch in the order (row, column, channel)"""
+    tiles = images.unfold(1, P, P).unfold(2, P, P)  # (B, h/P, w/P, ch, P, P)
+    return tiles.movedim(3, -1).flatten(3).flatten(1, 2)
+
+
+def mlp(x, p, ffn):
+    """x (B, T, C), p W_up (C, F), W_down (F, C) and, for swiglu, W_gate (C, F) -> (B, T, C)"""
+    return swiglu(x, **p) if ffn == "swiglu" else gelu(x @ p["W_up"]) @ p["W_down"]
+
+
+def model(inputs, params, cfg):
+    """inputs (B, h, w) or (B, h, w, ch) -> logits (B, n_out)"""
+    images = inputs if inputs.ndim == 4 else inputs.unsqueeze(-1)
+    embed, head = params["embed"], params["head"]
+    x = linear(patches(images, cfg["patch_size"]), embed["W"], embed["b"]) + embed["positions"]
+    for layer, block in enumerate(params["blocks"]):
+        x = x + attention(rmsnorm(x, block["norm1"]["w"]), block["attention"], cfg, layer=layer)
+        x = x + mlp(rmsnorm(x, block["norm2"]["w"]), block["mlp"], cfg["ffn"])
+    return linear(rmsnorm(x, params["norm"]["w"]).mean(dim=1), head["W"], head["b"])

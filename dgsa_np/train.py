@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from .backend import array_module, resolve_device, to_device, to_numpy
 from .checks import check_positive
+from .data.corruptions import random_shift
 from .losses import cross_entropy_forward
 from .model import ModelConfig, init_model, loss_and_grads, model_forward
 from .optim import adamw_init, adamw_step, clip_by_norm, warmup_cosine
@@ -29,6 +30,7 @@ class TrainConfig:
     warmup: float = 0.1  # part of all steps
     weight_decay: float = 0.05
     clip: float = 1.0  # the largest global norm of a gradient
+    shift: int = 1  # augmentation: each training image is moved by up to so many pixels each way; 0 for none
     seed: int = 0  # of the initial parameters and of the order of the data
     device: str = "auto"
 
@@ -70,6 +72,7 @@ def train(model: ModelConfig, cfg: TrainConfig, data, params=None, progress=Fals
             step = len(steps)
             lr = warmup_cosine(step, total, cfg.lr, warmup=round(cfg.warmup * total))
             inputs, targets, keep = data.train.take(rows)
+            inputs = random_shift(inputs, cfg.shift, rng) if cfg.shift else inputs
             loss, grads = loss_and_grads(params, to_device(inputs, device), targets, model, keep)
             grads, norm = clip_by_norm(grads, cfg.clip)
             loss, norm = _read(loss, norm)

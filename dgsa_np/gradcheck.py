@@ -1,0 +1,268 @@
+"""Is a handwritten gradient right, and if not, what kind of mistake is it?
+
+This file knows only arrays and functions. A pair x_forward, x_backward is checked along a random upstream
+gradient: an upstream of ones is blind wherever the outputs have a constant sum, softmax among them.
+"""
+
+import inspect
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .backend import array_module, to_numpy
+from .params import flatten, tree_map
+
+TOLERANCE = {"complex": 1e-12, "central": 1e-7}
+
+
+class GradientError(AssertionError):
+    """A pair breaks the convention, or its gradient is wrong."""
+
+
+class Result(NamedTuple):
+    argument: str
+    shape: tuple
+    error: float  # max|analytic - numeric| / max|numeric|
+    tolerance: float
+    message: str  # what diagnose says; empty where the gradient is right
+
+    @property
+    def ok(self):
+        return not self.message
+
+
+# ----------------------------------------------------------------------------------- numeric derivatives
+
+
+def central_difference(f, x, h=1e-5, directions=None):
+    """The gradient of a number f(x), as it is taught.                        [eq:central-difference, standard]
+
+        df/dx_i = (f(x + h e_i) - f(x - h e_i)) / (2 h) + O(h^2)
+
+    x          : any shape, float64; h in the units of x
+    directions : (n, *x.shape), to get n slopes along these instead of all of the gradient
+    returns the gradient, shaped like x, or (n,) slopes
+    """
+    return _slopes(lambda e: (float(f(x + h * e)) - float(f(x - h * e))) / (2 * h), x, directions)
+
+
+def complex_step(f, x, h=1e-30, directions=None):
+    """The gradient of a number f(x) without cancellation, exact to rounding.   [eq:complex-step, standard]
+
+        df/dx_i = Im f(x + i h e_i) / h
+
+    f must be analytic: no abs, no conj, and comparisons on the real part alone. Arguments as above.
+    """
+    return _slopes(lambda e: float(f(x + 1j * h * e).imag) / h, x, directions)
+
+
+def _slopes(slope, x, directions):
+    xp = array_module(x)
+    if directions is not None:
+        return np.array([slope(e) for e in directions])
+    gradient = np.empty(x.size)
+    for i in range(x.size):
+        e = xp.zeros(x.size)
+        e[i] = 1
+        gradient[i] = slope(e.reshape(x.shape))
+    return gradient.reshape(x.shape)
+
+
+METHODS = {"complex": complex_step, "central": central_difference}
+
+
+# ---------------------------------------------------------------------------------------- checking a pair
+
+
+def check_pair(forward, backward, args, **options):
+    """Check a pair as compare_pair does; returns its list of Results, or raises GradientError with what is wrong."""
+    results = compare_pair(forward, backward, args, **options)
+    wrong = [f"{r.argument} {r.shape}: error {r.error:.1e} > {r.tolerance:.0e}: {r.message}" for r in results if not r.ok]
+    if wrong:
+        raise GradientError(f"{backward.__name__} is wrong in {len(wrong)} of {len(results)} gradients:\n  " + "\n  ".join(wrong))
+    return results
+
+
+def compare_pair(forward, backward, args, method="complex", tolerance=None, n_directions=None, seed=0, sizes=None):
+    """The gradients of one pair against numeric ones, along a random upstream gradient.
+
+    args         : what forward takes: arrays, nested dicts of arrays, masks, options; the real arrays are
+                   differentiated and must be float64
+    method       : "complex" (complex step, tolerance 1e-12) or "central" (central difference, 1e-7)
+    n_directions : None differentiates along every element; a number, along so many random directions
+    sizes        : {"d": 4}, so that a factor can be told to be sqrt(d)
+    returns a list of Results, one per array
+    raises  GradientError if a shape or dtype differs, an argument is changed, or a second call gives other bits
+    """
+    args, rng = tuple(args), np.random.default_rng(seed)
+    leaves = _named_leaves(forward, args)
+    before = {name: to_numpy(a).copy() for name, a in leaves.items()}
+    out, cache = forward(*args)
+    dout = _random_like(out, rng)
+    grads = _call_backward(backward, dout, cache, args, leaves)
+    _check_convention(forward, backward, args, out, cache, dout, grads, leaves, before)
+    scale = max((float(abs(g).max()) for g in grads.values()), default=0.0)
+
+    def result(name, x):
+        def loss(value):
+            return (dout * forward(*_replace(forward, args, name, value))[0]).sum()
+
+        directions = _random_directions(x, n_directions, rng)
+        numeric = METHODS[method](loss, x, directions=directions)
+        analytic = to_numpy(grads[name])
+        if directions is not None:
+            analytic = np.array([(analytic * to_numpy(e)).sum() for e in directions])
+        allowed = TOLERANCE[method] if tolerance is None else tolerance
+        error = relative_error(analytic, numeric, floor=1e-15 * scale)
+        diagnosis = "" if error <= allowed else diagnose(numeric, analytic, sizes=sizes, vacuous=1e-15 * scale).message
+        return Result(name, x.shape, error, allowed, diagnosis)
+
+    return [result(name, x) for name, x in leaves.items()]
+
+
+def relative_error(a, b, floor=0.0) -> float:
+    """max|a - b| / max|b|; infinite where the reference b is all but zero, since then nothing is checked."""
+    a, b = np.asarray(a), np.asarray(b)
+    largest = abs(b).max(initial=0.0)
+    if a.shape != b.shape or not largest > floor:
+        return math.inf
+    error = float(abs(a - b).max() / largest)
+    return error if math.isfinite(error) else math.inf
+
+
+def _named_leaves(forward, args):
+    """{"p.W_q": array} for every real floating array among the arguments, in order."""
+    names = [n for n in inspect.signature(forward).parameters][: len(args)]
+    leaves = flatten({n: a for n, a in zip(names, args, strict=True) if isinstance(a, (dict, list)) or hasattr(a, "dtype")})
+    leaves = {name: a for name, a in leaves.items() if a.dtype.kind == "f"}
+    if any(a.dtype != "float64" for a in leaves.values()):
+        raise TypeError("check_pair: an argument is float32, expected float64: single precision hides small mistakes")
+    return leaves
+
+
+def _replace(forward, args, name, value):
+    """The arguments with one leaf exchanged."""
+    names = list(inspect.signature(forward).parameters)[: len(args)]
+    tree = _with_leaf(dict(zip(names, args, strict=True)), name.split("."), value)
+    return tuple(tree[n] for n in names)
+
+
+def _with_leaf(tree, path, value):
+    if not path:
+        return value
+    if isinstance(tree, list):
+        return [_with_leaf(t, path[1:], value) if str(i) == path[0] else t for i, t in enumerate(tree)]
+    return {k: _with_leaf(t, path[1:], value) if k == path[0] else t for k, t in tree.items()}
+
+
+def _call_backward(backward, dout, cache, args, leaves):
+    """The gradients under the names of their leaves. A loss has no upstream: its backward takes the cache alone."""
+    alone = len(inspect.signature(backward).parameters) == 1
+    grads = backward(cache) if alone else backward(dout, cache)
+    if alone:
+        grads = tree_map(lambda g: g * dout, grads)
+    grads = grads if isinstance(grads, (tuple, list)) else (grads,)
+    heads = list(dict.fromkeys(name.split(".")[0] for name in leaves))
+    if len(grads) != len(heads):
+        raise GradientError(f"{backward.__name__} returns {len(grads)} gradients, expected {len(heads)}, for {', '.join(heads)}")
+    flat = flatten(dict(zip(heads, grads, strict=True)))
+    if list(flat) != list(leaves):
+        raise GradientError(f"{backward.__name__} returns gradients {sorted(flat)}, expected {sorted(leaves)}, in the order of the arguments")
+    return flat
+
+
+def _check_convention(forward, backward, args, out, cache, dout, grads, leaves, before):
+    for name, x in leaves.items():
+        g = grads[name]
+        if getattr(g, "shape", None) != x.shape or g.dtype != x.dtype:
+            what = f"{getattr(g, 'dtype', type(g).__name__)} {getattr(g, 'shape', '')}"
+            raise GradientError(f"{backward.__name__}: the gradient of {name} is {what}, expected {x.dtype} {x.shape}, as {name} itself")
+        if not same_bits(x, before[name]):
+            raise GradientError(f"{forward.__name__} or {backward.__name__} changed its argument {name}; work on a copy")
+    if not same_bits(forward(*args)[0], out):
+        raise GradientError(f"{forward.__name__}: a second call gives other bits; does it keep state?")
+    again = _call_backward(backward, dout, cache, args, leaves)
+    if not all(same_bits(again[name], grads[name]) for name in leaves):
+        raise GradientError(f"{backward.__name__}: a second call gives other bits; does it change the cache or the upstream gradient?")
+
+
+def same_bits(a, b) -> bool:
+    """Equal shapes, dtypes and bytes."""
+    a, b = to_numpy(a), to_numpy(b)
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def _random_like(x, rng):
+    return array_module(x).asarray(rng.standard_normal(x.shape))
+
+
+def _random_directions(x, n, rng):
+    """n directions of length 1, so that h means the same step along a direction as along an element."""
+    directions = [_random_like(x, rng) for _ in range(n or 0)]
+    return [e / float((e * e).sum()) ** 0.5 for e in directions] or None
+
+
+# ------------------------------------------------------------------------------------------- diagnosing
+
+
+class Diagnosis(NamedTuple):
+    kind: str  # right, shape, not finite, vacuous, zero, sign, factor, transposed, angle
+    message: str
+
+
+def diagnose(numeric, analytic, sizes=None, vacuous=0.0, tolerance=1e-6) -> Diagnosis:
+    """What kind of mistake turns the numeric gradient into the analytic one.
+
+    sizes   : {"d": 4, "T": 5}, the sizes that a forgotten factor may come from
+    vacuous : a numeric gradient no larger than this checks nothing
+    """
+    numeric, analytic = np.asarray(numeric, float), np.asarray(analytic, float)
+    if numeric.shape != analytic.shape:
+        return Diagnosis("shape", f"the gradient is {analytic.shape}, expected {numeric.shape}, the shape of the argument")
+    if not np.isfinite(analytic).all():
+        bad = int((~np.isfinite(analytic)).sum())
+        return Diagnosis("not finite", f"{bad} of {analytic.size} elements are nan or inf: a division by 0, or exp of something large")
+    if not abs(numeric).max(initial=0) > vacuous:
+        return Diagnosis("vacuous", "the numeric gradient is all but zero here, so nothing is checked; choose other inputs")
+    if not analytic.any():
+        return Diagnosis("zero", "the gradient is zero: this path is cut; is a term missing from the sum, or its result not returned?")
+    if _close(analytic, numeric, tolerance):
+        return Diagnosis("right", "")
+    factor = float((analytic * numeric).sum() / (numeric * numeric).sum())
+    if _close(analytic, factor * numeric, tolerance):
+        return _explain_factor(factor, sizes or {}, tolerance)
+    if numeric.ndim >= 2 and numeric.shape[-1] == numeric.shape[-2] and _close(analytic.swapaxes(-1, -2), numeric, tolerance):
+        return Diagnosis("transposed", "the gradient is transposed in its last two axes: the factors of a matrix product are swapped")
+    return _explain_angle(numeric, analytic, tolerance)
+
+
+def _close(a, b, tolerance):
+    return abs(a - b).max() <= tolerance * abs(b).max()
+
+
+def _explain_factor(factor, sizes, tolerance):
+    def near(value):
+        return abs(abs(factor) - value) <= tolerance * value
+
+    sign = "the sign is wrong" if factor < 0 else ""
+    if near(1):
+        return Diagnosis("sign", f"{sign}: was it subtracted in the forward pass, or is this the inhibitory branch?")
+    causes = ["it is counted twice"] if near(2) else ["half of it is missing, or a factor 2 is"] if near(0.5) else []
+    for name, n in sizes.items():
+        causes += [f"1/sqrt({name}) is missing"] * near(math.sqrt(n)) + [f"1/sqrt({name}) is applied twice"] * near(n**-0.5)
+        causes += [f"a sum over {name} where a mean belongs"] * near(n) + [f"a mean over {name} where a sum belongs"] * near(1 / n)
+    likely = " or ".join(causes) or "look for a constant that the derivative brings down"
+    also = f"{sign}, and " if sign else ""
+    return Diagnosis("factor", f"{also}the gradient is {abs(factor):.6g} times what it should be everywhere: {likely}")
+
+
+def _explain_angle(numeric, analytic, tolerance):
+    cosine = float((numeric * analytic).sum() / math.sqrt((numeric**2).sum() * (analytic**2).sum()))
+    worst = np.unravel_index(abs(analytic - numeric).argmax(), numeric.shape)
+    wrong = int((abs(analytic - numeric) > tolerance * abs(numeric).max()).sum())
+    return Diagnosis(
+        "angle",
+        f"it points {math.degrees(math.acos(max(-1.0, min(1.0, cosine)))):.3g} degrees away from the right gradient; {wrong} of {numeric.size} "
+        f"elements differ, most at index {tuple(map(int, worst))}: {analytic[worst]:.6g}, expected {numeric[worst]:.6g}",
+    )

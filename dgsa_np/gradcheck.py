@@ -159,9 +159,10 @@ def _with_leaf(tree, path, value):
 def _call_backward(backward, dout, cache, args, leaves):
     """The gradients under the names of their leaves. A loss has no upstream: its backward takes the cache alone."""
     alone = len(inspect.signature(backward).parameters) == 1
-    grads = backward(cache) if alone else backward(dout, cache)
-    if alone:
-        grads = tree_map(lambda g: g * dout, grads)
+    upstream = dout.copy()
+    grads = tree_map(lambda g: g * dout, backward(cache)) if alone else backward(upstream, cache)
+    if not same_bits(upstream, dout):
+        raise GradientError(f"{backward.__name__} changed the upstream gradient; work on a copy")
     grads = grads if isinstance(grads, (tuple, list)) else (grads,)
     heads = list(dict.fromkeys(name.split(".")[0] for name in leaves))
     if len(grads) != len(heads):

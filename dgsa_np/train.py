@@ -30,7 +30,7 @@ class TrainConfig:
     warmup: float = 0.1  # part of all steps
     weight_decay: float = 0.05
     clip: float = 1.0  # the largest global norm of a gradient
-    shift: int = 1  # augmentation: each training image is moved by up to so many pixels each way; 0 for none
+    shift: int = 0  # augmentation: each training image is moved by up to so many pixels each way; 0 for none
     seed: int = 0  # of the initial parameters and of the order of the data
     device: str = "auto"
 

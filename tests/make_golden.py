@@ -39,8 +39,8 @@ class Draw:
         self.rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
 
     def normal(self, *shape, scale=1.0, mean=0.0):
-        """Rounded to 1/64 before scaling: short binary fractions keep the files small."""
-        return mean + scale * np.round(64 * self.rng.standard_normal(shape)) / 64
+        """Rounded to 1/16 before scaling: short binary fractions keep the files small."""
+        return mean + scale * np.round(16 * self.rng.standard_normal(shape)) / 16
 
     def parameters(self, **shapes):
         """Nothing at its initial value: a gain of 1 or a bias of 0 would hide a mistake."""
@@ -210,20 +210,22 @@ def attention_cases(seed):
     yield case("deep", "dgsa", "causal", layer=3)  # 0.8 at every depth
     yield case("lambda_init", "dgsa", "padding", lambda_init=0.375)
     yield case("without_norm", "dgsa", "rows", head_norm=False)
-    yield case("eps", "dgsa", eps=0.0625)
-    yield case("gate_head", "dgsa", "causal", gate="head")
+    yield case("gate_head", "dgsa", "causal", gate="head", eps=0.0625)
     yield case("gate_head_without_norm", "dgsa", "rows", gate="head", head_norm=False)
 
 
 def model_cases(seed):
-    def case(kind, ffn, H, channels, name="", **switches):
-        name = f"model_{kind}_{ffn}{name}"
+    def case(kind, ffn, H, channels, keep=False, **switches):
+        name = f"model_{kind}_{ffn}" + "".join(f"_{word}" for word in switches) + "_keep" * keep
         draw = Draw(seed, name)
         B, C, F, depth, P, side, n_out = 5, 8, 6, 2, 2, 6, 3
         N = (side // P) ** 2
         params = model_parameters(draw, kind, C, F, H, depth, P, channels, N, n_out, ffn, switches)
         shape = (B, side, side) if channels == 1 else (B, side, side, channels)
-        inputs = {"inputs": draw.rng.integers(0, 65, shape) / 64} | flatten({"params": params})
+        inputs = {"inputs": draw.rng.integers(0, 17, shape) / 16} | flatten({"params": params})
+        if keep:
+            inputs["keep"] = draw.rng.random((B, N)) < 0.6
+            inputs["keep"][:, 3] = True  # a mean over nothing is not defined
         config = {"task": "vision", "n_out": n_out, "width": C, "depth": depth, "n_heads": H, "kind": kind, "ffn": ffn}
         config |= {"ffn_width": F, "image_size": side, "patch_size": P, "channels": channels} | switches
         return Case(name, {"function": "model", "config": config}, inputs, draw.normal(B, n_out))
@@ -234,7 +236,7 @@ def model_cases(seed):
     yield case("diff_v1", "swiglu", H=2, channels=1)
     yield case("dgsa", "gelu", H=2, channels=1)
     yield case("dgsa", "swiglu", H=2, channels=3)
-    yield case("dgsa", "swiglu", H=2, channels=1, name="_gate_head", gate="head", head_norm=False)
+    yield case("dgsa", "swiglu", H=2, channels=1, keep=True, gate="head", head_norm=False)
 
 
 # --------------------------------------------------------------------------------- names and files

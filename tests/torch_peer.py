@@ -134,12 +134,15 @@ def mlp(x, p, ffn):
     return swiglu(x, **p) if ffn == "swiglu" else gelu(x @ p["W_up"]) @ p["W_down"]
 
 
-def model(inputs, params, cfg):
-    """inputs (B, h, w) or (B, h, w, ch) -> logits (B, n_out)"""
+def model(inputs, params, cfg, keep=None):
+    """inputs (B, h, w) or (B, h, w, ch), keep (B, N) bool, True = a patch that counts -> logits (B, n_out)"""
     images = inputs if inputs.ndim == 4 else inputs.unsqueeze(-1)
     embed, head = params["embed"], params["head"]
     x = linear(patches(images, cfg["patch_size"]), embed["W"], embed["b"]) + embed["positions"]
+    mask = None if keep is None else keep[:, None, None, :]
     for layer, block in enumerate(params["blocks"]):
-        x = x + attention(rmsnorm(x, block["norm1"]["w"]), block["attention"], cfg, layer=layer)
+        x = x + attention(rmsnorm(x, block["norm1"]["w"]), block["attention"], cfg, mask, layer)
         x = x + mlp(rmsnorm(x, block["norm2"]["w"]), block["mlp"], cfg["ffn"])
-    return linear(rmsnorm(x, params["norm"]["w"]).mean(dim=1), head["W"], head["b"])
+    x = rmsnorm(x, params["norm"]["w"])
+    pooled = x.mean(dim=1) if keep is None else torch.stack([tokens[k].mean(dim=0) for tokens, k in zip(x, keep, strict=True)])
+    return linear(pooled, head["W"], head["b"])

@@ -1,0 +1,33 @@
+# `make demo` and `make test` need only Python >= 3.10, its venv module and make.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: demo test gradcheck lint peers clean
+
+demo: .venv/run
+	$(BIN)/python -m dgsa_np demo --out demo-$$(date +%Y%m%d-%H%M%S)
+
+test: .venv/test
+	$(BIN)/python -m pytest
+
+gradcheck: .venv/run
+	$(BIN)/python -m dgsa_np gradcheck
+
+lint: .venv/test
+	$(BIN)/ruff check .
+
+# The parity tests once more, live against PyTorch.
+peers: .venv/peers
+	$(BIN)/python -m pytest -m peers tests
+
+.venv/run: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/test .venv/peers: .venv/%: .venv/run
+	$(BIN)/python -m pip install --quiet --editable ".[$*]" --constraint tests/constraints.txt
+	@touch $@
+
+clean:
+	rm -rf .venv demo-*

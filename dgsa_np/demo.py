@@ -1,0 +1,131 @@
+"""The demonstration: three mechanisms on noisy handwritten digits, in two minutes, with pictures."""
+
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from . import viz
+from .data import CORRUPTIONS, corrupt, load
+from .experiments import (
+    collect,
+    count_parameters,
+    equal_models,
+    interval,
+    per_seed_scores,
+    run_baselines,
+    run_grid,
+)
+from .model import ModelConfig, model_forward
+from .train import TrainConfig
+
+MODEL = ModelConfig(width=32, depth=2)
+TRAIN = TrainConfig(epochs=24, batch_size=32, device="cpu")
+NOISE = ("gaussian", 0.3)  # what the picture of the maps shows
+
+
+def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) -> str:
+    """Train, evaluate, draw and tell; writes results.json, findings.md and three PNGs to the folder out."""
+    started = time.perf_counter()
+    data = load("digits")
+    models = equal_models(MODEL)
+    print(f"digits: {len(data.train.targets)} train, {len(data.valid.targets)} validation, {len(data.test.targets)} test images of 8 x 8")
+    for kind, model in models.items():
+        size = f"{count_parameters(model):,} parameters"
+        print(f"  {kind:8s} {model.n_heads} heads, d = {model.sizes['d']}, feed-forward width {model.F}, {size}")
+    grid = run_grid(models, train, seeds, data, jobs)
+    runs = list(tqdm(grid, total=len(models) * len(seeds), disable=None, unit="run", desc="train and corrupt"))
+    accuracies = collect(runs + run_baselines(data))
+    scores = {name: per_seed_scores(a) for name, a in accuracies.items()}
+    text = f"{table(scores)}\n\n{findings(scores)}\n"
+    _draw(out, runs, accuracies, models, data)
+    (out / "findings.md").write_text(text, encoding="utf-8")
+    _write_results(out / "results.json", runs, accuracies, models, train)
+    return f"{text}\nPictures and numbers are in {out}/ ({time.perf_counter() - started:.0f} s)."
+
+
+def table(scores) -> str:
+    """Accuracy in per cent: mean, and half a 95 % interval over seeds where there are several."""
+
+    def cell(values):
+        mean, half = interval(values)
+        return f"{100 * mean:.1f}" if math.isnan(half) else f"{100 * mean:.1f} ± {100 * half:.1f}"
+
+    names = list(scores)
+    rows = [["test accuracy, %", *names]]
+    rows += [[condition, *(cell(scores[n][condition]) for n in names)] for condition in scores[names[0]]]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
+
+
+def findings(scores) -> str:
+    """What was found, whatever it is, computed from the numbers."""
+    n = len(scores["dgsa"]["clean"])
+    sentences = [f"{n} seeds, tiny models, one small data set: a demonstration, not evidence."]
+    for condition in ("clean", "all corruptions"):
+        for other in ("softmax", "diff_v1"):
+            sentences.append(_compare(scores, condition, other))
+    best = max(scores, key=lambda name: scores[name]["all corruptions"].mean())
+    trivial = best not in ("softmax", "diff_v1", "dgsa")
+    sentences.append(
+        f"Over all corruptions the best of the five is {best} with {100 * scores[best]['all corruptions'].mean():.1f} %"
+        + (": a trivial baseline beats every transformer here." if trivial else ".")
+    )
+    gains = {c: scores["dgsa"][c].mean() - scores["softmax"][c].mean() for c in CORRUPTIONS}
+    most, least = max(gains, key=gains.get), min(gains, key=gains.get)
+    sentences.append(
+        f"Against softmax, dgsa does best under {most} ({100 * gains[most]:+.1f} points) and worst under {least} ({100 * gains[least]:+.1f})."
+    )
+    return "\n".join(f"- {s}" for s in sentences)
+
+
+def _compare(scores, condition, other):
+    """One paired comparison of dgsa with another mechanism, seed by seed."""
+    mean, half = interval(scores["dgsa"][condition] - scores[other][condition])
+    where = "On clean digits" if condition == "clean" else "Over all corruptions"
+    text = f"{where} dgsa is {abs(100 * mean):.1f} points {'above' if mean >= 0 else 'below'} {other}"
+    if math.isnan(half):
+        return f"{text}; one seed says nothing about chance."
+    verdict = "more than chance between seeds would explain" if abs(mean) > half else "which chance between seeds can explain"
+    return f"{text} (95 % interval {100 * (mean - half):+.1f} to {100 * (mean + half):+.1f}), {verdict}."
+
+
+def _draw(out, runs, accuracies, models, data):
+    epochs = {kind: [r.epochs for r in sorted(runs, key=lambda r: r.seed) if r.name == kind] for kind in models}
+    gated = next(r for r in runs if r.name == "dgsa" and r.seed == min(r.seed for r in runs))
+    figures = {
+        "accuracy": viz.robustness_figure(CORRUPTIONS, accuracies, chance=1 / data.meta["n_out"]),
+        "maps": viz.attention_figure(_views(gated.params, models["dgsa"], data), layer=models["dgsa"].depth - 1),
+        "training": viz.training_figure(epochs),
+    }
+    for name, figure in figures.items():
+        figure.savefig(out / f"{name}.png")
+
+
+def _views(params, model, data):
+    """One test digit, clean and noisy, with what the last layer's heads do to it."""
+    kind, level = NOISE
+    image = data.test.inputs[:1]
+    noisy = corrupt(image, kind, level, np.random.default_rng(0))
+    title = f"a {data.test.targets[0]}"
+    views = {}
+    for name, x in ((f"{title}, clean", image), (f"{title}, {kind} {level}", noisy)):
+        _, cache = model_forward(x, params, model)
+        views[name] = (x[0], cache.blocks[-1].attention.head)
+    return views
+
+
+def _write_results(path, runs, accuracies, models, train):
+    results = {
+        "train": asdict(train),
+        "models": {kind: asdict(model) | {"parameters": count_parameters(model)} for kind, model in models.items()},
+        "levels": CORRUPTIONS,
+        "accuracy": {name: {c: a.tolist() for c, a in by.items()} for name, by in accuracies.items()},
+        "epochs": [{"kind": r.name, "seed": r.seed, "epochs": r.epochs} for r in runs],
+    }
+    path.write_text(json.dumps(results, indent=1), encoding="utf-8")

@@ -1,0 +1,110 @@
+"""Pictures. Matplotlib is imported when one is drawn; every function returns a Figure."""
+
+from pathlib import Path
+
+import numpy as np
+
+STYLE = Path(__file__).with_name("viz.mplstyle")
+LOOKS = {  # colours that colour-blind readers can tell apart; trivial baselines are grey
+    "softmax": {"color": "#0072B2", "marker": "o"},
+    "diff_v1": {"color": "#D55E00", "marker": "s"},
+    "dgsa": {"color": "#009E73", "marker": "^"},
+    "logistic regression": {"color": "0.35", "linestyle": "--"},
+    "nearest neighbour": {"color": "0.55", "linestyle": ":"},
+}
+UNITS = {
+    "gaussian": "noise, standard deviation (grey level)",
+    "salt-and-pepper": "pixels hit (fraction)",
+    "brightness": "constant added (grey level)",
+    "contrast": "contrast lost (fraction)",
+    "occlusion": "side of the square (fraction)",
+    "blur": "standard deviation (pixels)",
+}
+
+
+def robustness_figure(levels, accuracies, chance):
+    """Test accuracy against the level of each corruption, mean and range over seeds.
+
+    levels     : {corruption: levels}
+    accuracies : {name: {corruption: (seeds, levels)}}
+    """
+    figure, axes = _subplots(2, 3, figsize=(11, 6.2), sharey=True)
+    for ax, (corruption, xs) in zip(axes.flat, levels.items(), strict=True):
+        for name, by_corruption in accuracies.items():
+            ys = np.asarray(by_corruption[corruption])
+            ax.plot(xs, ys.mean(axis=0), label=name, **LOOKS[name])
+            ax.fill_between(xs, ys.min(axis=0), ys.max(axis=0), color=LOOKS[name]["color"], alpha=0.15, lw=0)
+        ax.axhline(chance, color="0.7", lw=1)
+        ax.set(title=corruption, xlabel=UNITS[corruption], ylim=(0, 1.02))
+    axes.flat[0].text(0, chance + 0.02, "chance", color="0.5")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("test accuracy")
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(accuracies))
+    return figure
+
+
+def training_figure(epochs):
+    """Training loss and validation accuracy by epoch, mean and range over seeds.
+
+    epochs : {name: [per seed, a list of a dict per epoch]}
+    """
+    figure, axes = _subplots(1, 2, figsize=(9, 3.4))
+    curves = (("train_loss", "training loss (nats)"), ("valid_accuracy", "validation accuracy"))
+    for ax, (key, label) in zip(axes, curves, strict=True):
+        for name, runs in epochs.items():
+            ys = np.array([[e[key] for e in run] for run in runs])
+            xs = np.arange(1, ys.shape[1] + 1)
+            look = {k: v for k, v in LOOKS[name].items() if k != "marker"}
+            ax.plot(xs, ys.mean(axis=0), label=name, **look)
+            ax.fill_between(xs, ys.min(axis=0), ys.max(axis=0), color=look["color"], alpha=0.15, lw=0)
+        ax.set(xlabel="epoch", ylabel=label)
+    axes[0].set_yscale("log")
+    axes[0].legend()
+    return figure
+
+
+def attention_figure(views, layer):
+    """Images, and what one head of gated attention does with them: excitation, inhibition, the fused map, the gates.
+
+    views : {title: (image (h, w), head cache of a batch of one)}; all maps share one signed scale with white at zero,
+            and show the head whose fused map differs most between the first view and the last
+    """
+    heads = [head for _, head in views.values()]
+    shown = int(abs(heads[0].A - heads[-1].A)[0].sum(axis=(1, 2)).argmax())
+    limit = max(abs(m[0, shown]).max() for head in heads for m in (head.A_exc, head.A_inh, head.A))
+    figure, axes = _subplots(len(views), 5, figsize=(13, 2.9 * len(views)), width_ratios=(1, 1, 1, 1, 1.25))
+    for row, (title, (image, head)) in zip(axes, views.items(), strict=True):
+        _draw_image(row[0], image, title)
+        maps = {"excitatory A_exc": head.A_exc, "inhibitory A_inh": head.A_inh, "fused g A_exc - (1 - g) A_inh": head.A}
+        for ax, (name, A) in zip(row[1:4], maps.items(), strict=True):
+            drawn = ax.imshow(A[0, shown], cmap="RdBu_r", vmin=-limit, vmax=limit)
+            _label(ax, name, "key patch", "query patch")
+        figure.colorbar(drawn, ax=row[1:4].tolist(), label="attention weight", shrink=0.85)
+        gates = row[4].imshow(head.gate[0], cmap="PuOr_r", vmin=0, vmax=1, aspect="auto")
+        _label(row[4], "gate g of each patch and head", "query patch", "head")
+        row[4].set_yticks(range(head.gate.shape[1]))
+        figure.colorbar(gates, ax=row[4], label="g: 0 inhibits, 1 excites", shrink=0.85)
+    figure.suptitle(f"layer {layer}, maps of head {shown}; patches are numbered row by row")
+    return figure
+
+
+def _subplots(*args, **kwargs):
+    import matplotlib
+
+    matplotlib.use("Agg", force=False)
+    import matplotlib.pyplot as plt
+
+    with plt.style.context(STYLE):
+        width_ratios = kwargs.pop("width_ratios", None)
+        return plt.subplots(*args, gridspec_kw={"width_ratios": width_ratios} if width_ratios else None, **kwargs)
+
+
+def _draw_image(ax, image, title):
+    ax.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+    ax.set(title=title, xticks=[], yticks=[])
+    ax.grid(False)
+
+
+def _label(ax, title, x, y):
+    ax.set(title=title, xlabel=x, ylabel=y)
+    ax.grid(False)

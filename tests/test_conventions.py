@@ -1,0 +1,209 @@
+"""The rules of the house, read from the source: mirrored pairs, true shapes, known symbols, short functions."""
+
+import ast
+import inspect
+import re
+import statistics
+import tokenize
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dgsa_np
+from dgsa_np import attention, cases, losses, model, ops
+from dgsa_np.attention import AttentionConfig, differential, gated, multihead, softmax
+from dgsa_np.params import flatten
+
+PACKAGE = Path(dgsa_np.__file__).parent
+DOCS = PACKAGE.parent / "docs"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def find_pairs():
+    """Every forward with the backward beside it."""
+    for module in (ops, losses, model, softmax, differential, gated, multihead):
+        own = {n: f for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__}
+        for name, forward in own.items():
+            if name.endswith("_forward"):
+                yield pytest.param(forward, own[name.replace("_forward", "_backward")], id=name.removesuffix("_forward"))
+
+
+PAIRS = list(find_pairs())
+
+
+# -------------------------------------------------------------------------------------- the mirror rule
+
+
+def statements(function):
+    """The forward's statements as text, one line each, in order."""
+    tree = ast.parse(inspect.getsource(function))
+    lines = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+    order = {line: i for i, line in enumerate(ast.unparse(tree).splitlines())}
+    return sorted(lines, key=lambda line: next(i for text, i in order.items() if line.splitlines()[0] in text))
+
+
+def quotes(function):
+    """The comments of a backward that quote a forward statement."""
+    comments = re.findall(r"^\s*# (.+ = .+)$", inspect.getsource(function), re.MULTILINE)
+    return [ast.unparse(ast.parse(c)) for c in comments]
+
+
+def calls(function, suffix):
+    """Names of the pairs called, without suffix, in the order of the text."""
+    found = [n for n in ast.walk(ast.parse(inspect.getsource(function))) if isinstance(n, ast.Call)]
+    names = [(n.lineno, n.col_offset, ast.unparse(n.func)) for n in found]
+    return [name.removesuffix(suffix) for _, _, name in sorted(names) if name.endswith(suffix)]
+
+
+@pytest.mark.parametrize(("forward", "backward"), PAIRS)
+def test_a_backward_is_its_forward_read_upwards(forward, backward):
+    said, quoted = statements(forward), quotes(backward)
+    assert quoted or not said or forward.__name__ in NOTHING_TO_QUOTE, f"{backward.__name__} quotes no line of its forward"
+    assert [q for q in quoted if q not in said] == [], f"{backward.__name__} quotes what {forward.__name__} does not say"
+    places = [said.index(q) for q in quoted]
+    assert places == sorted(places, reverse=True), f"{backward.__name__} does not undo its lines from the last to the first"
+    made, undone = calls(forward, "_forward"), calls(backward, "_backward")
+    assert undone == made[::-1] or forward.__name__ == "loss_and_grads", f"{undone} does not mirror {made}"
+
+
+NOTHING_TO_QUOTE = set()
+
+
+def test_the_mirror_rule_sees_a_backward_that_runs_downwards():
+    def wrong_backward(dout, cache):
+        # A, softmax = softmax_forward(S, mask)
+        # S = scale * q @ k.T
+        # A, softmax = softmax_forward(S, mask)
+        pass
+
+    assert len(quotes(wrong_backward)) == 3
+    assert quotes(wrong_backward)[0] in statements(softmax.softmax_map_forward)
+    assert quotes(wrong_backward)[1] not in statements(softmax.softmax_map_forward)
+
+
+# ------------------------------------------------------------------------------- shapes in the docstrings
+
+
+def documented_shapes(function):
+    """{"q": ("B", "H", "T", "d"), "returns o": ...} from lines like `q, k : (B, T, d)      v : (B, S, e)`."""
+    shapes = {}
+    for names, axes in re.findall(r"((?:returns )?\w+(?:, \w+)*) *: *(?:bool |integers )?\(([^()]*)\)", inspect.getdoc(function)):
+        for name in names.removeprefix("returns ").split(", "):
+            key = f"returns {name}" if names.startswith("returns ") else name
+            shapes[key] = tuple(a.strip() for a in axes.split(",") if a.strip())
+    return shapes
+
+
+def bind(axes, shape, known, what):
+    if axes and axes[0] == "...":
+        axes, shape = axes[1:], shape[len(shape) - len(axes) + 1 :]
+    assert len(axes) == len(shape), f"{what}: {shape} against {axes}"
+    for letter, n in zip(axes, shape, strict=True):
+        value = known.setdefault(letter, n) if not letter.isdigit() else int(letter)
+        assert value == n, f"{what}: {letter} is {n}, and {value} elsewhere"
+
+
+def test_docstring_shapes_are_true(case):
+    if case.name.startswith("model"):
+        pytest.skip("the case binds the images; patch_embed and model_forward are checked in test_model")
+    names = list(inspect.signature(case.forward).parameters)
+    arrays = {n: a for n, a in zip(names, case.args, strict=False) if isinstance(a, np.ndarray)}
+    documented, known = documented_shapes(case.forward), {}
+    for name, a in arrays.items():
+        if name not in ("mask", "lam"):  # only broadcastable to their shapes
+            assert name in documented, f"{case.forward.__name__} does not give the shape of {name}"
+            bind(documented[name], a.shape, known, f"{case} {name}")
+    for name, axes in documented.items():
+        if name.startswith("returns "):
+            bind(axes, case.forward(*case.args)[0].shape, known, f"{case} {name}")
+
+
+@pytest.mark.parametrize(("forward", "backward"), PAIRS)
+def test_every_forward_names_its_equation_and_status(forward, backward):
+    label = re.search(r"\[(eq:[\w-]+), (\w+)\]", inspect.getdoc(forward))
+    assert label, f"{forward.__name__} has no [eq:label, status]"
+    equations = (DOCS / "equations.md").read_text(encoding="utf-8")
+    assert f"`{label[1]}`" in equations, f"{label[1]} is not in docs/equations.md"
+    row = next(line for line in equations.splitlines() if f"`{label[1]}`" in line)
+    assert label[2] in row, f"docs/equations.md gives {label[1]} another status"
+
+
+# ------------------------------------------------------------------------------------------------ symbols
+
+
+def test_every_cache_field_and_parameter_stands_in_the_notation():
+    rows = (DOCS / "notation.md").read_text(encoding="utf-8").splitlines()
+    known = {name for row in rows if row.startswith("|") for name in re.findall(r"`([\w.]+)`", row)}
+    caches = [c for m in (ops, losses, model, softmax, differential, gated, multihead) for c in vars(m).values() if inspect.isclass(c)]
+    fields = {f for c in caches if c.__name__.endswith("Cache") for f in c._fields}
+    parameters = set()
+    for kind in attention.KINDS:
+        for ffn in ("swiglu", "gelu"):
+            specs = model.init_model(model.ModelConfig(kind=kind, ffn=ffn, n_heads=2), np.random.default_rng(0))
+            parameters |= {name.split(".")[-1] for name in flatten(specs)}
+    assert fields | parameters <= known, f"docs/notation.md lacks {sorted((fields | parameters) - known)}"
+
+
+# ------------------------------------------------------------------------------------------- size and style
+
+
+def code_lines(path):
+    """Lines that are neither blank, comment nor docstring."""
+    with tokenize.open(path) as file:
+        tokens = list(tokenize.generate_tokens(file.readline))
+    skipped = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    docs = docstring_lines(path)
+    return {line for t in tokens if t.type not in skipped for line in range(t.start[0], t.end[0] + 1)} - docs
+
+
+def docstring_lines(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    owners = [n for n in ast.walk(tree) if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef))]
+    docs = [n.body[0] for n in owners if n.body and isinstance(n.body[0], ast.Expr) and isinstance(n.body[0].value, ast.Constant)]
+    return {line for d in docs for line in range(d.lineno, d.end_lineno + 1)}
+
+
+def test_the_line_budget():
+    core = [p for p in SOURCES if p.stem in ("backend", "params", "checks", "ops", "losses", "optim", "model")]
+    core += [p for p in SOURCES if p.parent.name == "attention"]
+    assert sum(len(code_lines(p)) for p in core) <= 1000
+    assert sum(len(code_lines(p)) for p in SOURCES) <= 3000
+
+
+def test_functions_are_short():
+    lengths = {}
+    for path in SOURCES:
+        code = code_lines(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                lengths[f"{path.name}:{node.name}"] = len(code & set(range(node.lineno, node.end_lineno + 1)))
+    assert statistics.median(lengths.values()) <= 12
+    assert {name: n for name, n in lengths.items() if n > 40} == {}
+
+
+def test_importing_is_light():
+    import subprocess
+    import sys
+
+    code = "import sys, dgsa_np; print([m for m in ('cupy', 'torch', 'sklearn', 'scipy', 'matplotlib') if m in sys.modules])"
+    modules = "dgsa_np, dgsa_np.attention, dgsa_np.model, dgsa_np.train, dgsa_np.data, dgsa_np.gradcheck, dgsa_np.cases, dgsa_np.viz, dgsa_np.experiments"
+    out = subprocess.run([sys.executable, "-c", code.replace("dgsa_np", modules, 1)], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_only_the_backend_names_cupy():
+    naming = [p.name for p in SOURCES if re.search(r"^\s*(import cupy|from cupyx?)", p.read_text(encoding="utf-8"), re.MULTILINE)]
+    assert naming == ["backend.py"]
+
+
+def test_no_test_is_defined_twice():
+    for path in Path(__file__).parent.glob("*.py"):
+        names = [n.name for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.FunctionDef)]
+        assert len(names) == len(set(names)), path.name
+
+
+def test_sizes_of_the_cases_differ():
+    sizes = (cases.B, cases.H, cases.T, cases.S, cases.D, cases.E)
+    assert len(set(sizes)) == len(sizes)
+    assert AttentionConfig(width=12, n_heads=3).sizes["d"] not in (12, 3)

@@ -22,6 +22,8 @@ class Case(NamedTuple):
     backward: Callable
     args: tuple
     sizes: dict  # the sizes that a wrong factor may come from
+    without: tuple = ()  # arguments that are data and have no gradient
+    n_directions: int | None = None  # None checks every element, a number as many random directions
 
     def __str__(self):
         return f"{self.name} [{self.variant}]" if self.variant else self.name
@@ -125,25 +127,25 @@ def part_cases(rng):
     keep = np.array([[True, True, False, True], [True, False, False, False]])
     yield Case("mean_pool", "", model.mean_pool_forward, model.mean_pool_backward, (normal((B, T, 5)),), {"T": T})
     yield Case("mean_pool", "some dropped", model.mean_pool_forward, model.mean_pool_backward, (normal((B, T, 5)), keep), {"T": T})
-    cfg = model.ModelConfig(width=8, n_heads=2, depth=1, ffn_width=5)
+    cfg = model.ModelConfig(width=8, n_heads=2, depth=1, ffn_width=5, image_size=6, patch_size=3, channels=5)
+    p = random_params(model.init_model(cfg, rng, "float64"), rng)["embed"]
+    args = (rng.random((B, 6, 6, 5)), p, cfg)
+    yield Case("patch_embed", "", model.patch_embed_forward, model.patch_embed_backward, args, cfg.sizes, ("images",))
     p = random_params(model.init_model(cfg, rng, "float64"), rng)["blocks"][0]
     yield Case("block", "dgsa", model.block_forward, model.block_backward, (normal((B, 3, 8)), p, cfg), cfg.sizes)
 
 
 def model_cases(rng):
-    """Whole models. Images have no gradient, so they are bound and the parameters alone are checked."""
+    """Whole models, over all of their parameters."""
     images = rng.random((B, 6, 6))
     keep = np.array([[True, True, False, True], [True, False, False, True]])
     for kind in KINDS:
         for ffn, kept in (("swiglu", None), ("gelu", keep)):
             cfg = model.ModelConfig(kind=kind, ffn=ffn, width=8, n_heads=2, depth=2, ffn_width=5, n_out=3, image_size=6, patch_size=3)
             params = random_params(model.init_model(cfg, rng, "float64"), rng)
-
-            def forward(params, cfg=cfg, kept=kept):
-                return model.model_forward(images, params, cfg, kept)
-
             variant = f"{ffn}, " + ("none" if kept is None else "padding")
-            yield Case(f"model {kind}", variant, forward, model.model_backward, (params,), cfg.sizes)
+            args = (images, params, cfg, kept)
+            yield Case(f"model {kind}", variant, model.model_forward, model.model_backward, args, cfg.sizes, ("inputs",), None if ffn == "swiglu" else 8)
 
 
 def random_params(p, rng):

@@ -70,8 +70,8 @@ def gradcheck_command(args):
     print(f"{'pair':20s} {'variant':16s} {'complex':>9s} {'central':>9s}")
     wrong = 0
     for case in all_cases(args.seed):
-        checks = [("complex", None), ("central", 4)]
-        results = [compare_pair(*case[2:5], method=m, n_directions=n, sizes=case.sizes) for m, n in checks]
+        checks = [("complex", case.n_directions), ("central", 4)]
+        results = [compare_pair(*case[2:5], method=m, n_directions=n, sizes=case.sizes, without=case.without) for m, n in checks]
         errors = " ".join(f"{max(r.error for r in rs):9.1e}" for rs in results)
         bad = [r for rs in results for r in rs if not r.ok]
         wrong += bool(bad)

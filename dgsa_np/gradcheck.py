@@ -84,7 +84,7 @@ def check_pair(forward, backward, args, **options):
     return results
 
 
-def compare_pair(forward, backward, args, method="complex", tolerance=None, n_directions=None, seed=0, sizes=None):
+def compare_pair(forward, backward, args, method="complex", tolerance=None, n_directions=None, seed=0, sizes=None, without=()):
     """The gradients of one pair against numeric ones, along a random upstream gradient.
 
     args         : what forward takes: arrays, nested dicts of arrays, masks, options; the real arrays are
@@ -92,11 +92,12 @@ def compare_pair(forward, backward, args, method="complex", tolerance=None, n_di
     method       : "complex" (complex step, tolerance 1e-12) or "central" (central difference, 1e-7)
     n_directions : None differentiates along every element; a number, along so many random directions
     sizes        : {"d": 4}, so that a factor can be told to be sqrt(d)
+    without      : names of arguments that are data and have no gradient
     returns a list of Results, one per array
     raises  GradientError if a shape or dtype differs, an argument is changed, or a second call gives other bits
     """
     args, rng = tuple(args), np.random.default_rng(seed)
-    leaves = _named_leaves(forward, args)
+    leaves = _named_leaves(forward, args, without)
     before = {name: to_numpy(a).copy() for name, a in leaves.items()}
     out, cache = forward(*args)
     dout = _random_like(out, rng)
@@ -131,10 +132,11 @@ def relative_error(a, b, floor=0.0) -> float:
     return error if math.isfinite(error) else math.inf
 
 
-def _named_leaves(forward, args):
+def _named_leaves(forward, args, without):
     """{"p.W_q": array} for every real floating array among the arguments, in order."""
     names = [n for n in inspect.signature(forward).parameters][: len(args)]
-    leaves = flatten({n: a for n, a in zip(names, args, strict=True) if isinstance(a, (dict, list)) or hasattr(a, "dtype")})
+    trees = {n: a for n, a in zip(names, args, strict=True) if isinstance(a, (dict, list)) or hasattr(a, "dtype")}
+    leaves = flatten({n: tree for n, tree in trees.items() if n not in without})
     leaves = {name: a for name, a in leaves.items() if a.dtype.kind == "f"}
     if any(a.dtype != "float64" for a in leaves.values()):
         raise TypeError("check_pair: an argument is float32, expected float64: single precision hides small mistakes")

@@ -6,6 +6,7 @@ remembers is cache.blocks[0].attention. The backward pass is the forward pass re
 
 import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from .attention.masks import padding_mask
@@ -71,12 +72,13 @@ class ModelConfig(AttentionConfig):
     def n_tokens(self):
         return (self.image_size // self.patch_size) ** 2
 
-    @property
+    @cached_property
     def sizes(self):
-        patch = self.patch_size**2 * self.channels
-        return super().sizes | {"F": self.F, "N": self.n_tokens, "P*P*channels": patch, "n_out": self.n_out}
+        image = {"image_size": self.image_size, "channels": self.channels, "P*P*channels": self.patch_size**2 * self.channels}
+        return super().sizes | image | {"F": self.F, "N": self.n_tokens, "n_out": self.n_out}
 
 
+@lru_cache
 def model_specs(cfg):
     """Names, axes and laws of all parameters, in the order in which they are drawn."""
     fan_in = cfg.sizes["P*P*channels"]
@@ -115,7 +117,7 @@ def patch_embed_forward(images, p, cfg):
 
         x = patches W + b + positions
 
-    images : (B, h, w) or (B, h, w, channels), in [0, 1]
+    images : (B, h, w, channels) or (B, h, w), in [0, 1]
     returns x : (B, N, C), and a PatchEmbedCache
     """
     _check_images(images, cfg)
@@ -135,9 +137,8 @@ def patch_embed_backward(dx, cache):
 
 
 def _check_images(images, cfg):
-    side = ("image_size", cfg.image_size, "cfg.image_size")
     letters = "B image_size image_size" + (" channels" if cfg.channels > 1 or images.ndim == 4 else "")
-    check_arrays("model_forward", {"images": letters}, images, sizes=(side, ("channels", cfg.channels, "cfg.channels")))
+    check_arrays("model_forward", {"images": letters}, images, sizes=cfg.known_sizes)
 
 
 # --------------------------------------------------------------------------------------- the feed-forward
@@ -271,9 +272,11 @@ class ModelCache(NamedTuple):
 
 
 def model_forward(inputs, params, cfg, keep=None):
-    """The whole model. A DGViT is kind="dgsa"; a baseline differs in its kind alone.
+    """The whole model. A DGViT is kind="dgsa"; a baseline differs in its kind alone.   [eq:model, choice]
 
-    inputs : images (B, h, w[, channels]) in [0, 1], on the device of params
+        logits = mean_t(rmsnorm(block_L(.. block_1(embed(inputs)) ..))) W + b
+
+    inputs : (B, h, w, channels) or (B, h, w), images in [0, 1], on the device of params
     keep   : bool (B, T), True = a real token; None keeps all
     returns logits : (B, n_out), and a ModelCache; its attention maps are cache.blocks[i].attention.head.A_exc
     raises  : ShapeError, TypeError, ValueError naming the argument
@@ -332,9 +335,8 @@ def _check_model(params, cfg):
     if len(params["blocks"]) != cfg.depth:
         raise ShapeError(f"model_forward: params has {len(params['blocks'])} blocks, expected cfg.depth = {cfg.depth}")
     specs = model_specs(cfg)
-    sizes = tuple((letter, value, "cfg") for letter, value in cfg.sizes.items())
     for part in ("embed", "norm", "head"):
-        check_params("model_forward", params[part], specs[part], sizes, f"params[{part!r}]")
+        check_params("model_forward", params[part], specs[part], cfg.known_sizes, f"params[{part!r}]")
     for p in params["blocks"]:
         for part in ("norm1", "norm2", "mlp"):
-            check_params("model_forward", p[part], specs["blocks"][0][part], sizes, f"a block's {part!r}")
+            check_params("model_forward", p[part], specs["blocks"][0][part], cfg.known_sizes, f"a block's {part!r}")

@@ -59,15 +59,12 @@ def calls(function, suffix):
 @pytest.mark.parametrize(("forward", "backward"), PAIRS)
 def test_a_backward_is_its_forward_read_upwards(forward, backward):
     said, quoted = statements(forward), quotes(backward)
-    assert quoted or not said or forward.__name__ in NOTHING_TO_QUOTE, f"{backward.__name__} quotes no line of its forward"
+    assert quoted or not said, f"{backward.__name__} quotes no line of its forward"
     assert [q for q in quoted if q not in said] == [], f"{backward.__name__} quotes what {forward.__name__} does not say"
     places = [said.index(q) for q in quoted]
     assert places == sorted(places, reverse=True), f"{backward.__name__} does not undo its lines from the last to the first"
     made, undone = calls(forward, "_forward"), calls(backward, "_backward")
-    assert undone == made[::-1] or forward.__name__ == "loss_and_grads", f"{undone} does not mirror {made}"
-
-
-NOTHING_TO_QUOTE = set()
+    assert undone == made[::-1], f"{undone} does not mirror {made}"
 
 
 def test_the_mirror_rule_sees_a_backward_that_runs_downwards():
@@ -105,15 +102,13 @@ def bind(axes, shape, known, what):
 
 
 def test_docstring_shapes_are_true(case):
-    if case.name.startswith("model"):
-        pytest.skip("the case binds the images; patch_embed and model_forward are checked in test_model")
     names = list(inspect.signature(case.forward).parameters)
     arrays = {n: a for n, a in zip(names, case.args, strict=False) if isinstance(a, np.ndarray)}
     documented, known = documented_shapes(case.forward), {}
     for name, a in arrays.items():
         if name not in ("mask", "lam"):  # only broadcastable to their shapes
             assert name in documented, f"{case.forward.__name__} does not give the shape of {name}"
-            bind(documented[name], a.shape, known, f"{case} {name}")
+            bind(documented[name][: a.ndim], a.shape, known, f"{case} {name}")
     for name, axes in documented.items():
         if name.startswith("returns "):
             bind(axes, case.forward(*case.args)[0].shape, known, f"{case} {name}")

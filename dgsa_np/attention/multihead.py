@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from ..checks import check_arrays, check_choice, check_params, check_positive, check_upstream
@@ -55,12 +56,18 @@ class AttentionConfig:
     def has_head_norm(self):
         return self.head_norm and self.mechanism.lambda_init is not None
 
-    @property
+    @cached_property
     def sizes(self):
         """The letters of the shapes and their values."""
         C, H = self.width, self.n_heads
         d = C // (self.mechanism.maps * H)
         return {"C": C, "H": H, "d": d, "H*d": H * d, "2d": 2 * d}
+
+    @cached_property
+    def known_sizes(self):
+        """The same for check_arrays: (letter, value, where it comes from)."""
+        origin = f"cfg ({self.kind}, width {self.width}, n_heads {self.n_heads})"
+        return tuple((letter, value, origin) for letter, value in self.sizes.items())
 
     def lambda_init_at(self, layer):
         """lambda_init at a depth, counted from 0; None for kinds that have none."""
@@ -69,6 +76,7 @@ class AttentionConfig:
         return self.mechanism.lambda_init(layer)
 
 
+@lru_cache
 def attention_specs(cfg):
     """Names, axes and laws of the parameters, in the order in which they are drawn."""
     std = 1 / math.sqrt(cfg.width)
@@ -129,9 +137,8 @@ def attention_forward(x, p, cfg, mask=None, layer=0):
     returns y : (B, T, C), and an AttentionCache
     raises    : ShapeError, TypeError, ValueError naming the argument
     """
-    check_arrays("attention_forward", {"x": "B T C"}, x, sizes=(("C", cfg.width, "cfg.width"),))
-    sizes = tuple((letter, value, f"cfg ({cfg.kind}, width {cfg.width}, n_heads {cfg.n_heads})") for letter, value in cfg.sizes.items())
-    check_params("attention_forward", p, attention_specs(cfg), sizes, f"kind {cfg.kind!r}")
+    check_arrays("attention_forward", {"x": "B T C"}, x, sizes=cfg.known_sizes)
+    check_params("attention_forward", p, attention_specs(cfg), cfg.known_sizes, f"kind {cfg.kind!r}")
     mechanism, lambda_init = cfg.mechanism, cfg.lambda_init_at(layer)
     arguments, projections, control, norm = [], {}, None, None
     for name in mechanism.projections:

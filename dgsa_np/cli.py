@@ -24,6 +24,10 @@ HELP = {
 }
 
 
+class UsageError(Exception):
+    """What was asked for cannot be done as it was said."""
+
+
 def main(argv=None) -> int:
     """Run a command. Exit status: 0 done, 1 a check failed or training broke down, 2 wrong use."""
     args = _parse(argv)
@@ -32,7 +36,7 @@ def main(argv=None) -> int:
     except NonFiniteError as error:
         print(f"dgsa-np: {error}", file=sys.stderr)
         return 1
-    except (DeviceError, ValueError, OSError) as error:
+    except (UsageError, DeviceError, OSError) as error:
         print(f"dgsa-np: {error}", file=sys.stderr)
         return 2
 
@@ -150,7 +154,10 @@ def _positive(text):
 
 
 def _config(config, args):
-    return config(**{f.name: getattr(args, f.name) for f in fields(config)})
+    try:
+        return config(**{f.name: getattr(args, f.name) for f in fields(config)})
+    except ValueError as error:
+        raise UsageError(error) from error
 
 
 # ---------------------------------------------------------------------------------------------- output
@@ -159,7 +166,7 @@ def _config(config, args):
 def _new_folder(path) -> Path:
     path = Path(path)
     if path.exists():
-        raise FileExistsError(f"--out {path} exists already, expected a new folder: nothing is overwritten")
+        raise UsageError(f"--out {path} exists already, expected a new folder: nothing is overwritten")
     path.mkdir(parents=True)
     return path
 

@@ -25,6 +25,7 @@ from .train import TrainConfig
 
 MODEL = ModelConfig(width=32, depth=2)
 TRAIN = TrainConfig(epochs=24, batch_size=32, device="cpu")
+KINDS = ("softmax", "diff_v1", "dgsa")
 NOISE = ("gaussian", 0.3)  # what the picture of the maps shows
 
 
@@ -32,7 +33,7 @@ def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) 
     """Train, evaluate, draw and tell; writes results.json, findings.md and three PNGs to the folder out."""
     started = time.perf_counter()
     data = load("digits")
-    models = equal_models(MODEL)
+    models = equal_models(MODEL, KINDS)
     print(f"digits: {len(data.train.targets)} train, {len(data.valid.targets)} validation, {len(data.test.targets)} test images of 8 x 8")
     for kind, model in models.items():
         size = f"{count_parameters(model):,} parameters"
@@ -68,10 +69,10 @@ def findings(scores) -> str:
     n = len(scores["dgsa"]["clean"])
     sentences = [f"{n} seeds, tiny models, one small data set: a demonstration, not evidence."]
     for condition in ("clean", "all corruptions"):
-        for other in ("softmax", "diff_v1"):
+        for other in KINDS[:2]:
             sentences.append(_compare(scores, condition, other))
     best = max(scores, key=lambda name: scores[name]["all corruptions"].mean())
-    trivial = best not in ("softmax", "diff_v1", "dgsa")
+    trivial = best not in KINDS
     sentences.append(
         f"Over all corruptions the best of the five is {best} with {100 * scores[best]['all corruptions'].mean():.1f} %"
         + (": a trivial baseline beats every transformer here." if trivial else ".")

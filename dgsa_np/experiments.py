@@ -45,7 +45,7 @@ def run_one(model: ModelConfig, cfg: TrainConfig, data) -> Run:
     result = train(model, cfg, data)
 
     def classify(images):
-        return predict(result.params, data.test._replace(inputs=images), model).argmax(axis=-1)
+        return predict(result.params, images, model).argmax(axis=-1)
 
     return Run(model.kind, cfg.seed, result.params, result.epochs, accuracy_under_corruption(classify, data.test))
 
@@ -67,10 +67,10 @@ def run_baselines(data) -> list:
     estimators = {"logistic regression": LogisticRegression(max_iter=2000), "nearest neighbour": KNeighborsClassifier(1)}
     runs = []
     for name, estimator in estimators.items():
-        estimator.fit(_rows(data.train.inputs), data.train.targets)
+        estimator.fit(_pixels(data.train.inputs), data.train.targets)
 
         def classify(images, estimator=estimator):
-            return estimator.predict(_rows(images))
+            return estimator.predict(_pixels(images))
 
         runs.append(Run(name, 0, {}, [], accuracy_under_corruption(classify, data.test)))
     return runs
@@ -109,3 +109,7 @@ def interval(values) -> tuple:
     if len(values) < 2:
         return float(values.mean()), float("nan")
     return float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+
+
+def _pixels(images):
+    return images.reshape(len(images), -1)

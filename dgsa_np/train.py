@@ -8,8 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .backend import array_module, resolve_device, to_device, to_numpy
-from .checks import check_positive
-from .data.corruptions import random_shift
+from .checks import check_choice, check_positive
 from .losses import cross_entropy_forward
 from .model import ModelConfig, init_model, loss_and_grads, model_forward
 from .optim import adamw_init, adamw_step, clip_by_norm, warmup_cosine
@@ -30,11 +29,11 @@ class TrainConfig:
     warmup: float = 0.1  # part of all steps
     weight_decay: float = 0.05
     clip: float = 1.0  # the largest global norm of a gradient
-    shift: int = 0  # augmentation: each training image is moved by up to so many pixels each way; 0 for none
     seed: int = 0  # of the initial parameters and of the order of the data
     device: str = "auto"
 
     def __post_init__(self):
+        check_choice("TrainConfig", "device", self.device, ("auto", "cpu", "cuda"))
         check_positive("TrainConfig", epochs=self.epochs, batch_size=self.batch_size)
         for name in ("lr", "clip"):
             value = getattr(self, name)
@@ -72,7 +71,6 @@ def train(model: ModelConfig, cfg: TrainConfig, data, params=None, progress=Fals
             step = len(steps)
             lr = warmup_cosine(step, total, cfg.lr, warmup=round(cfg.warmup * total))
             inputs, targets, keep = data.train.take(rows)
-            inputs = random_shift(inputs, cfg.shift, rng) if cfg.shift else inputs
             loss, grads = loss_and_grads(params, to_device(inputs, device), targets, model, keep)
             grads, norm = clip_by_norm(grads, cfg.clip)
             loss, norm = _read(loss, norm)
@@ -87,19 +85,20 @@ def train(model: ModelConfig, cfg: TrainConfig, data, params=None, progress=Fals
     return TrainResult(to_numpy(params), steps, epochs)
 
 
-def predict(params, split, model: ModelConfig, batch_size=512):
+def predict(params, inputs, model: ModelConfig, keep=None, batch_size=512):
     """Logits (N, n_out) on the host, for inputs on the host and params on any device."""
     xp = array_module(params["head"]["W"])
     logits = []
-    for start in range(0, len(split.targets), batch_size):
-        inputs, _, keep = split.take(slice(start, start + batch_size))
-        logits.append(to_numpy(model_forward(xp.asarray(inputs), params, model, keep)[0]))
+    for start in range(0, len(inputs), batch_size):
+        rows = slice(start, start + batch_size)
+        batch, _ = model_forward(xp.asarray(inputs[rows]), params, model, None if keep is None else keep[rows])
+        logits.append(to_numpy(batch))
     return np.concatenate(logits)
 
 
 def evaluate(params, split, model: ModelConfig) -> dict:
     """Mean loss in nats and accuracy over a split."""
-    logits = predict(params, split, model)
+    logits = predict(params, split.inputs, model, split.keep)
     loss, _ = cross_entropy_forward(logits, split.targets)
     return {"loss": float(loss), "accuracy": float((logits.argmax(axis=-1) == split.targets).mean())}
 

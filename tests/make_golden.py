@@ -5,7 +5,9 @@
 
 Nothing here imports dgsa_np, and only evaluate() needs torch: the files can be read without it.
 A file holds two records, inputs (x, p.W_q ..., mask) and results (out, grad.x, grad.p.W_q ...), the upstream
-gradient, and meta (JSON: the case, the versions): np.load("attention_dgsa_plain.npz")["results"]["grad.p.W_q_exc"].
+gradient, and meta (JSON: the case, the versions):
+
+    np.load("tests/golden/attention_dgsa_plain.npz")["results"]["grad.p.W_q_exc"]
 """
 
 import argparse
@@ -23,24 +25,31 @@ MASKS = ("none", "causal", "padding", "rows", "nothing")
 
 
 class Case(NamedTuple):
+    """One call of one function.
+
+    spec     : JSON: function, config (of layer or model), options (other keywords), zero (what vanishes)
+    inputs   : keyword arguments under dotted names, in the order of the signature: {"x": ..., "p.W_q": ...}
+    upstream : the gradient that comes from above; None where the result is a loss
+    """
+
     name: str
-    spec: dict  # JSON: function; config (switches of a layer or model); options (other keywords); zero (results that vanish)
-    inputs: dict  # keyword arguments under dotted names, in the order of the signature: {"x": ..., "p.W_q": ...}
-    upstream: np.ndarray | None  # None where the result is a loss
+    spec: dict
+    inputs: dict
+    upstream: np.ndarray | None
 
 
 # ------------------------------------------------------------------------------------------ drawing
 
 
 class Draw:
-    """Random arrays of one case. A case has its own stream, so that adding one leaves the others as they are."""
+    """Random arrays of one case. Each case has its own stream: adding one leaves the others as they are."""
 
     def __init__(self, seed, name):
         self.rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
 
     def normal(self, *shape, scale=1.0, mean=0.0):
-        """Rounded to 1/16 before scaling: short binary fractions keep the files small."""
-        return mean + scale * np.round(16 * self.rng.standard_normal(shape)) / 16
+        """Odd multiples of 1/32, scaled: short binary fractions keep the files small; none is the mean."""
+        return mean + scale * (np.floor(16 * self.rng.standard_normal(shape)) + 0.5) / 16
 
     def parameters(self, **shapes):
         """Nothing at its initial value: a gain of 1 or a bias of 0 would hide a mistake."""
@@ -56,7 +65,8 @@ class Draw:
         if kind == "causal":
             return np.tri(T, S, S - T, dtype=bool)[None, None]
         if kind == "padding":
-            return (np.arange(S) < self.rng.integers(1, S, (B, 1)))[:, None, None, :]
+            kept = self.rng.integers(2, S, (B, 1))  # over a single key softmax is constant
+            return (np.arange(S) < kept)[:, None, None, :]
         if kind == "rows":  # ragged, some rows without any key
             mask = self.rng.random((B, H, T, S)) < 0.6
             mask[:, 0, T // 2], mask[-1, -1, 0] = False, False
@@ -142,7 +152,7 @@ def op_cases(seed):
     yield case("silu", "silu", x(4.0))
     yield case("gelu", "gelu", x(2.0))
     yield case("rmsnorm", "rmsnorm", normed(2.0, "w"))
-    yield case("rmsnorm_small", "rmsnorm", normed(2.0**-8, "w"))  # x^2 near eps: its value and its place matter
+    yield case("rmsnorm_small", "rmsnorm", normed(2.0**-8, "w"))  # x^2 near eps: its value and place matter
     yield case("rmsnorm_eps", "rmsnorm", normed(1.0, "w"), eps=0.25)
     yield case("layernorm", "layernorm", normed(2.0, "w", "b"))
     yield case("layernorm_small", "layernorm", normed(2.0**-8, "w", "b"))
@@ -153,7 +163,8 @@ def op_cases(seed):
 def loss_cases(seed):
     def case(name, shape, scale=2.0, keep=False):
         draw = Draw(seed, name)
-        inputs = {"logits": draw.normal(*shape, scale=scale), "targets": draw.rng.integers(0, shape[-1], shape[:-1])}
+        targets = draw.rng.integers(0, shape[-1], shape[:-1])
+        inputs = {"logits": draw.normal(*shape, scale=scale), "targets": targets}
         if keep:
             inputs["keep"] = draw.rng.random(shape[:-1]) < 0.6
             inputs["keep"].flat[:2] = True, False  # at least one of each
@@ -169,10 +180,10 @@ def head_cases(seed):
     lam_shapes = {"none": (), "causal": (H, 1), "padding": (B, H, T), "rows": (B, 1, T), "nothing": (1, H, 1)}
     for function in ("softmax_head", "differential_head", "gated_head"):
         for mask in MASKS:
-            name = f"{function}_{mask}"
-            draw = Draw(seed, name)
-            branches = ("",) if function == "softmax_head" else ("_exc", "_inh")
-            inputs = {f"{n}{s}": draw.normal(B, H, rows, d) for s in branches for n, rows in (("q", T), ("k", S))}
+            case = f"{function}_{mask}"
+            draw = Draw(seed, case)
+            names = ("q", "k") if function == "softmax_head" else ("q_exc", "k_exc", "q_inh", "k_inh")
+            inputs = {name: draw.normal(B, H, T if name[0] == "q" else S, d) for name in names}
             inputs["v"] = draw.normal(B, H, S, e)
             if function == "differential_head":
                 inputs["lam"] = draw.normal(*lam_shapes[mask], scale=0.5, mean=0.5)
@@ -181,7 +192,7 @@ def head_cases(seed):
             zero = ["out", *(f"grad.{n}" for n in inputs)] if mask == "nothing" else []
             if mask != "none":
                 inputs["mask"] = draw.mask(mask, B, H, T, S)
-            yield Case(name, {"function": function, "zero": zero}, inputs, draw.normal(B, H, T, e))
+            yield Case(case, {"function": function, "zero": zero}, inputs, draw.normal(B, H, T, e))
 
 
 def attention_cases(seed):
@@ -215,8 +226,8 @@ def attention_cases(seed):
 
 
 def model_cases(seed):
-    def case(kind, ffn, H, channels, keep=False, **switches):
-        name = f"model_{kind}_{ffn}" + "".join(f"_{word}" for word in switches) + "_keep" * keep
+    def case(kind, ffn, H, channels, keep=False, name="", **switches):
+        name = f"model_{kind}_{ffn}{name}"
         draw = Draw(seed, name)
         B, C, F, depth, P, side, n_out = 5, 8, 6, 2, 2, 6, 3
         N = (side // P) ** 2
@@ -226,8 +237,9 @@ def model_cases(seed):
         if keep:
             inputs["keep"] = draw.rng.random((B, N)) < 0.6
             inputs["keep"][:, 3] = True  # a mean over nothing is not defined
-        config = {"task": "vision", "n_out": n_out, "width": C, "depth": depth, "n_heads": H, "kind": kind, "ffn": ffn}
-        config |= {"ffn_width": F, "image_size": side, "patch_size": P, "channels": channels} | switches
+        config = {"task": "vision", "kind": kind, "ffn": ffn, "n_heads": H, "n_out": n_out, "width": C}
+        config |= {"ffn_width": F, "depth": depth, "image_size": side, "patch_size": P, "channels": channels}
+        config |= switches
         return Case(name, {"function": "model", "config": config}, inputs, draw.normal(B, n_out))
 
     yield case("softmax", "gelu", H=4, channels=1)
@@ -236,7 +248,7 @@ def model_cases(seed):
     yield case("diff_v1", "swiglu", H=2, channels=1)
     yield case("dgsa", "gelu", H=2, channels=1)
     yield case("dgsa", "swiglu", H=2, channels=3)
-    yield case("dgsa", "swiglu", H=2, channels=1, keep=True, gate="head", head_norm=False)
+    yield case("dgsa", "swiglu", H=2, channels=1, keep=True, name="_keep", gate="head", head_norm=False)
 
 
 # --------------------------------------------------------------------------------- names and files
@@ -246,8 +258,10 @@ def flatten(tree, prefix=""):
     """{"p": {"W_q": a}} -> {"p.W_q": a}; a list counts from 0."""
     if isinstance(tree, np.ndarray):
         return {prefix: tree}
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-    return {n: a for key, branch in items for n, a in flatten(branch, f"{prefix}.{key}" if prefix else str(key)).items()}
+    flat = {}
+    for key, branch in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        flat |= flatten(branch, f"{prefix}.{key}" if prefix else str(key))
+    return flat
 
 
 def nest(flat):
@@ -279,13 +293,17 @@ def evaluate(case):
     import torch
     import torch_peer
 
+    torch.set_num_threads(1)  # the arrays are tiny: threads would only wait for each other
     tensors = {name: torch.from_numpy(np.array(a)) for name, a in case.inputs.items()}
     leaves = {name: tensors[name].requires_grad_() for name in differentiated(case.inputs)}
-    config = {"cfg": case.spec["config"]} if "config" in case.spec else {}
-    out = getattr(torch_peer, case.spec["function"])(**nest(tensors), **config, **case.spec.get("options", {}))
+    keywords = nest(tensors) | case.spec.get("options", {})
+    if "config" in case.spec:
+        keywords["cfg"] = case.spec["config"]
+    out = getattr(torch_peer, case.spec["function"])(**keywords)
     upstream = None if case.upstream is None else torch.from_numpy(case.upstream)
     grads = torch.autograd.grad(out, list(leaves.values()), upstream)
-    return {"out": out.detach().numpy()} | {f"grad.{n}": g.numpy() for n, g in zip(leaves, grads, strict=True)}
+    results = {f"grad.{name}": g.numpy() for name, g in zip(leaves, grads, strict=True)}
+    return {"out": out.detach().numpy()} | results
 
 
 def contents(case):
@@ -294,11 +312,12 @@ def contents(case):
 
     meta = {"name": case.name, "spec": case.spec, "torch": torch.__version__, "numpy": np.__version__}
     upstream = {} if case.upstream is None else {"upstream": case.upstream}
-    return {"inputs": pack(case.inputs), "results": pack(evaluate(case)), "meta": np.array(json.dumps(meta))} | upstream
+    records = {"inputs": pack(case.inputs), "results": pack(evaluate(case))}
+    return records | upstream | {"meta": np.array(json.dumps(meta))}
 
 
 def pack(arrays):
-    """One record with a field per array: a model's 130 arrays as 130 members of a zip would be mostly headers."""
+    """One record with a field per array: a model's 70 arrays as members of a zip would be mostly headers."""
     record = np.empty((), [(name, a.dtype, a.shape) for name, a in arrays.items()])
     for name, a in arrays.items():
         record[name] = a
@@ -313,8 +332,7 @@ def load(name):
     """The case in a file, and the results that belong to it."""
     with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as file:
         spec = json.loads(str(file["meta"]))["spec"]
-        upstream = file["upstream"] if "upstream" in file else None
-        return Case(name, spec, unpack(file["inputs"]), upstream), unpack(file["results"])
+        return Case(name, spec, unpack(file["inputs"]), file.get("upstream")), unpack(file["results"])
 
 
 def differences(case):
@@ -324,7 +342,8 @@ def differences(case):
     stored, results = load(case.name)
     found = [] if stored.spec == case.spec else ["spec"]
     old, new = _everything(stored, results), _everything(case, evaluate(case))
-    return found + [name for name in sorted(old.keys() | new.keys()) if not close(old.get(name), new.get(name))]
+    names = sorted(old.keys() | new.keys())
+    return found + [name for name in names if not close(old.get(name), new.get(name))]
 
 
 def _everything(case, results):
@@ -339,12 +358,13 @@ def close(a, b):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description="Write tests/golden, or check it.")
-    parser.add_argument("--check", action="store_true", help="compare, write nothing; exit status 1 where a file differs")
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 where a file differs")
     check = parser.parse_args(arguments).check
     drawn = cases()
     stale = sorted({file.stem for file in GOLDEN.glob("*.npz")} - {case.name for case in drawn})
     if check:
-        found = [f"{c.name}: {d}" for c in drawn for d in differences(c)] + [f"{name}: no such case" for name in stale]
+        found = [f"{case.name}: {what}" for case in drawn for what in differences(case)]
+        found += [f"{name}: no such case" for name in stale]
         print("\n".join(found) or f"{len(drawn)} cases, all as stored")
         return 1 if found else 0
     GOLDEN.mkdir(exist_ok=True)

@@ -1,8 +1,8 @@
 """The package against PyTorch: every output and every gradient, to 1e-12 of its largest entry.
 
 A gradient check cannot see a wrong forward whose backward agrees with it. This can: torch_peer.py was written
-from the equations alone, and autograd differentiates it. What it said is in golden/, so that torch is not needed;
-where torch is there, it is asked again, live, with other numbers.
+from the equations alone, and autograd differentiates it. What it said is in golden/, so that torch is not
+needed; where torch is there, it is asked again, live, with other numbers.
 """
 
 from functools import cache
@@ -26,7 +26,7 @@ HOMES = {"attention": attention, "cross_entropy": losses, "model": model}
 
 
 def run(case):
-    """{"out": ..., "grad.x": ..., "grad.p.W_q": ...} by the package, under the names of make_golden.evaluate."""
+    """{"out": ..., "grad.x": ..., "grad.p.W_q": ...} by the package, named as in make_golden.evaluate."""
     forward, backward = pair(case.spec["function"])
     out, cache = forward(**arguments(case))
     grads = backward(cache) if case.upstream is None else backward(case.upstream, cache)
@@ -46,7 +46,7 @@ def arguments(case):
 
 
 def name_gradients(case, grads):
-    """The gradients of an op come in argument order, those of a layer as (dx, grads), those of a model as grads."""
+    """An op returns gradients in argument order, a layer (dx, grads), a model grads."""
     if case.spec["function"] == "attention":
         return dict(zip(("x", "p"), grads, strict=True))
     if case.spec["function"] == "model":
@@ -59,7 +59,7 @@ def name_gradients(case, grads):
 
 
 def compare(got, want, zero=()):
-    """The same names, and under each the same shape, dtype and numbers; zero lists what vanishes by construction."""
+    """The same names, and under each shape, dtype and numbers; zero lists what vanishes by construction."""
     assert got.keys() == want.keys()
     for name in want:
         compare_arrays(name, got[name], want[name], name in zero)
@@ -97,18 +97,23 @@ def test_golden_files_and_cases_are_the_same():
         assert {n: a.shape for n, a in stored.inputs.items()} == {n: a.shape for n, a in case.inputs.items()}
 
 
+def need_torch():
+    reason = "torch is not installed: pip install 'dgsa-np[peers]'"
+    pytest.importorskip("torch", reason=reason, exc_type=ImportError)
+
+
 @pytest.mark.peers
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_live(name, seed):
-    pytest.importorskip("torch", reason="torch is not installed: pip install 'dgsa-np[peers]'", exc_type=ImportError)
+    need_torch()
     case = drawn(seed)[name]
     compare(run(case), evaluate(case), case.spec.get("zero", ()))
 
 
 @pytest.mark.peers
 def test_golden_files_are_what_torch_computes_now():
-    pytest.importorskip("torch", reason="torch is not installed: pip install 'dgsa-np[peers]'", exc_type=ImportError)
+    need_torch()
     assert main(["--check"]) == 0
 
 

@@ -1,6 +1,6 @@
 """The same mathematics in plain PyTorch: forward only, every gradient comes from autograd.
 
-Written from the equations, not from dgsa_np, and importing nothing of it: two independent readings of one text.
+Written from the equations, not from dgsa_np, and importing nothing of it: two readings of one text.
 Functions and arguments carry the names of the package, without _forward; cfg is a plain dict of its switches.
 """
 
@@ -26,7 +26,7 @@ def softmax(scores, mask=None):
     """scores (..., S), mask bool, True = may attend -> (..., S)"""
     if mask is None:
         return F.softmax(scores, dim=-1)
-    # a finite floor, not -inf: a row without a key would be nan, and so would its gradient, whatever is filled in later
+    # a finite floor, not -inf: a row without a key would be nan, and stay so in its gradient
     floor = torch.finfo(scores.dtype).min
     return F.softmax(scores.masked_fill(~mask, floor), dim=-1).masked_fill(~mask, 0)
 
@@ -109,7 +109,8 @@ def attention(x, p, cfg, mask=None, layer=0):
         o = softmax_head(*project("q", "k", "v"), mask)
     elif kind == "diff_v1":
         exc, inh = (torch.exp(torch.dot(p[f"lambda_q_{s}"], p[f"lambda_k_{s}"])) for s in ("exc", "inh"))
-        o = differential_head(*project("q_exc", "k_exc", "q_inh", "k_inh", "v"), exc - inh + lambda_init, mask)
+        lam = exc - inh + lambda_init
+        o = differential_head(*project("q_exc", "k_exc", "q_inh", "k_inh", "v"), lam, mask)
     elif kind == "dgsa":
         z = p["b_gate"].expand(*x.shape[:2], H)  # (B, T, H)
         if cfg.get("gate", "token") == "token":
@@ -124,7 +125,7 @@ def attention(x, p, cfg, mask=None, layer=0):
 
 
 def patches(images, P):
-    """images (B, h, w, ch) -> (B, h/P * w/P, P * P * ch): row by row, each patch in the order (row, column, channel)"""
+    """images (B, h, w, ch) -> (B, h/P * w/P, P * P * ch): row by row, in a patch (row, column, channel)"""
     tiles = images.unfold(1, P, P).unfold(2, P, P)  # (B, h/P, w/P, ch, P, P)
     return tiles.movedim(3, -1).flatten(3).flatten(1, 2)
 
@@ -144,5 +145,6 @@ def model(inputs, params, cfg, keep=None):
         x = x + attention(rmsnorm(x, block["norm1"]["w"]), block["attention"], cfg, mask, layer)
         x = x + mlp(rmsnorm(x, block["norm2"]["w"]), block["mlp"], cfg["ffn"])
     x = rmsnorm(x, params["norm"]["w"])
-    pooled = x.mean(dim=1) if keep is None else torch.stack([tokens[k].mean(dim=0) for tokens, k in zip(x, keep, strict=True)])
+    keep = torch.ones(x.shape[:2], dtype=torch.bool) if keep is None else keep
+    pooled = torch.stack([tokens[k].mean(dim=0) for tokens, k in zip(x, keep, strict=True)])  # (B, C)
     return linear(pooled, head["W"], head["b"])

@@ -31,7 +31,7 @@ class AttentionConfig:
     lambda_init: float | None = None  # None: the kind's own, 0.8 for dgsa, growing with depth for diff_v1
     gate: str = "token"  # dgsa: a gate per token and head, or "head", one learned number per head
     gate_bias: float = 1.0  # dgsa: the gate starts at sigmoid(gate_bias)
-    eps: float = 1e-5  # of the head norm
+    eps: float = 1e-5  # of the head norm, and of every other RMSNorm of a model
     rotary: bool = False
     impl: str = "auto"
 

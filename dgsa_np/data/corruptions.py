@@ -46,18 +46,6 @@ def corrupt(x, kind: str, level: float, rng, clip: bool = False) -> np.ndarray:
     return damaged.clip(0, 1) if clip else damaged
 
 
-def random_shift(images, most: int, rng) -> np.ndarray:
-    """Each image moved by a whole number of pixels, drawn from -most to most along both axes; what enters is 0.
-
-    images : (N, h, w) or (N, h, w, channels), on the host
-    """
-    n, h, w = images.shape[:3]
-    padded = np.pad(images, ((0, 0), (most, most), (most, most)) + ((0, 0),) * (images.ndim - 3))
-    down, right = rng.integers(0, 2 * most + 1, (2, n, 1, 1))
-    rows, columns = np.arange(h)[:, None] + down, np.arange(w) + right
-    return padded[np.arange(n)[:, None, None], rows, columns]
-
-
 def gaussian(x, level, rng):
     return x + level * rng.standard_normal(x.shape)
 

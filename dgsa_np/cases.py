@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import losses, model, ops
-from .attention import KINDS, AttentionConfig, causal_mask, multihead, padding_mask
-from .attention import differential, gated, softmax
+from .attention import KINDS, AttentionConfig, causal_mask, differential, gated, multihead, padding_mask, softmax
 from .params import tree_map
 
 
@@ -121,12 +120,26 @@ def switched(cfg, switch):
 
 def part_cases(rng):
     normal = rng.standard_normal
-    yield Case("head_norm", "", multihead.head_norm_forward, multihead.head_norm_backward, (normal((B, H, T, E)), normal(E), 0.8), {"e": E})
+    yield Case(
+        "head_norm",
+        "",
+        multihead.head_norm_forward,
+        multihead.head_norm_backward,
+        (normal((B, H, T, E)), normal(E), 0.8),
+        {"e": E},
+    )
     weights = normal((5, 7)), normal((7, 5))
     yield Case("gelu_mlp", "", model.gelu_mlp_forward, model.gelu_mlp_backward, (normal((2, 3, 5)), *weights), {})
     keep = np.array([[True, True, False, True], [True, False, False, False]])
     yield Case("mean_pool", "", model.mean_pool_forward, model.mean_pool_backward, (normal((B, T, 5)),), {"T": T})
-    yield Case("mean_pool", "some dropped", model.mean_pool_forward, model.mean_pool_backward, (normal((B, T, 5)), keep), {"T": T})
+    yield Case(
+        "mean_pool",
+        "some dropped",
+        model.mean_pool_forward,
+        model.mean_pool_backward,
+        (normal((B, T, 5)), keep),
+        {"T": T},
+    )
     cfg = model.ModelConfig(width=8, n_heads=2, depth=1, ffn_width=5, image_size=6, patch_size=3, channels=5)
     p = random_params(model.init_model(cfg, rng, "float64"), rng)["embed"]
     args = (rng.random((B, 6, 6, 5)), p, cfg)
@@ -141,11 +154,22 @@ def model_cases(rng):
     keep = np.array([[True, True, False, True], [True, False, False, True]])
     for kind in KINDS:
         for ffn, kept in (("swiglu", None), ("gelu", keep)):
-            cfg = model.ModelConfig(kind=kind, ffn=ffn, width=8, n_heads=2, depth=2, ffn_width=5, n_out=3, image_size=6, patch_size=3)
+            cfg = model.ModelConfig(
+                kind=kind, ffn=ffn, width=8, n_heads=2, depth=2, ffn_width=5, n_out=3, image_size=6, patch_size=3
+            )
             params = random_params(model.init_model(cfg, rng, "float64"), rng)
             variant = f"{ffn}, " + ("none" if kept is None else "padding")
             args = (images, params, cfg, kept)
-            yield Case(f"model {kind}", variant, model.model_forward, model.model_backward, args, cfg.sizes, ("inputs",), None if ffn == "swiglu" else 8)
+            yield Case(
+                f"model {kind}",
+                variant,
+                model.model_forward,
+                model.model_backward,
+                args,
+                cfg.sizes,
+                ("inputs",),
+                None if ffn == "swiglu" else 8,
+            )
 
 
 def random_params(p, rng):

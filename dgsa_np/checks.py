@@ -5,6 +5,7 @@ it, and an error names that array as the origin. A check that has passed once fo
 dtypes costs one look-up.
 """
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -18,16 +19,17 @@ class ShapeError(ValueError):
     """An array does not have the shape that the formula needs."""
 
 
-def check_arrays(function: str, axes: dict, *arrays, sizes: tuple = ()):
+def check_arrays(function: str, axes: dict, *arrays, sizes: tuple = (), optional: tuple = ()):
     """Floating arrays, on one device, whose shapes agree letter by letter.
 
-    axes   : {"q": "B H T d", "k": "B H S d"}, in the order of the arrays; "... C" leaves leading axes free
-    arrays : None stands for an optional argument that was left out
-    sizes  : letters that are known already, as (letter, value, where it comes from)
+    axes     : {"q": "B H T d", "k": "B H S d"}, in the order of the arrays; "... C" leaves leading axes free
+    sizes    : letters that are known already, as (letter, value, where it comes from)
+    optional : names that may be None
     """
-    named = [(name, letters, a) for (name, letters), a in zip(axes.items(), arrays, strict=True) if a is not None]
+    named = [(name, letters, a) for (name, letters), a in zip(axes.items(), arrays, strict=True)]
+    named = [row for row in named if row[2] is not None or row[0] not in optional]
     for name, _, a in named:
-        _check_is_array(function, name, a)
+        check_is_array(function, name, a)
     array_module(*arrays)
     _check(function, tuple((name, letters, a.shape, a.dtype.name) for name, letters, a in named), sizes)
 
@@ -36,13 +38,11 @@ def check_arrays(function: str, axes: dict, *arrays, sizes: tuple = ()):
 def _check(function, given, sizes):
     bound = {letter: (value, origin) for letter, value, origin in sizes}
     for name, letters, shape, dtype in given:
-        if dtype not in FLOATS:
-            hint = "float16 loses the gradients" if dtype == "float16" else "convert with .astype('float32')"
-            raise TypeError(f"{function}: {name} has dtype {dtype}, expected float32 or float64; {hint}")
+        check_float(function, name, dtype)
         names = letters.split()
         free = names[0] == "..."
         names = names[free:]
-        tail = shape[len(shape) - len(names):] if free else shape
+        tail = shape[len(shape) - len(names) :] if free else shape
         if len(tail) != len(names) or any(bound.get(n, (s,))[0] != s for n, s in zip(names, tail, strict=True)):
             raise ShapeError(_explain(function, name, shape, letters.split(), bound))
         if 0 in shape:
@@ -50,9 +50,16 @@ def _check(function, given, sizes):
         bound |= {n: (s, f"{name} {shape}") for n, s in zip(names, tail, strict=True) if n not in bound}
 
 
+def check_float(function: str, name: str, dtype: str):
+    """float32 or float64; complex for the complex step."""
+    if dtype not in FLOATS:
+        hint = "float16 loses the gradients" if dtype == "float16" else "convert with .astype('float32')"
+        raise TypeError(f"{function}: {name} has dtype {dtype}, expected float32 or float64; {hint}")
+
+
 def _explain(function, name, shape, letters, bound):
     pattern = ", ".join(letters) + ("," if len(letters) == 1 else "")
-    wanted = ", ".join(str(bound[n][0]) if n in bound else n for n in letters)
+    wanted = ", ".join(str(bound[n][0]) if n in bound else n for n in letters) + ("," if len(letters) == 1 else "")
     origins = "; ".join(f"{n} comes from {bound[n][1]}" for n in dict.fromkeys(letters) if n in bound)
     return f"{function}: {name} is {shape}, expected ({pattern}) = ({wanted})" + (f"; {origins}" if origins else "")
 
@@ -61,23 +68,26 @@ def check_mask(function: str, mask, shape: tuple):
     """A boolean mask with as many axes as the scores, broadcastable to their shape."""
     if mask is None:
         return
-    _check_is_array(function, "mask", mask)
+    check_is_array(function, "mask", mask)
     if mask.dtype.name != "bool":
         raise TypeError(f"{function}: mask has dtype {mask.dtype}, expected bool, True = may attend")
     if mask.ndim != len(shape):
         hint = "; write mask[None, None] for one that every batch entry and head shares" if mask.ndim == 2 else ""
-        raise ShapeError(f"{function}: mask is {mask.shape}, expected {len(shape)} axes, broadcastable to {shape}{hint}")
+        raise ShapeError(
+            f"{function}: mask is {mask.shape}, expected {len(shape)} axes, broadcastable to {shape}{hint}"
+        )
     if any(m not in (1, n) for m, n in zip(mask.shape, shape, strict=True)):
         raise ShapeError(f"{function}: mask is {mask.shape}, expected a shape that broadcasts to the scores {shape}")
 
 
 def check_upstream(function: str, dout, shape: tuple):
-    """The upstream gradient has the shape of what forward returned."""
+    """The upstream gradient is floating and has the shape of what forward returned."""
     if getattr(dout, "shape", None) != tuple(shape):
         raise ShapeError(
             f"{function}: the upstream gradient is {getattr(dout, 'shape', dout)}, expected {tuple(shape)}, "
             "the shape of what forward returned"
         )
+    check_float(function, "the upstream gradient", dout.dtype.name)
 
 
 def check_indices(function: str, name: str, indices, size: int, origin: str, shape: tuple | None = None):
@@ -86,7 +96,7 @@ def check_indices(function: str, name: str, indices, size: int, origin: str, sha
     indices : on the host, the place to keep them; from a GPU the check costs one read
     shape   : what is expected, where origin fixes it
     """
-    _check_is_array(function, name, indices)
+    check_is_array(function, name, indices)
     if shape is not None and indices.shape != shape:
         raise ShapeError(f"{function}: {name} is {indices.shape}, expected {shape}; it comes from {origin}")
     if indices.dtype.kind not in "iu":
@@ -104,7 +114,7 @@ def check_keep(function: str, keep, shape: tuple, origin: str):
     """A boolean keep, True = counts, with the shape of the targets or tokens; None keeps all."""
     if keep is None:
         return
-    _check_is_array(function, "keep", keep)
+    check_is_array(function, "keep", keep)
     if keep.dtype.name != "bool":
         raise TypeError(f"{function}: keep has dtype {keep.dtype}, expected bool, True = counts")
     if keep.shape != shape:
@@ -116,15 +126,23 @@ def check_params(function: str, p, specs: dict, sizes: tuple, whose: str):
     if not isinstance(p, dict):
         raise TypeError(f"{function}: the parameters are a {type(p).__name__}, expected a dict with {', '.join(specs)}")
     if p.keys() != specs.keys():
-        missing = ", ".join(k for k in specs if k not in p) or "nothing"
-        unknown = ", ".join(str(k) for k in p if k not in specs) or "nothing"
-        raise ValueError(f"{function}: the parameters lack {missing} and have {unknown} too many; {whose} has {', '.join(specs)}")
+        raise ValueError(f"{function}: the parameters of {whose} {differing_names(p, specs)}")
     check_arrays(function, {k: s.axes for k, s in specs.items()}, *(p[k] for k in specs), sizes=sizes)
 
 
-def _check_is_array(function, name, a):
+def differing_names(given, expected) -> str:
+    """A phrase: which names are missing and which are too many."""
+    missing = ", ".join(str(k) for k in expected if k not in given)
+    unknown = ", ".join(str(k) for k in given if k not in expected)
+    said = " and ".join(["lack " + missing] * bool(missing) + [f"have {unknown} too many"] * bool(unknown))
+    return f"{said}; expected {', '.join(map(str, expected))}"
+
+
+def check_is_array(function: str, name: str, a):
+    """Something with a shape and a dtype."""
     if not (hasattr(a, "shape") and hasattr(a, "dtype")):
-        raise TypeError(f"{function}: {name} is {type(a).__name__}, expected an array; wrap it with numpy.asarray")
+        what = "None" if a is None else type(a).__name__
+        raise TypeError(f"{function}: {name} is {what}, expected an array; wrap it with numpy.asarray")
 
 
 def check_choice(function: str, name: str, value, choices):
@@ -142,3 +160,12 @@ def check_positive(function: str, **values):
     for name, value in values.items():
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{function}: {name} is {value!r}, expected a whole number of at least 1")
+
+
+def check_number(function: str, low=-math.inf, high=math.inf, **values):
+    """Finite numbers between two bounds."""
+    for name, value in values.items():
+        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        if not (number and math.isfinite(value) and low <= value <= high):
+            within = f", {low} <= {name} <= {high}" if (low, high) != (-math.inf, math.inf) else ""
+            raise ValueError(f"{function}: {name} is {value!r}, expected a finite number{within}")

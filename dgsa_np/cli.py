@@ -75,7 +75,10 @@ def gradcheck_command(args):
     wrong = 0
     for case in all_cases(args.seed):
         checks = [("complex", case.n_directions), ("central", 4)]
-        results = [compare_pair(*case[2:5], method=m, n_directions=n, sizes=case.sizes, without=case.without) for m, n in checks]
+        results = [
+            compare_pair(*case[2:5], method=m, n_directions=n, sizes=case.sizes, without=case.without)
+            for m, n in checks
+        ]
         errors = " ".join(f"{max(r.error for r in rs):9.1e}" for rs in results)
         bad = [r for rs in results for r in rs if not r.ok]
         wrong += bool(bad)
@@ -174,7 +177,12 @@ def _new_folder(path) -> Path:
 def _summary(model):
     params = init_model(model, np.random.default_rng(0))
     block = params["blocks"][0]
-    parts = {"embed": params["embed"], f"{model.depth} x attention": block["attention"], f"{model.depth} x mlp": block["mlp"], "head": params["head"]}
+    parts = {
+        "embed": params["embed"],
+        f"{model.depth} x attention": block["attention"],
+        f"{model.depth} x mlp": block["mlp"],
+        "head": params["head"],
+    }
     listed = ", ".join(f"{name} {count(p):,}" for name, p in parts.items())
     return f"model: {model.kind}, width {model.width}, depth {model.depth}, {model.n_heads} heads, {count(params):,} parameters ({listed})"
 
@@ -184,7 +192,13 @@ def _write_run(out, model, cfg, data, result, test, device):
     from .viz import training_figure
 
     versions = {"dgsa_np": __version__, "numpy": np.__version__, "python": platform.python_version()}
-    config = {"model": asdict(model), "train": asdict(cfg), "data": data.meta, "device": describe_device(device), "versions": versions}
+    config = {
+        "model": asdict(model),
+        "train": asdict(cfg),
+        "data": data.meta,
+        "device": describe_device(device),
+        "versions": versions,
+    }
     (out / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     lines = [*result.steps, *result.epochs, {"test": test}]
     (out / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

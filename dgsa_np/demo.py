@@ -34,7 +34,9 @@ def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) 
     started = time.perf_counter()
     data = load("digits")
     models = equal_models(MODEL, KINDS)
-    print(f"digits: {len(data.train.targets)} train, {len(data.valid.targets)} validation, {len(data.test.targets)} test images of 8 x 8")
+    print(
+        f"digits: {len(data.train.targets)} train, {len(data.valid.targets)} validation, {len(data.test.targets)} test images of 8 x 8"
+    )
     for kind, model in models.items():
         size = f"{count_parameters(model):,} parameters"
         print(f"  {kind:8s} {model.n_heads} heads, d = {model.sizes['d']}, feed-forward width {model.F}, {size}")
@@ -92,7 +94,9 @@ def _compare(scores, condition, other):
     text = f"{where} dgsa is {abs(100 * mean):.1f} points {'above' if mean >= 0 else 'below'} {other}"
     if math.isnan(half):
         return f"{text}; one seed says nothing about chance."
-    verdict = "more than chance between seeds would explain" if abs(mean) > half else "which chance between seeds can explain"
+    verdict = (
+        "more than chance between seeds would explain" if abs(mean) > half else "which chance between seeds can explain"
+    )
     return f"{text} (95 % interval {100 * (mean - half):+.1f} to {100 * (mean + half):+.1f}), {verdict}."
 
 

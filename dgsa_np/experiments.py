@@ -64,7 +64,10 @@ def run_baselines(data) -> list:
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
-    estimators = {"logistic regression": LogisticRegression(max_iter=2000), "nearest neighbour": KNeighborsClassifier(1)}
+    estimators = {
+        "logistic regression": LogisticRegression(max_iter=2000),
+        "nearest neighbour": KNeighborsClassifier(1),
+    }
     runs = []
     for name, estimator in estimators.items():
         estimator.fit(_pixels(data.train.inputs), data.train.targets)
@@ -80,7 +83,9 @@ def accuracy_under_corruption(classify, split) -> dict:
     """{corruption: [accuracy at each level of CORRUPTIONS]}; every classifier sees the same damaged images."""
     accuracy = {}
     for number, (kind, levels) in enumerate(CORRUPTIONS.items()):
-        images = [corrupt(split.inputs, kind, level, np.random.default_rng([number, i])) for i, level in enumerate(levels)]
+        images = [
+            corrupt(split.inputs, kind, level, np.random.default_rng([number, i])) for i, level in enumerate(levels)
+        ]
         predicted = classify(np.concatenate(images)).reshape(len(levels), -1)
         accuracy[kind] = (predicted == split.targets).mean(axis=1).tolist()
     return accuracy

@@ -78,13 +78,19 @@ METHODS = {"complex": complex_step, "central": central_difference}
 def check_pair(forward, backward, args, **options):
     """Check a pair as compare_pair does; returns its list of Results, or raises GradientError with what is wrong."""
     results = compare_pair(forward, backward, args, **options)
-    wrong = [f"{r.argument} {r.shape}: error {r.error:.1e} > {r.tolerance:.0e}: {r.message}" for r in results if not r.ok]
+    wrong = [
+        f"{r.argument} {r.shape}: error {r.error:.1e} > {r.tolerance:.0e}: {r.message}" for r in results if not r.ok
+    ]
     if wrong:
-        raise GradientError(f"{backward.__name__} is wrong in {len(wrong)} of {len(results)} gradients:\n  " + "\n  ".join(wrong))
+        raise GradientError(
+            f"{backward.__name__} is wrong in {len(wrong)} of {len(results)} gradients:\n  " + "\n  ".join(wrong)
+        )
     return results
 
 
-def compare_pair(forward, backward, args, method="complex", tolerance=None, n_directions=None, seed=0, sizes=None, without=()):
+def compare_pair(
+    forward, backward, args, method="complex", tolerance=None, n_directions=None, seed=0, sizes=None, without=()
+):
     """The gradients of one pair against numeric ones, along a random upstream gradient.
 
     args         : what forward takes: arrays, nested dicts of arrays, masks, options; the real arrays are
@@ -168,10 +174,14 @@ def _call_backward(backward, dout, cache, args, leaves):
     grads = grads if isinstance(grads, (tuple, list)) else (grads,)
     heads = list(dict.fromkeys(name.split(".")[0] for name in leaves))
     if len(grads) != len(heads):
-        raise GradientError(f"{backward.__name__} returns {len(grads)} gradients, expected {len(heads)}, for {', '.join(heads)}")
+        raise GradientError(
+            f"{backward.__name__} returns {len(grads)} gradients, expected {len(heads)}, for {', '.join(heads)}"
+        )
     flat = flatten(dict(zip(heads, grads, strict=True)))
     if list(flat) != list(leaves):
-        raise GradientError(f"{backward.__name__} returns gradients {sorted(flat)}, expected {sorted(leaves)}, in the order of the arguments")
+        raise GradientError(
+            f"{backward.__name__} returns gradients {sorted(flat)}, expected {sorted(leaves)}, in the order of the arguments"
+        )
     return flat
 
 
@@ -180,14 +190,20 @@ def _check_convention(forward, backward, args, out, cache, dout, grads, leaves, 
         g = grads[name]
         if getattr(g, "shape", None) != x.shape or g.dtype != x.dtype:
             what = f"{getattr(g, 'dtype', type(g).__name__)} {getattr(g, 'shape', '')}"
-            raise GradientError(f"{backward.__name__}: the gradient of {name} is {what}, expected {x.dtype} {x.shape}, as {name} itself")
+            raise GradientError(
+                f"{backward.__name__}: the gradient of {name} is {what}, expected {x.dtype} {x.shape}, as {name} itself"
+            )
         if not same_bits(x, before[name]):
-            raise GradientError(f"{forward.__name__} or {backward.__name__} changed its argument {name}; work on a copy")
+            raise GradientError(
+                f"{forward.__name__} or {backward.__name__} changed its argument {name}; work on a copy"
+            )
     if not same_bits(forward(*args)[0], out):
         raise GradientError(f"{forward.__name__}: a second call gives other bits; does it keep state?")
     again = _call_backward(backward, dout, cache, args, leaves)
     if not all(same_bits(again[name], grads[name]) for name in leaves):
-        raise GradientError(f"{backward.__name__}: a second call gives other bits; does it change the cache or the upstream gradient?")
+        raise GradientError(
+            f"{backward.__name__}: a second call gives other bits; does it change the cache or the upstream gradient?"
+        )
 
 
 def same_bits(a, b) -> bool:
@@ -222,21 +238,37 @@ def diagnose(numeric, analytic, sizes=None, vacuous=0.0, tolerance=1e-6) -> Diag
     """
     numeric, analytic = np.asarray(numeric, float), np.asarray(analytic, float)
     if numeric.shape != analytic.shape:
-        return Diagnosis("shape", f"the gradient is {analytic.shape}, expected {numeric.shape}, the shape of the argument")
+        return Diagnosis(
+            "shape", f"the gradient is {analytic.shape}, expected {numeric.shape}, the shape of the argument"
+        )
     if not np.isfinite(analytic).all():
         bad = int((~np.isfinite(analytic)).sum())
-        return Diagnosis("not finite", f"{bad} of {analytic.size} elements are nan or inf: a division by 0, or exp of something large")
+        return Diagnosis(
+            "not finite",
+            f"{bad} of {analytic.size} elements are nan or inf: a division by 0, or exp of something large",
+        )
     if not abs(numeric).max(initial=0) > vacuous:
-        return Diagnosis("vacuous", "the numeric gradient is all but zero here, so nothing is checked; choose other inputs")
+        return Diagnosis(
+            "vacuous", "the numeric gradient is all but zero here, so nothing is checked; choose other inputs"
+        )
     if not analytic.any():
-        return Diagnosis("zero", "the gradient is zero: this path is cut; is a term missing from the sum, or its result not returned?")
+        return Diagnosis(
+            "zero",
+            "the gradient is zero: this path is cut; is a term missing from the sum, or its result not returned?",
+        )
     if _close(analytic, numeric, tolerance):
         return Diagnosis("right", "")
     factor = float((analytic * numeric).sum() / (numeric * numeric).sum())
     if _close(analytic, factor * numeric, tolerance):
         return _explain_factor(factor, sizes or {}, tolerance)
-    if numeric.ndim >= 2 and numeric.shape[-1] == numeric.shape[-2] and _close(analytic.swapaxes(-1, -2), numeric, tolerance):
-        return Diagnosis("transposed", "the gradient is transposed in its last two axes: the factors of a matrix product are swapped")
+    if (
+        numeric.ndim >= 2
+        and numeric.shape[-1] == numeric.shape[-2]
+        and _close(analytic.swapaxes(-1, -2), numeric, tolerance)
+    ):
+        return Diagnosis(
+            "transposed", "the gradient is transposed in its last two axes: the factors of a matrix product are swapped"
+        )
     return _explain_angle(numeric, analytic, tolerance)
 
 
@@ -253,8 +285,12 @@ def _explain_factor(factor, sizes, tolerance):
         return Diagnosis("sign", f"{sign}: was it subtracted in the forward pass, or is this the inhibitory branch?")
     causes = ["it is counted twice"] if near(2) else ["half of it is missing, or a factor 2 is"] if near(0.5) else []
     for name, n in sizes.items():
-        causes += [f"1/sqrt({name}) is missing"] * near(math.sqrt(n)) + [f"1/sqrt({name}) is applied twice"] * near(n**-0.5)
-        causes += [f"a sum over {name} where a mean belongs"] * near(n) + [f"a mean over {name} where a sum belongs"] * near(1 / n)
+        causes += [f"1/sqrt({name}) is missing"] * near(math.sqrt(n)) + [f"1/sqrt({name}) is applied twice"] * near(
+            n**-0.5
+        )
+        causes += [f"a sum over {name} where a mean belongs"] * near(n) + [
+            f"a mean over {name} where a sum belongs"
+        ] * near(1 / n)
     likely = " or ".join(causes) or "look for a constant that the derivative brings down"
     also = f"{sign}, and " if sign else ""
     return Diagnosis("factor", f"{also}the gradient is {abs(factor):.6g} times what it should be everywhere: {likely}")

@@ -18,7 +18,17 @@ from .attention.multihead import (
     attention_specs,
 )
 from .backend import array_module
-from .checks import ShapeError, check_arrays, check_choice, check_keep, check_params, check_positive, check_upstream
+from .checks import (
+    ShapeError,
+    check_arrays,
+    check_choice,
+    check_is_array,
+    check_keep,
+    check_params,
+    check_positive,
+    check_upstream,
+    differing_names,
+)
 from .losses import cross_entropy_backward, cross_entropy_forward
 from .ops import (
     LinearCache,
@@ -74,7 +84,11 @@ class ModelConfig(AttentionConfig):
 
     @cached_property
     def sizes(self):
-        image = {"image_size": self.image_size, "channels": self.channels, "P*P*channels": self.patch_size**2 * self.channels}
+        image = {
+            "image_size": self.image_size,
+            "channels": self.channels,
+            "P*P*channels": self.patch_size**2 * self.channels,
+        }
         return super().sizes | image | {"F": self.F, "N": self.n_tokens, "n_out": self.n_out}
 
 
@@ -120,7 +134,7 @@ def patch_embed_forward(images, p, cfg):
     images : (B, h, w, channels) or (B, h, w), in [0, 1]
     returns x : (B, N, C), and a PatchEmbedCache
     """
-    _check_images(images, cfg)
+    _check_images(images, p["W"], cfg)
     x, linear = linear_forward(patches(images, cfg), p["W"], p["b"])
     x = x + p["positions"]
     return x, PatchEmbedCache(linear, p["positions"])
@@ -136,9 +150,10 @@ def patch_embed_backward(dx, cache):
     return {"W": dW, "b": db, "positions": dpositions}
 
 
-def _check_images(images, cfg):
+def _check_images(images, W, cfg):
+    check_is_array("model_forward", "images", images)
     letters = "B image_size image_size" + (" channels" if cfg.channels > 1 or images.ndim == 4 else "")
-    check_arrays("model_forward", {"images": letters}, images, sizes=cfg.known_sizes)
+    check_arrays("model_forward", {"images": letters, "W": "P*P*channels C"}, images, W, sizes=cfg.known_sizes)
 
 
 # --------------------------------------------------------------------------------------- the feed-forward
@@ -282,10 +297,9 @@ def model_forward(inputs, params, cfg, keep=None):
     raises  : ShapeError, TypeError, ValueError naming the argument
     """
     _check_model(params, cfg)
-    xp = array_module(inputs, params["head"]["W"])
     x, embed = patch_embed_forward(inputs, params["embed"], cfg)
     check_keep("model_forward", keep, x.shape[:2], f"inputs {inputs.shape}")
-    keep = None if keep is None else xp.asarray(keep)
+    keep = None if keep is None else array_module(x).asarray(keep)
     mask = None if keep is None else padding_mask(keep)
     blocks = []
     for layer, p in enumerate(params["blocks"]):
@@ -330,13 +344,27 @@ def loss_and_grads(params, inputs, targets, cfg, keep=None):
 
 def _check_model(params, cfg):
     """The outer names and shapes; attention_forward checks its own."""
-    if not isinstance(params, dict) or params.keys() != model_specs(cfg).keys():
-        raise ValueError(f"model_forward: params has {sorted(params)}, expected {sorted(model_specs(cfg))}, as init_model makes it")
-    if len(params["blocks"]) != cfg.depth:
-        raise ShapeError(f"model_forward: params has {len(params['blocks'])} blocks, expected cfg.depth = {cfg.depth}")
     specs = model_specs(cfg)
+    _check_parts("params", params, specs)
     for part in ("embed", "norm", "head"):
         check_params("model_forward", params[part], specs[part], cfg.known_sizes, f"params[{part!r}]")
-    for p in params["blocks"]:
+    if not isinstance(params["blocks"], (list, tuple)) or len(params["blocks"]) != cfg.depth:
+        given = (
+            f"{len(params['blocks'])} blocks"
+            if isinstance(params["blocks"], (list, tuple))
+            else type(params["blocks"]).__name__
+        )
+        raise ShapeError(f"model_forward: params['blocks'] is {given}, expected a list of cfg.depth = {cfg.depth}")
+    for i, p in enumerate(params["blocks"]):
+        _check_parts(f"params['blocks'][{i}]", p, specs["blocks"][0])
         for part in ("norm1", "norm2", "mlp"):
-            check_params("model_forward", p[part], specs["blocks"][0][part], cfg.known_sizes, f"a block's {part!r}")
+            check_params(
+                "model_forward", p[part], specs["blocks"][0][part], cfg.known_sizes, f"params['blocks'][{i}][{part!r}]"
+            )
+
+
+def _check_parts(name, p, specs):
+    if not isinstance(p, dict):
+        raise TypeError(f"model_forward: {name} is {type(p).__name__}, expected a dict, as init_model makes it")
+    if p.keys() != specs.keys():
+        raise ValueError(f"model_forward: {name} {differing_names(p, specs)}")

@@ -18,21 +18,25 @@ def swap(x):
     return x.swapaxes(-1, -2)
 
 
-def sum_rows(x):
-    """Sum over all axes but the last, in float64 at least: over a million rows float32 would lose two digits."""
-    wide = np.promote_types(x.dtype, "float64")
-    return x.reshape(-1, x.shape[-1]).sum(axis=0, dtype=wide).astype(x.dtype)
-
-
 def sum_to_shape(x, shape):
-    """The gradient of a broadcast: sum over the axes along which one number served many."""
+    """The gradient of a broadcast: sum over the axes along which one number served many.
+
+    In float64 at least: over a million rows float32 would lose two digits.
+    """
     lead = x.ndim - len(shape)
     axes = tuple(i for i, n in enumerate(x.shape) if i < lead or shape[i - lead] != n)
-    return x.sum(axis=axes).reshape(shape) if axes else x
+    wide = np.promote_types(x.dtype, "float64")
+    return x.sum(axis=axes, dtype=wide).astype(x.dtype).reshape(shape) if axes else x
+
+
+def sum_rows(x):
+    """The gradient of a bias or gain: sum over all axes but the last."""
+    return sum_to_shape(x, x.shape[-1:])
 
 
 def split_heads(x, n_heads):
     """(B, T, H d) -> (B, H, T, d). Its backward is merge_heads."""
+    check_arrays("split_heads", {"x": "B T H*d"}, x)
     B, T, width = x.shape
     if width % n_heads:
         raise ShapeError(f"split_heads: x is {x.shape}, expected a last axis that n_heads = {n_heads} divides")
@@ -41,6 +45,7 @@ def split_heads(x, n_heads):
 
 def merge_heads(x):
     """(B, H, T, d) -> (B, T, H d). Its backward is split_heads."""
+    check_arrays("merge_heads", {"x": "B H T d"}, x)
     B, H, T, d = x.shape
     return x.swapaxes(1, 2).reshape(B, T, H * d)
 
@@ -63,7 +68,7 @@ def linear_forward(x, W, b=None):
     returns y : (..., m), and a LinearCache
     raises    : ShapeError, TypeError naming the argument
     """
-    check_arrays("linear_forward", {"x": "... n", "W": "n m", "b": "m"}, x, W, b)
+    check_arrays("linear_forward", {"x": "... n", "W": "n m", "b": "m"}, x, W, b, optional=("b",))
     y = x @ W
     if b is not None:
         y = y + b
@@ -108,20 +113,21 @@ def embedding_forward(tokens, table):
 def embedding_backward(dx, cache):
     """dtable (V, C): each row sums the gradients of the places where its token stood.
 
-    Sorted by token, those places are neighbours, so a row is a difference of running sums. The order of
-    every addition is fixed: no atomics, the same bits on every run, on a GPU too.
+    Sorted by token, those places are neighbours. They are added in a fixed order: no atomics, the same bits
+    on every run, on a GPU too.
     """
     tokens, table = cache
     V, C = table.shape
     check_upstream("embedding_backward", dx, (*tokens.shape, C))
     xp = array_module(dx)
     order = xp.argsort(tokens.ravel(), kind="stable")
-    wide = np.promote_types(dx.dtype, "float64")
-    running = xp.zeros((tokens.size + 1, C), wide)
-    running[1:] = xp.cumsum(dx.reshape(-1, C)[order], axis=0, dtype=wide)
-    ends = xp.searchsorted(tokens.ravel()[order], xp.arange(V + 1))  # token t stands at ends[t] : ends[t + 1]
+    starts = xp.searchsorted(tokens.ravel()[order], xp.arange(V + 1))  # token t stands at starts[t] : starts[t + 1]
+    rows = xp.zeros((tokens.size + 1, C), np.promote_types(dx.dtype, "float64"))  # the last, 0, is for tokens beyond
+    rows[:-1] = dx.reshape(-1, C)[order]
     # x = table[tokens]
-    return (running[ends[1:]] - running[ends[:-1]]).astype(dx.dtype)
+    sums = xp.add.reduceat(rows, starts[:-1], axis=0)
+    occurs = (starts[1:] > starts[:-1])[:, None]  # of an empty run, reduceat gives a neighbour
+    return xp.where(occurs, sums, 0).astype(dx.dtype)
 
 
 # --------------------------------------------------------------------------------------------- softmax
@@ -146,7 +152,7 @@ def softmax_forward(scores, mask=None):
     check_mask("softmax_forward", mask, scores.shape)
     xp = array_module(scores, mask)
     if mask is not None:
-        scores = xp.where(mask, scores, xp.finfo(scores.dtype).min)  # before exp: what is forbidden may be inf
+        scores = xp.where(mask, scores, xp.finfo(scores.dtype).min / 2)  # before exp: what is forbidden may be inf
     E = xp.exp(scores - scores.real.max(axis=-1, keepdims=True))
     if mask is not None:
         E = E * mask.any(axis=-1, keepdims=True)  # a row without a key: exp(0) = 1 becomes 0

@@ -5,11 +5,13 @@ import math
 import numpy as np
 
 from .backend import array_module
+from .checks import ShapeError, differing_names
 from .params import flatten, tree_map, zeros_like
 
 
 def sgd_step(params, grads, lr):
     """params - lr grads."""
+    _check_like("sgd_step", params, grads)
     return tree_map(lambda p, g: p - lr * g, params, grads)
 
 
@@ -27,6 +29,7 @@ def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_de
     The decay acts on matrices only (two axes or more): gains, biases and lambda vectors are left alone.
     returns new params and a new state; nothing is mutated
     """
+    _check_like("adamw_step", params, grads)
     b1, b2 = betas
     t = state["step"] + 1
     m = tree_map(lambda m, g: b1 * m + (1 - b1) * g, state["m"], grads)
@@ -41,8 +44,8 @@ def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_de
 
 def global_norm(grads):
     """The length of all gradients as one vector, an array without axes; summed in float64."""
-    squares = [(g * g).sum(dtype=np.promote_types(g.dtype, "float64")) for g in flatten(grads).values()]
-    return sum(squares) ** 0.5
+    wide = (g.astype(np.promote_types(g.dtype, "float64")) for g in flatten(grads).values())
+    return sum((g * g).sum() for g in wide) ** 0.5
 
 
 def clip_by_norm(grads, max_norm):
@@ -64,3 +67,15 @@ def warmup_cosine(step, total, peak, warmup, final=0.0) -> float:
         return peak * (step + 1) / warmup
     done = (step - warmup) / max(1, total - warmup)
     return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def _check_like(function, params, grads):
+    """Gradients have the names and shapes of the parameters."""
+    params, grads = flatten(params), flatten(grads)
+    if params.keys() != grads.keys():
+        raise ValueError(f"{function}: the gradients {differing_names(grads, params)}")
+    for name, g in grads.items():
+        if g.shape != params[name].shape:
+            raise ShapeError(
+                f"{function}: the gradient of {name} is {g.shape}, expected {params[name].shape}, as the parameter"
+            )

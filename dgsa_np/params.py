@@ -18,8 +18,13 @@ class Spec(NamedTuple):
 
 
 def tree_map(f, tree, *others):
-    """f applied leaf by leaf; further trees must have the shape of the first."""
+    """f applied leaf by leaf; further trees must have the names of the first. A tuple comes back as a list."""
     if isinstance(tree, dict):
+        for t in others:
+            if t.keys() != tree.keys():
+                raise ValueError(
+                    f"tree_map: a tree has {', '.join(map(str, t))}, expected {', '.join(map(str, tree))} as in the first"
+                )
         return {key: tree_map(f, tree[key], *(t[key] for t in others)) for key in tree}
     if isinstance(tree, (list, tuple)):
         return [tree_map(f, *leaves) for leaves in zip(tree, *others, strict=True)]
@@ -30,7 +35,7 @@ def flatten(tree, prefix: str = "") -> dict:
     """A flat dict of leaves under dotted names: {"blocks.0.attention.W_q": array}."""
     if isinstance(tree, dict):
         items = tree.items()
-    elif isinstance(tree, list):
+    elif isinstance(tree, (list, tuple)):
         items = enumerate(tree)
     else:
         return {} if tree is None else {prefix: tree}
@@ -64,8 +69,10 @@ def draw(specs, sizes: dict, rng, dtype="float32"):
     rng   : a numpy.random.Generator
     """
     if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"draw: rng is {type(rng).__name__}, expected numpy.random.Generator: np.random.default_rng(seed)")
-    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise TypeError(
+            f"draw: rng is {type(rng).__name__}, expected numpy.random.Generator: np.random.default_rng(seed)"
+        )
+    if str(dtype) not in ("float32", "float64") and dtype not in (np.float32, np.float64):
         raise TypeError(f"draw: dtype is {dtype}, expected float32 or float64")
 
     def draw_one(spec):

@@ -72,14 +72,14 @@ def train(model: ModelConfig, cfg: TrainConfig, data, params=None, progress=Fals
             lr = warmup_cosine(step, total, cfg.lr, warmup=round(cfg.warmup * total))
             inputs, targets, keep = data.train.take(rows)
             loss, grads = loss_and_grads(params, to_device(inputs, device), targets, model, keep)
-            grads, norm = clip_by_norm(grads, cfg.clip)
+            clipped, norm = clip_by_norm(grads, cfg.clip)
             loss, norm = _read(loss, norm)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise _non_finite(step, loss, norm, params, grads)
-            params, state = adamw_step(params, grads, state, lr, weight_decay=cfg.weight_decay)
+            params, state = adamw_step(params, clipped, state, lr, weight_decay=cfg.weight_decay)
             steps.append({"step": step, "loss": loss, "norm": norm, "lr": lr})
             bar.update()
-        epochs.append(_watch(epoch, steps[-(n // batch):], params, data, model))
+        epochs.append(_watch(epoch, steps[-(n // batch) :], params, data, model))
         bar.set_postfix({k: f"{v:.3f}" for k, v in epochs[-1].items() if k != "epoch"})
     bar.close()
     return TrainResult(to_numpy(params), steps, epochs)
@@ -126,7 +126,11 @@ def _non_finite(step, loss, norm, params, grads):
             bad = int((~np.isfinite(a)).sum())
             if bad:
                 where = f"the first bad tensor is the {kind} {name}, {bad} of its {a.size} numbers are not finite"
-                error = NonFiniteError(f"train: step {step}: loss {loss}, gradient norm {norm}; {where}; try a smaller lr")
+                error = NonFiniteError(
+                    f"train: step {step}: loss {loss}, gradient norm {norm}; {where}; try a smaller lr"
+                )
                 error.params = to_numpy(params)
                 return error
-    return NonFiniteError(f"train: step {step}: loss {loss}, gradient norm {norm}; all parameters and gradients are finite")
+    return NonFiniteError(
+        f"train: step {step}: loss {loss}, gradient norm {norm}; all parameters and gradients are finite"
+    )

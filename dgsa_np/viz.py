@@ -1,5 +1,6 @@
 """Pictures. Matplotlib is imported when one is drawn; every function returns a Figure."""
 
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,27 @@ UNITS = {
 }
 
 
-def robustness_figure(levels, accuracies, chance):
+def in_style(draw):
+    """The figure drawn in the project's one style, without a screen."""
+
+    @wraps(draw)
+    def styled(*args, **kwargs):
+        import matplotlib.pyplot as plt
+
+        with plt.style.context(STYLE):
+            return draw(plt, *args, **kwargs)
+
+    return styled
+
+
+@in_style
+def robustness_figure(plt, levels, accuracies, chance):
     """Test accuracy against the level of each corruption, mean and range over seeds.
 
     levels     : {corruption: levels}
     accuracies : {name: {corruption: (seeds, levels)}}
     """
-    figure, axes = _subplots(2, 3, figsize=(11, 6.2), sharey=True)
+    figure, axes = plt.subplots(2, 3, figsize=(11, 6.2), sharey=True)
     for ax, (corruption, xs) in zip(axes.flat, levels.items(), strict=True):
         for name, by_corruption in accuracies.items():
             ys = np.asarray(by_corruption[corruption])
@@ -43,12 +58,13 @@ def robustness_figure(levels, accuracies, chance):
     return figure
 
 
-def training_figure(epochs):
+@in_style
+def training_figure(plt, epochs):
     """Training loss and validation accuracy by epoch, mean and range over seeds.
 
     epochs : {name: [per seed, a list of a dict per epoch]}
     """
-    figure, axes = _subplots(1, 2, figsize=(9, 3.4))
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
     curves = (("train_loss", "training loss (nats)"), ("valid_accuracy", "validation accuracy"))
     for ax, (key, label) in zip(axes, curves, strict=True):
         for name, runs in epochs.items():
@@ -63,7 +79,8 @@ def training_figure(epochs):
     return figure
 
 
-def attention_figure(views, layer):
+@in_style
+def attention_figure(plt, views, layer):
     """Images, and what one head of gated attention does with them: excitation, inhibition, the fused map, the gates.
 
     views : {title: (image (h, w), head cache of a batch of one)}; all maps share one signed scale with white at zero,
@@ -72,14 +89,18 @@ def attention_figure(views, layer):
     heads = [head for _, head in views.values()]
     shown = int(abs(heads[0].A - heads[-1].A)[0].sum(axis=(1, 2)).argmax())
     limit = max(abs(m[0, shown]).max() for head in heads for m in (head.A_exc, head.A_inh, head.A))
-    figure, axes = _subplots(len(views), 5, figsize=(13, 2.9 * len(views)), width_ratios=(1, 1, 1, 1, 1.25))
+    figure, axes = plt.subplots(len(views), 5, figsize=(13.5, 2.9 * len(views)), width_ratios=(1, 1, 1, 1, 1.25))
     for row, (title, (image, head)) in zip(axes, views.items(), strict=True):
         _draw_image(row[0], image, title)
-        maps = {"excitatory A_exc": head.A_exc, "inhibitory A_inh": head.A_inh, "fused g A_exc - (1 - g) A_inh": head.A}
+        maps = {
+            "excitatory A_exc": head.A_exc,
+            "inhibitory A_inh": head.A_inh,
+            "fused A = g A_exc - (1-g) A_inh": head.A,
+        }
         for ax, (name, A) in zip(row[1:4], maps.items(), strict=True):
             drawn = ax.imshow(A[0, shown], cmap="RdBu_r", vmin=-limit, vmax=limit)
             _label(ax, name, "key patch", "query patch")
-        figure.colorbar(drawn, ax=row[1:4].tolist(), label="attention weight", shrink=0.85)
+        figure.colorbar(drawn, ax=row[1:4].tolist(), label="attention weight", shrink=0.85, pad=0.04)
         gates = row[4].imshow(head.gate[0], cmap="PuOr_r", vmin=0, vmax=1, aspect="auto")
         _label(row[4], "gate g of each patch and head", "query patch", "head")
         row[4].set_yticks(range(head.gate.shape[1]))
@@ -88,21 +109,10 @@ def attention_figure(views, layer):
     return figure
 
 
-def _subplots(*args, **kwargs):
-    import matplotlib
-
-    matplotlib.use("Agg", force=False)
-    import matplotlib.pyplot as plt
-
-    with plt.style.context(STYLE):
-        width_ratios = kwargs.pop("width_ratios", None)
-        return plt.subplots(*args, gridspec_kw={"width_ratios": width_ratios} if width_ratios else None, **kwargs)
-
-
 def _draw_image(ax, image, title):
     ax.imshow(image, cmap="gray_r", vmin=0, vmax=1)
-    ax.set(title=title, xticks=[], yticks=[])
-    ax.grid(False)
+    ax.set(title=title)
+    ax.axis("off")
 
 
 def _label(ax, title, x, y):

@@ -48,11 +48,14 @@ def test_an_existing_folder_is_never_overwritten(tmp_path, capsys):
     ("argv", "words"),
     [
         (["train", "--wdith", "3"], "unknown argument --wdith; did you mean --width?"),
-        (["train", "--kind", "dgsaa"], "kind is 'dgsaa', expected one of 'softmax', 'diff_v1', 'dgsa'; did you mean 'dgsa'?"),
+        (
+            ["train", "--kind", "dgsaa"],
+            "kind is 'dgsaa', expected one of 'softmax', 'diff_v1', 'dgsa'; did you mean 'dgsa'?",
+        ),
         (["train", "--width", "30"], "width is 30, expected a multiple of 2 n_heads = 8"),
         (["train", "--epochs", "many"], "invalid int value: 'many'"),
         (["train", "--patch-size", "3"], "image_size is 8, expected a multiple of patch_size = 3"),
-        (["train", "--device", "tpu"], "device is 'tpu', expected 'auto', 'cpu' or 'cuda'"),
+        (["train", "--device", "tpu"], "device is 'tpu', expected one of 'auto', 'cpu', 'cuda'"),
         (["train", "--head-norm", "perhaps"], "'perhaps', expected true or false"),
         (["demo", "--seeds", "0"], "expected a whole number of at least 1"),
         (["dmeo"], "invalid choice: 'dmeo'"),
@@ -91,7 +94,9 @@ def test_info_tells_versions_devices_and_parameters(capsys):
 def test_gradcheck_fails_loudly_on_a_wrong_gradient(monkeypatch, capsys):
     from dgsa_np import cases, ops
 
-    wrong = cases.Case("silu", "", ops.silu_forward, lambda dy, cache: -ops.silu_backward(dy, cache), (np.ones((2, 3)),), {})
+    wrong = cases.Case(
+        "silu", "", ops.silu_forward, lambda dy, cache: -ops.silu_backward(dy, cache), (np.ones((2, 3)),), {}
+    )
     monkeypatch.setattr(cases, "all_cases", lambda seed: [wrong, wrong._replace(backward=ops.silu_backward)])
     assert main(["gradcheck"]) == 1
     said = capsys.readouterr().out
@@ -107,7 +112,13 @@ def test_the_demo_in_small(tmp_path, digits, monkeypatch):
     assert list(results["accuracy"]) == ["softmax", "diff_v1", "dgsa", "logistic regression", "nearest neighbour"]
     assert np.shape(results["accuracy"]["dgsa"]["blur"]) == (2, 6)
     assert "a trivial baseline beats every transformer here" in text  # after one epoch it must
-    assert {p.name for p in tmp_path.iterdir()} == {"accuracy.png", "maps.png", "training.png", "findings.md", "results.json"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "accuracy.png",
+        "maps.png",
+        "training.png",
+        "findings.md",
+        "results.json",
+    }
 
 
 def test_findings_follow_the_numbers():

@@ -57,12 +57,24 @@ MISTAKES = {
     "scale twice": (lambda dq, dk, dv: (dq / 5**0.5, dk, dv), "q (2, 3, 4, 5)", "1/sqrt(d) is applied twice"),
     "counted twice": (lambda dq, dk, dv: (dq, dk, 2 * dv), "v (2, 3, 6, 7)", "counted twice"),
     "mean for sum": (lambda dq, dk, dv: (dq, dk, dv / 4), "v (2, 3, 6, 7)", "a mean over T where a sum belongs"),
-    "sign and factor": (lambda dq, dk, dv: (dq, dk, -2 * dv), "v (2, 3, 6, 7)", "the sign is wrong, and the gradient is 2"),
-    "one element": (lambda dq, dk, dv: (dq, dk, dv + (np.arange(dv.size) == 9).reshape(dv.shape)), "v (2, 3, 6, 7)", "index (0, 0, 1, 2)"),
+    "sign and factor": (
+        lambda dq, dk, dv: (dq, dk, -2 * dv),
+        "v (2, 3, 6, 7)",
+        "the sign is wrong, and the gradient is 2",
+    ),
+    "one element": (
+        lambda dq, dk, dv: (dq, dk, dv + (np.arange(dv.size) == 9).reshape(dv.shape)),
+        "v (2, 3, 6, 7)",
+        "index (0, 0, 1, 2)",
+    ),
     "nan": (lambda dq, dk, dv: (dq, dk * np.nan, dv), "k (2, 3, 6, 5)", "nan or inf"),
     "argument changed order": (lambda dq, dk, dv: (dk, dq, dv), "the gradient of q", "expected float64 (2, 3, 4, 5)"),
     "too few": (lambda dq, dk, dv: (dq, dk), "returns 2 gradients", "expected 3, for q, k, v"),
-    "single precision": (lambda dq, dk, dv: (dq, dk, dv.astype("float32")), "gradient of v is float32", "expected float64"),
+    "single precision": (
+        lambda dq, dk, dv: (dq, dk, dv.astype("float32")),
+        "gradient of v is float32",
+        "expected float64",
+    ),
 }
 
 

@@ -53,7 +53,9 @@ def test_dtype_follows_the_parameters_and_gradients_have_their_shapes():
         images = np.random.default_rng(1).random((2, 8, 8, 3)).astype(dtype)
         loss, grads = loss_and_grads(params, images, np.array([1, 2]), cfg)
         assert loss.dtype == dtype
-        assert {n: (a.shape, a.dtype) for n, a in flatten(grads).items()} == {n: (a.shape, a.dtype) for n, a in flatten(params).items()}
+        assert {n: (a.shape, a.dtype) for n, a in flatten(grads).items()} == {
+            n: (a.shape, a.dtype) for n, a in flatten(params).items()
+        }
         assert list(flatten(grads)) == list(flatten(params))
 
 

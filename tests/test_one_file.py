@@ -42,7 +42,10 @@ def assert_trees_agree(ours, theirs):
 
 def test_the_head_agrees(one_file):
     rng = np.random.default_rng(0)
-    args = [rng.standard_normal((2, 3, n, 4)) for n in (5, 5, 5, 5)] + [rng.standard_normal((2, 3, 5, 7)), rng.standard_normal((2, 3, 5))]
+    args = [rng.standard_normal((2, 3, n, 4)) for n in (5, 5, 5, 5)] + [
+        rng.standard_normal((2, 3, 5, 7)),
+        rng.standard_normal((2, 3, 5)),
+    ]
     (o, cache), (theirs, their_cache) = gated_head_forward(*args), one_file.head_forward(*args)
     do = rng.standard_normal(o.shape)
     assert relative_error(theirs, o) <= TOLERANCE
@@ -62,7 +65,10 @@ def test_loss_gradients_and_three_steps_of_adamw_agree(one_file, problem):
         params, state = adamw_step(params, grads, state, 1e-2, weight_decay=0.05)
         theirs, m, v = one_file.adamw(theirs, their_grads, m, v, t, 1e-2, decay=0.05)
     # AdamW divides by sqrt(v): where a gradient is all but zero, rounding decides the step
-    assert max(relative_error(b, a) for a, b in zip(flatten(params).values(), flatten(theirs).values(), strict=True)) <= 1e-9
+    assert (
+        max(relative_error(b, a) for a, b in zip(flatten(params).values(), flatten(theirs).values(), strict=True))
+        <= 1e-9
+    )
 
 
 def test_its_own_gradient_check_is_exact(one_file):
@@ -71,7 +77,10 @@ def test_its_own_gradient_check_is_exact(one_file):
 
 def test_it_starts_from_the_same_laws(one_file):
     model = ModelConfig(width=32, depth=2)
-    theirs, ours = flatten(one_file.init(np.random.default_rng(0))), flatten(init_model(model, np.random.default_rng(1)))
+    theirs, ours = (
+        flatten(one_file.init(np.random.default_rng(0))),
+        flatten(init_model(model, np.random.default_rng(1))),
+    )
     assert {n: (a.shape, a.dtype) for n, a in ours.items()} == {n: (a.shape, a.dtype) for n, a in theirs.items()}
     for name, a in ours.items():
         assert theirs[name].std() == pytest.approx(a.std(), rel=0.25), name
@@ -85,5 +94,7 @@ def test_it_trains(one_file, capsys):
 def test_it_needs_numpy_alone_and_fits_in_200_lines():
     text = PATH.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 200
-    imports = {line.split()[1].split(".")[0] for line in text.splitlines() if line.strip().startswith(("import ", "from "))}
+    imports = {
+        line.split()[1].split(".")[0] for line in text.splitlines() if line.strip().startswith(("import ", "from "))
+    }
     assert imports == {"numpy", "sklearn"}

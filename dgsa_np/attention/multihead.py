@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from ..checks import check_arrays, check_choice, check_params, check_positive, check_upstream
+from ..checks import check_arrays, check_choice, check_number, check_params, check_positive, check_upstream
 from ..ops import (
     LinearCache,
     RmsnormCache,
@@ -42,6 +42,10 @@ class AttentionConfig:
         check_choice(where, "impl", self.impl, ("auto", "plain"))
         check_choice(where, "rotary", self.rotary, (False,))
         check_positive(where, width=self.width, n_heads=self.n_heads)
+        check_number(
+            where, gate_bias=self.gate_bias, **({} if self.lambda_init is None else {"lambda_init": self.lambda_init})
+        )
+        check_number(where, low=0, eps=self.eps)
         if self.width % (self.mechanism.maps * self.n_heads):
             raise ValueError(
                 f"{where}: width is {self.width}, expected a multiple of {self.mechanism.maps} n_heads = "
@@ -137,6 +141,8 @@ def attention_forward(x, p, cfg, mask=None, layer=0):
     returns y : (B, T, C), and an AttentionCache
     raises    : ShapeError, TypeError, ValueError naming the argument
     """
+    if not isinstance(cfg, AttentionConfig):
+        raise TypeError(f"attention_forward: cfg is {type(cfg).__name__}, expected an AttentionConfig")
     check_arrays("attention_forward", {"x": "B T C"}, x, sizes=cfg.known_sizes)
     check_params("attention_forward", p, attention_specs(cfg), cfg.known_sizes, f"kind {cfg.kind!r}")
     mechanism, lambda_init = cfg.mechanism, cfg.lambda_init_at(layer)

@@ -12,7 +12,7 @@
 
 import numpy as np
 
-from ..checks import ShapeError, check_choice
+from ..checks import ShapeError, check_choice, check_number
 
 CORRUPTIONS = {  # the levels that the demo draws
     "gaussian": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
@@ -34,14 +34,17 @@ def corrupt(x, kind: str, level: float, rng, clip: bool = False) -> np.ndarray:
     """
     check_choice("corrupt", "kind", kind, tuple(CORRUPTIONS))
     if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
-        raise TypeError(f"corrupt: x is {getattr(x, 'dtype', type(x).__name__)}, expected a float32 or float64 NumPy array")
+        raise TypeError(
+            f"corrupt: x is {getattr(x, 'dtype', type(x).__name__)}, expected a float32 or float64 NumPy array"
+        )
     if x.ndim not in (3, 4):
         raise ShapeError(f"corrupt: x is {x.shape}, expected (N, h, w) or (N, h, w, channels)")
     if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"corrupt: rng is {type(rng).__name__}, expected numpy.random.Generator: np.random.default_rng(seed)")
+        raise TypeError(
+            f"corrupt: rng is {type(rng).__name__}, expected numpy.random.Generator: np.random.default_rng(seed)"
+        )
     top = 1 if kind in ("salt-and-pepper", "contrast", "occlusion") else np.inf
-    if not 0 <= level <= top:
-        raise ValueError(f"corrupt: level is {level!r}, expected 0 <= level <= {top} for kind {kind!r}")
+    check_number(f"corrupt (kind {kind!r})", low=0, high=top, level=level)
     damaged = x.copy() if level == 0 else DAMAGE[kind](x, level, rng).astype(x.dtype)
     return damaged.clip(0, 1) if clip else damaged
 

@@ -184,7 +184,8 @@ def _summary(model):
         "head": params["head"],
     }
     listed = ", ".join(f"{name} {count(p):,}" for name, p in parts.items())
-    return f"model: {model.kind}, width {model.width}, depth {model.depth}, {model.n_heads} heads, {count(params):,} parameters ({listed})"
+    size = f"width {model.width}, depth {model.depth}, {model.n_heads} heads, {count(params):,} parameters"
+    return f"model: {model.kind}, {size} ({listed})"
 
 
 def _write_run(out, model, cfg, data, result, test, device):

@@ -24,7 +24,7 @@ from .model import ModelConfig, model_forward
 from .train import TrainConfig
 
 MODEL = ModelConfig(width=32, depth=2)
-TRAIN = TrainConfig(epochs=24, batch_size=32, device="cpu")
+TRAIN = TrainConfig(epochs=30, device="cpu")
 KINDS = ("softmax", "diff_v1", "dgsa")
 NOISE = ("gaussian", 0.3)  # what the picture of the maps shows
 
@@ -35,7 +35,8 @@ def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) 
     data = load("digits")
     models = equal_models(MODEL, KINDS)
     print(
-        f"digits: {len(data.train.targets)} train, {len(data.valid.targets)} validation, {len(data.test.targets)} test images of 8 x 8"
+        f"digits: {len(data.train.targets)} train, {len(data.valid.targets)} validation, "
+        f"{len(data.test.targets)} test images of 8 x 8"
     )
     for kind, model in models.items():
         size = f"{count_parameters(model):,} parameters"
@@ -82,7 +83,8 @@ def findings(scores) -> str:
     gains = {c: scores["dgsa"][c].mean() - scores["softmax"][c].mean() for c in CORRUPTIONS}
     most, least = max(gains, key=gains.get), min(gains, key=gains.get)
     sentences.append(
-        f"Against softmax, dgsa does best under {most} ({100 * gains[most]:+.1f} points) and worst under {least} ({100 * gains[least]:+.1f})."
+        f"Against softmax, dgsa does best under {most} ({100 * gains[most]:+.1f} points) "
+        f"and worst under {least} ({100 * gains[least]:+.1f})."
     )
     return "\n".join(f"- {s}" for s in sentences)
 

@@ -140,7 +140,7 @@ def relative_error(a, b, floor=0.0) -> float:
 
 def _named_leaves(forward, args, without):
     """{"p.W_q": array} for every real floating array among the arguments, in order."""
-    names = [n for n in inspect.signature(forward).parameters][: len(args)]
+    names = list(inspect.signature(forward).parameters)[: len(args)]
     trees = {n: a for n, a in zip(names, args, strict=True) if isinstance(a, (dict, list)) or hasattr(a, "dtype")}
     leaves = flatten({n: tree for n, tree in trees.items() if n not in without})
     leaves = {name: a for name, a in leaves.items() if a.dtype.kind == "f"}
@@ -180,7 +180,8 @@ def _call_backward(backward, dout, cache, args, leaves):
     flat = flatten(dict(zip(heads, grads, strict=True)))
     if list(flat) != list(leaves):
         raise GradientError(
-            f"{backward.__name__} returns gradients {sorted(flat)}, expected {sorted(leaves)}, in the order of the arguments"
+            f"{backward.__name__} returns gradients {sorted(flat)}, expected {sorted(leaves)}, "
+            "in the order of the arguments"
         )
     return flat
 
@@ -298,10 +299,12 @@ def _explain_factor(factor, sizes, tolerance):
 
 def _explain_angle(numeric, analytic, tolerance):
     cosine = float((numeric * analytic).sum() / math.sqrt((numeric**2).sum() * (analytic**2).sum()))
-    worst = np.unravel_index(abs(analytic - numeric).argmax(), numeric.shape)
-    wrong = int((abs(analytic - numeric) > tolerance * abs(numeric).max()).sum())
+    degrees = math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
+    off = abs(analytic - numeric)
+    worst = tuple(map(int, np.unravel_index(off.argmax(), numeric.shape)))
+    wrong = int((off > tolerance * abs(numeric).max()).sum())
     return Diagnosis(
         "angle",
-        f"it points {math.degrees(math.acos(max(-1.0, min(1.0, cosine)))):.3g} degrees away from the right gradient; {wrong} of {numeric.size} "
-        f"elements differ, most at index {tuple(map(int, worst))}: {analytic[worst]:.6g}, expected {numeric[worst]:.6g}",
+        f"it points {degrees:.3g} degrees away from the right gradient; {wrong} of {numeric.size} elements differ, "
+        f"most at index {worst}: {analytic[worst]:.6g}, expected {numeric[worst]:.6g}",
     )

@@ -22,9 +22,7 @@ def tree_map(f, tree, *others):
     if isinstance(tree, dict):
         for t in others:
             if t.keys() != tree.keys():
-                raise ValueError(
-                    f"tree_map: a tree has {', '.join(map(str, t))}, expected {', '.join(map(str, tree))} as in the first"
-                )
+                raise ValueError(f"tree_map: a tree has {sorted(t)}, expected {sorted(tree)} as in the first")
         return {key: tree_map(f, tree[key], *(t[key] for t in others)) for key in tree}
     if isinstance(tree, (list, tuple)):
         return [tree_map(f, *leaves) for leaves in zip(tree, *others, strict=True)]

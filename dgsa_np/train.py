@@ -23,11 +23,11 @@ class NonFiniteError(FloatingPointError):
 class TrainConfig:
     """How to train. Two runs with equal configurations on one machine are equal bit for bit."""
 
-    epochs: int = 60
+    epochs: int = 40
     batch_size: int = 64
-    lr: float = 2e-3  # at the top of the schedule
+    lr: float = 0.02  # at the top of the schedule
     warmup: float = 0.1  # part of all steps
-    weight_decay: float = 0.05
+    weight_decay: float = 0.5
     clip: float = 1.0  # the largest global norm of a gradient
     seed: int = 0  # of the initial parameters and of the order of the data
     device: str = "auto"

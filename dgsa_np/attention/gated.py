@@ -23,7 +23,8 @@ class GatedHeadCache(NamedTuple):
 def gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
     """Excitatory minus inhibitory attention, mixed per query by a gate.     [eq:gated-head, review]
 
-        A = g softmax(q_exc k_exc^T / sqrt(d)) - (1 - g) softmax(q_inh k_inh^T / sqrt(d)),   g = sigmoid(z_gate),   o = A v
+        A = g softmax(q_exc k_exc^T / sqrt(d)) - (1 - g) softmax(q_inh k_inh^T / sqrt(d)),   g = sigmoid(z_gate)
+        o = A v
 
     q_exc, q_inh : (B, H, T, d)      k_exc, k_inh : (B, H, S, d)      v : (B, H, S, e)
     z_gate : (B, H, T)      mask : bool, True = may attend, broadcastable to (B, H, T, S)
@@ -43,7 +44,7 @@ def gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
 
 
 def gated_head_backward(do, cache):
-    """dq_exc, dk_exc, dq_inh, dk_inh, dv, dz_gate, each shaped like its argument.   [eq:gated-head-backward, derived]"""
+    """dq_exc, dk_exc, dq_inh, dk_inh, dv, dz_gate, shaped like the arguments.   [eq:gated-head-backward, derived]"""
     A, A_exc, A_inh, gate, one_minus_gate, v, exc, inh = cache
     check_upstream("gated_head_backward", do, (*A.shape[:3], v.shape[-1]))
     # o = A @ v
@@ -74,9 +75,9 @@ class GateLogitsCache(NamedTuple):
 
 
 def gate_logits_forward(x, p, cfg, lambda_init):
-    """One logit per query and head, from the token itself (gate="token") or learned once per head ("head").   [eq:gate, review]
+    """One logit per query and head.                                         [eq:gate, review]
 
-        z_gate = x W_gate + b_gate
+        z_gate = x W_gate + b_gate        or, with gate="head", z_gate = b_gate: learned once per head
 
     x : (B, T, C)      W_gate : (C, H)      b_gate : (H,)
     returns z_gate : (B, H, T), and a GateLogitsCache

@@ -49,7 +49,7 @@ class AttentionConfig:
         if self.width % (self.mechanism.maps * self.n_heads):
             raise ValueError(
                 f"{where}: width is {self.width}, expected a multiple of {self.mechanism.maps} n_heads = "
-                f"{self.mechanism.maps * self.n_heads}, since a {self.kind} head has {self.mechanism.maps} softmax map(s)"
+                f"{self.mechanism.maps * self.n_heads}, since a {self.kind} head has {self.mechanism.maps} softmax maps"
             )
 
     @property
@@ -91,7 +91,10 @@ def attention_specs(cfg):
 
 
 def init_attention(cfg: AttentionConfig, rng, dtype="float32") -> dict:
-    """Parameters of one layer: W ~ N(0, 1/fan_in), W_gate 0, b_gate = cfg.gate_bias, gains 1, lambda vectors N(0, 0.1^2)."""
+    """Parameters of one layer.
+
+    W ~ N(0, 1/fan_in), W_gate 0, b_gate = cfg.gate_bias, gains 1, lambda vectors N(0, 0.1^2).
+    """
     return draw(attention_specs(cfg), cfg.sizes, rng, dtype)
 
 

@@ -1,6 +1,7 @@
 """Where arrays live. The only file that names CuPy, and it imports it only when it is asked for."""
 
 import sys
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,13 +13,13 @@ class DeviceError(RuntimeError):
 
 
 def array_module(*arrays):
-    """The module, numpy or cupy, that owns the arrays; None and Python numbers belong to both.
+    """The module, numpy or cupy, that owns the arrays; None and numbers belong to both.
 
     raises : TypeError if the arrays live on different devices, or if one of them is no array
     """
     module, owner = np, None
     for a in arrays:
-        if a is None or isinstance(a, (int, float, complex)):
+        if a is None or isinstance(a, (int, float, complex, np.generic)):
             continue
         found = _owner(a)
         if owner is not None and found is not module:
@@ -53,28 +54,30 @@ def describe_device(device: str) -> str:
         return f"cpu (NumPy {np.__version__})"
     import cupy
 
-    name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    name = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())["name"].decode()
     return f"cuda (CuPy {cupy.__version__}, {name})"
 
 
 def to_device(tree, device: str):
-    """A copy of the tree whose arrays live on "cpu" or "cuda"; arrays already there are kept as they are."""
+    """The tree with its arrays on "cpu" or "cuda"; arrays that are there already, and numbers, stay as they are."""
     if resolve_device(device) == "cpu":
         return to_numpy(tree)
     import cupy
 
-    return tree_map(cupy.asarray, tree)
+    return tree_map(lambda a: cupy.asarray(a) if hasattr(a, "dtype") else a, tree)
 
 
 def to_numpy(tree):
-    """The tree with every array on the host. From a GPU this waits for the device."""
-    return tree_map(lambda a: a.get() if array_module(a) is not np else np.asarray(a), tree)
+    """The tree with every array on the host; numbers stay as they are. From a GPU this waits for the device."""
+    return tree_map(lambda a: a.get() if hasattr(a, "dtype") and array_module(a) is not np else a, tree)
 
 
 def erf(x):
-    """The error function, from scipy or cupyx, imported when it is used."""
+    """The error function, from scipy or cupyx, imported when it is used. cupyx has it for real numbers alone."""
     if array_module(x) is np:
         from scipy.special import erf
+    elif x.dtype.kind == "c":
+        raise TypeError("erf: CuPy has no complex erf, so GELU has no complex step on a GPU; check it on the CPU")
     else:
         from cupyx.scipy.special import erf
     return erf(x)
@@ -82,7 +85,7 @@ def erf(x):
 
 def _owner(a):
     """numpy or cupy. A CuPy array can exist only where cupy has been imported already."""
-    if isinstance(a, (np.ndarray, np.generic)):
+    if isinstance(a, np.ndarray):
         return np
     cupy = sys.modules.get("cupy")
     if cupy is not None and isinstance(a, cupy.ndarray):
@@ -94,6 +97,7 @@ def _describe(a):
     return f"{type(a).__module__.split('.')[0]} array {a.shape}"
 
 
+@lru_cache
 def _why_no_gpu():
     """None if a GPU can be used, else the cause and what to do. CuPy imports without a driver and fails later."""
     try:
@@ -102,4 +106,8 @@ def _why_no_gpu():
         return f"CuPy is not installed ({error}); install it with: pip install 'dgsa-np[cuda13]' (or [cuda12])"
     if not cupy.is_available():
         return "CuPy is installed but finds no GPU or no driver; see whether nvidia-smi lists a device"
+    try:
+        (cupy.ones((2, 2)) @ cupy.ones((2, 2))).get()
+    except Exception as error:  # whatever is missing, compiler or library, it is the cause
+        return f"CuPy finds a GPU but cannot compute on it: {error}"
     return None

@@ -162,6 +162,13 @@ def check_positive(function: str, **values):
             raise ValueError(f"{function}: {name} is {value!r}, expected a whole number of at least 1")
 
 
+def set_numbers(config, *names: str, low=-math.inf, high=math.inf):
+    """Numbers of a frozen configuration, checked and made Python's: a NumPy number turns float32 into float64."""
+    for name in names:
+        check_number(type(config).__name__, low, high, **{name: getattr(config, name)})
+        object.__setattr__(config, name, float(getattr(config, name)))
+
+
 def check_number(function: str, low=-math.inf, high=math.inf, **values):
     """Finite numbers between two bounds."""
     for name, value in values.items():

@@ -70,14 +70,17 @@ def table(scores) -> str:
 def findings(scores) -> str:
     """What was found, whatever it is, computed from the numbers."""
     n = len(scores["dgsa"]["clean"])
-    sentences = [f"{n} seeds, tiny models, one small data set: a demonstration, not evidence."]
+    sentences = [
+        f"{n} seeds, tiny models, one split of one small data set, several comparisons without correction: "
+        "a demonstration, not evidence."
+    ]
     for condition in ("clean", "all corruptions"):
         for other in KINDS[:2]:
             sentences.append(_compare(scores, condition, other))
     best = max(scores, key=lambda name: scores[name]["all corruptions"].mean())
     trivial = best not in KINDS
     sentences.append(
-        f"Over all corruptions the best of the five is {best} with {100 * scores[best]['all corruptions'].mean():.1f} %"
+        f"Over all corruptions the best of all is {best} with {100 * scores[best]['all corruptions'].mean():.1f} %"
         + (": a trivial baseline beats every transformer here." if trivial else ".")
     )
     gains = {c: scores["dgsa"][c].mean() - scores["softmax"][c].mean() for c in CORRUPTIONS}

@@ -29,7 +29,7 @@ class Result(NamedTuple):
 
     @property
     def ok(self):
-        return not self.message
+        return self.error <= self.tolerance
 
 
 # ----------------------------------------------------------------------------------- numeric derivatives
@@ -122,15 +122,15 @@ def compare_pair(
             analytic = np.array([(analytic * to_numpy(e)).sum() for e in directions])
         allowed = TOLERANCE[method] if tolerance is None else tolerance
         error = relative_error(analytic, numeric, floor=1e-15 * scale)
-        diagnosis = "" if error <= allowed else diagnose(numeric, analytic, sizes=sizes, vacuous=1e-15 * scale).message
-        return Result(name, x.shape, error, allowed, diagnosis)
+        diagnosis = diagnose(numeric, analytic, sizes=sizes, vacuous=1e-15 * scale)
+        return Result(name, x.shape, error, allowed, "" if error <= allowed else diagnosis.message)
 
     return [result(name, x) for name, x in leaves.items()]
 
 
 def relative_error(a, b, floor=0.0) -> float:
     """max|a - b| / max|b|; infinite where the reference b is all but zero, since then nothing is checked."""
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = np.asarray(to_numpy(a)), np.asarray(to_numpy(b))
     largest = abs(b).max(initial=0.0)
     if a.shape != b.shape or not largest > floor:
         return math.inf
@@ -227,7 +227,7 @@ def _random_directions(x, n, rng):
 
 
 class Diagnosis(NamedTuple):
-    kind: str  # right, shape, not finite, vacuous, zero, sign, factor, transposed, angle
+    kind: str  # close, shape, not finite, vacuous, zero, sign, factor, transposed, angle
     message: str
 
 
@@ -237,7 +237,7 @@ def diagnose(numeric, analytic, sizes=None, vacuous=0.0, tolerance=1e-6) -> Diag
     sizes   : {"d": 4, "T": 5}, the sizes that a forgotten factor may come from
     vacuous : a numeric gradient no larger than this checks nothing
     """
-    numeric, analytic = np.asarray(numeric, float), np.asarray(analytic, float)
+    numeric, analytic = (np.asarray(to_numpy(g), float) for g in (numeric, analytic))
     if numeric.shape != analytic.shape:
         return Diagnosis(
             "shape", f"the gradient is {analytic.shape}, expected {numeric.shape}, the shape of the argument"
@@ -258,7 +258,7 @@ def diagnose(numeric, analytic, sizes=None, vacuous=0.0, tolerance=1e-6) -> Diag
             "the gradient is zero: this path is cut; is a term missing from the sum, or its result not returned?",
         )
     if _close(analytic, numeric, tolerance):
-        return Diagnosis("right", "")
+        return Diagnosis("close", f"it is right to {tolerance:.0e}: not the formula but its precision is at fault")
     factor = float((analytic * numeric).sum() / (numeric * numeric).sum())
     if _close(analytic, factor * numeric, tolerance):
         return _explain_factor(factor, sizes or {}, tolerance)
@@ -278,23 +278,26 @@ def _close(a, b, tolerance):
 
 
 def _explain_factor(factor, sizes, tolerance):
-    def near(value):
-        return abs(abs(factor) - value) <= tolerance * value
-
-    sign = "the sign is wrong" if factor < 0 else ""
-    if near(1):
-        return Diagnosis("sign", f"{sign}: was it subtracted in the forward pass, or is this the inhibitory branch?")
-    causes = ["it is counted twice"] if near(2) else ["half of it is missing, or a factor 2 is"] if near(0.5) else []
+    causes = {2: "it is counted twice", 0.5: "half of it is missing, or a factor 2 is"}
+    likely = [cause for value, cause in causes.items() if _near(factor, value, tolerance)]
     for name, n in sizes.items():
-        causes += [f"1/sqrt({name}) is missing"] * near(math.sqrt(n)) + [f"1/sqrt({name}) is applied twice"] * near(
-            n**-0.5
-        )
-        causes += [f"a sum over {name} where a mean belongs"] * near(n) + [
-            f"a mean over {name} where a sum belongs"
-        ] * near(1 / n)
-    likely = " or ".join(causes) or "look for a constant that the derivative brings down"
+        causes = {
+            n**0.5: f"1/sqrt({name}) is missing",
+            n**-0.5: f"1/sqrt({name}) is applied twice",
+            n: f"a sum over {name} where a mean belongs",
+            1 / n: f"a mean over {name} where a sum belongs",
+        }
+        likely += [cause for value, cause in causes.items() if n != 1 and _near(factor, value, tolerance)]
+    sign = "the sign is wrong" if factor < 0 else ""
+    if _near(factor, 1, tolerance):
+        return Diagnosis("sign", f"{sign}: was it subtracted in the forward pass, or is this the inhibitory branch?")
+    why = " or ".join(likely) or "look for a constant that the derivative brings down"
     also = f"{sign}, and " if sign else ""
-    return Diagnosis("factor", f"{also}the gradient is {abs(factor):.6g} times what it should be everywhere: {likely}")
+    return Diagnosis("factor", f"{also}the gradient is {abs(factor):.6g} times what it should be everywhere: {why}")
+
+
+def _near(factor, value, tolerance):
+    return abs(abs(factor) - value) <= tolerance * value
 
 
 def _explain_angle(numeric, analytic, tolerance):

@@ -265,7 +265,7 @@ def mean_pool_forward(x, keep=None):
     returns y : (B, C), and a MeanPoolCache
     """
     xp = array_module(x)
-    kept = xp.ones(x.shape[:2], bool) if keep is None else keep
+    kept = xp.ones(x.shape[:2], bool) if keep is None else xp.asarray(keep)
     weights = (kept / xp.maximum(kept.sum(axis=1, keepdims=True), 1)).astype(x.real.dtype)
     y = (weights[:, :, None] * x).sum(axis=1)
     return y, MeanPoolCache(weights)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .backend import array_module, erf
+from .backend import array_module, erf, to_numpy
 from .checks import ShapeError, check_arrays, check_indices, check_mask, check_upstream
 
 
@@ -105,29 +105,40 @@ def embedding_forward(tokens, table):
     """
     check_arrays("embedding_forward", {"table": "V C"}, table)
     check_indices("embedding_forward", "tokens", tokens, table.shape[0], f"table {table.shape}")
-    tokens = array_module(table).asarray(tokens)
-    x = table[tokens]
-    return x, EmbeddingCache(tokens, table)
+    x = table[array_module(table).asarray(tokens)]
+    return x, EmbeddingCache(to_numpy(tokens), table)
 
 
 def embedding_backward(dx, cache):
     """dtable (V, C): each row sums the gradients of the places where its token stood.
 
-    Sorted by token, those places are neighbours. They are added in a fixed order: no atomics, the same bits
-    on every run, on a GPU too.
+    The places of a token are added in pairs, then pairs of pairs: no place twice in one addition, so no atomics,
+    the same bits on every run, on a GPU too, and the accuracy of a balanced sum.
     """
     tokens, table = cache
-    V, C = table.shape
-    check_upstream("embedding_backward", dx, (*tokens.shape, C))
+    check_upstream("embedding_backward", dx, (*tokens.shape, table.shape[1]))
     xp = array_module(dx)
-    order = xp.argsort(tokens.ravel(), kind="stable")
-    starts = xp.searchsorted(tokens.ravel()[order], xp.arange(V + 1))  # token t stands at starts[t] : starts[t + 1]
-    rows = xp.zeros((tokens.size + 1, C), np.promote_types(dx.dtype, "float64"))  # the last, 0, is for tokens beyond
-    rows[:-1] = dx.reshape(-1, C)[order]
-    # x = table[tokens]
-    sums = xp.add.reduceat(rows, starts[:-1], axis=0)
-    occurs = (starts[1:] > starts[:-1])[:, None]  # of an empty run, reduceat gives a neighbour
-    return xp.where(occurs, sums, 0).astype(dx.dtype)
+    rounds, places = _pair_equal(tokens.ravel())
+    rows = dx.reshape(-1, table.shape[1]).copy()
+    for into, source in rounds:
+        rows[xp.asarray(into)] += rows[xp.asarray(source)]
+    dtable = xp.zeros(table.shape, dx.dtype)
+    # x = table[array_module(table).asarray(tokens)]
+    dtable[xp.asarray(tokens.ravel()[places])] = rows[xp.asarray(places)]
+    return dtable
+
+
+def _pair_equal(tokens):
+    """Rounds of (into, source): in each, a place is added into another of the same token; and the places left over."""
+    places, rounds = np.argsort(tokens, kind="stable"), []
+    while True:
+        t = tokens[places]
+        rank = np.arange(t.size) - np.searchsorted(t, t)  # first, second, third ... of its token
+        odd = np.flatnonzero(rank % 2)
+        if not odd.size:
+            return rounds, places
+        rounds.append((places[odd - 1], places[odd]))
+        places = np.delete(places, odd)
 
 
 # --------------------------------------------------------------------------------------------- softmax

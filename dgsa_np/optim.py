@@ -12,6 +12,7 @@ from .params import flatten, tree_map, zeros_like
 def sgd_step(params, grads, lr):
     """params - lr grads."""
     _check_like("sgd_step", params, grads)
+    lr = float(lr)
     return tree_map(lambda p, g: p - lr * g, params, grads)
 
 
@@ -31,7 +32,7 @@ def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_de
     """
     _check_like("adamw_step", params, grads)
     b1, b2 = betas
-    t = state["step"] + 1
+    lr, t = float(lr), int(state["step"]) + 1  # a NumPy number would turn float32 into float64
     m = tree_map(lambda m, g: b1 * m + (1 - b1) * g, state["m"], grads)
     v = tree_map(lambda v, g: b2 * v + (1 - b2) * (g * g), state["v"], grads)
 

@@ -4,12 +4,13 @@ A tree is a dict, list or tuple of trees, or a leaf. None is an empty leaf and s
 """
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 
-class Spec(NamedTuple):
+@dataclass(frozen=True)
+class Spec:
     """What a parameter is before it is drawn: its axes in the symbols of the formulas, and its law."""
 
     axes: str  # "C H*d"
@@ -78,10 +79,4 @@ def draw(specs, sizes: dict, rng, dtype="float32"):
         noise = rng.standard_normal(shape) * spec.std if spec.std else np.zeros(shape)
         return (spec.value + noise).astype(dtype)
 
-    return _map_specs(draw_one, specs)
-
-
-def _map_specs(f, specs):
-    if isinstance(specs, dict):
-        return {key: _map_specs(f, branch) for key, branch in specs.items()}
-    return [_map_specs(f, branch) for branch in specs] if isinstance(specs, list) else f(specs)
+    return tree_map(draw_one, specs)

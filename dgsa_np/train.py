@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .backend import array_module, resolve_device, to_device, to_numpy
-from .checks import check_choice, check_positive
+from .checks import check_choice, check_number, check_positive, set_numbers
 from .losses import cross_entropy_forward
 from .model import ModelConfig, init_model, loss_and_grads, model_forward
 from .optim import adamw_init, adamw_step, clip_by_norm, warmup_cosine
@@ -21,7 +21,7 @@ class NonFiniteError(FloatingPointError):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. Two runs with equal configurations on one machine are equal bit for bit."""
+    """How to train. Two runs with equal configurations, on one machine with as many threads, are equal bit for bit."""
 
     epochs: int = 40
     batch_size: int = 64
@@ -35,12 +35,10 @@ class TrainConfig:
     def __post_init__(self):
         check_choice("TrainConfig", "device", self.device, ("auto", "cpu", "cuda"))
         check_positive("TrainConfig", epochs=self.epochs, batch_size=self.batch_size)
-        for name in ("lr", "clip"):
-            value = getattr(self, name)
-            if not value > 0:
-                raise ValueError(f"TrainConfig: {name} is {value!r}, expected a number above 0")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"TrainConfig: warmup is {self.warmup!r}, expected a part of all steps, 0 <= warmup < 1")
+        check_number("TrainConfig", low=0, seed=self.seed)
+        set_numbers(self, "lr", "clip", low=1e-12)
+        set_numbers(self, "weight_decay", low=0)
+        set_numbers(self, "warmup", low=0, high=0.999)
 
 
 class TrainResult(NamedTuple):
@@ -121,16 +119,14 @@ def _watch(epoch, steps, params, data, model):
 
 
 def _non_finite(step, loss, norm, params, grads):
-    for kind, tree in (("parameter", params), ("gradient", grads)):
-        for name, a in flatten(to_numpy(tree)).items():
-            bad = int((~np.isfinite(a)).sum())
-            if bad:
-                where = f"the first bad tensor is the {kind} {name}, {bad} of its {a.size} numbers are not finite"
-                error = NonFiniteError(
-                    f"train: step {step}: loss {loss}, gradient norm {norm}; {where}; try a smaller lr"
-                )
-                error.params = to_numpy(params)
-                return error
-    return NonFiniteError(
-        f"train: step {step}: loss {loss}, gradient norm {norm}; all parameters and gradients are finite"
-    )
+    params = to_numpy(params)
+    tensors = [("parameter", params), ("gradient", to_numpy(grads))]
+    bad = [(kind, name, a) for kind, tree in tensors for name, a in flatten(tree).items() if not np.isfinite(a).all()]
+    where = "all parameters and gradients are finite"
+    if bad:
+        kind, name, a = bad[0]
+        count = int((~np.isfinite(a)).sum())
+        where = f"the first bad tensor is the {kind} {name}, {count} of its {a.size} numbers are not finite"
+    error = NonFiniteError(f"train: step {step}: loss {loss}, gradient norm {norm}; {where}; try a smaller lr")
+    error.params = params
+    return error

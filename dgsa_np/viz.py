@@ -24,25 +24,27 @@ UNITS = {
 
 
 def in_style(draw):
-    """The figure drawn in the project's one style, without a screen."""
+    """The figure drawn in the project's one style."""
 
     @wraps(draw)
     def styled(*args, **kwargs):
-        import matplotlib.pyplot as plt
+        import matplotlib.style
 
-        with plt.style.context(STYLE):
-            return draw(plt, *args, **kwargs)
+        with matplotlib.style.context(STYLE):
+            return draw(*args, **kwargs)
 
     return styled
 
 
 @in_style
-def robustness_figure(plt, levels, accuracies, chance):
+def robustness_figure(levels, accuracies, chance):
     """Test accuracy against the level of each corruption, mean and range over seeds.
 
     levels     : {corruption: levels}
     accuracies : {name: {corruption: (seeds, levels)}}
     """
+    import matplotlib.pyplot as plt
+
     figure, axes = plt.subplots(2, 3, figsize=(11, 6.2), sharey=True)
     for ax, (corruption, xs) in zip(axes.flat, levels.items(), strict=True):
         for name, by_corruption in accuracies.items():
@@ -59,11 +61,13 @@ def robustness_figure(plt, levels, accuracies, chance):
 
 
 @in_style
-def training_figure(plt, epochs):
+def training_figure(epochs):
     """Training loss and validation accuracy by epoch, mean and range over seeds.
 
     epochs : {name: [per seed, a list of a dict per epoch]}
     """
+    import matplotlib.pyplot as plt
+
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
     curves = (("train_loss", "training loss (nats)"), ("valid_accuracy", "validation accuracy"))
     for ax, (key, label) in zip(axes, curves, strict=True):
@@ -80,16 +84,20 @@ def training_figure(plt, epochs):
 
 
 @in_style
-def attention_figure(plt, views, layer):
+def attention_figure(views, layer):
     """Images, and what one head of gated attention does with them: excitation, inhibition, the fused map, the gates.
 
     views : {title: (image (h, w), head cache of a batch of one)}; all maps share one signed scale with white at zero,
             and show the head whose fused map differs most between the first view and the last
     """
+    import matplotlib.pyplot as plt
+
     heads = [head for _, head in views.values()]
     shown = int(abs(heads[0].A - heads[-1].A)[0].sum(axis=(1, 2)).argmax())
     limit = max(abs(m[0, shown]).max() for head in heads for m in (head.A_exc, head.A_inh, head.A))
-    figure, axes = plt.subplots(len(views), 5, figsize=(13.5, 2.9 * len(views)), width_ratios=(1, 1, 1, 1, 1.25))
+    figure, axes = plt.subplots(
+        len(views), 5, figsize=(13.5, 2.9 * len(views)), squeeze=False, width_ratios=(1, 1, 1, 1, 1.25)
+    )
     for row, (title, (image, head)) in zip(axes, views.items(), strict=True):
         _draw_image(row[0], image, title)
         maps = {
@@ -105,7 +113,7 @@ def attention_figure(plt, views, layer):
         _label(row[4], "gate g of each patch and head", "query patch", "head")
         row[4].set_yticks(range(head.gate.shape[1]))
         figure.colorbar(gates, ax=row[4], label="g: 0 inhibits, 1 excites", shrink=0.85)
-    figure.suptitle(f"layer {layer}, maps of head {shown}; patches are numbered row by row")
+    figure.suptitle(f"layer {layer}; maps of head {shown}, the one that changes most; patches are numbered row by row")
     return figure
 
 

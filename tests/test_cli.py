@@ -135,4 +135,4 @@ def test_findings_follow_the_numbers():
     said = demo_module.findings(scores)
     assert "On clean digits dgsa is 10.0 points below softmax" in said and "more than chance" in said
     assert "which chance between seeds can explain" in said
-    assert "the best of the five is dgsa with 60.0 %." in said
+    assert "the best of all is dgsa with 60.0 %." in said

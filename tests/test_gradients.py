@@ -67,6 +67,7 @@ MISTAKES = {
         "v (2, 3, 6, 7)",
         "index (0, 0, 1, 2)",
     ),
+    "hardly wrong": (lambda dq, dk, dv: (dq, dk, dv * (1 + 1e-11)), "v (2, 3, 6, 7)", "its precision is at fault"),
     "nan": (lambda dq, dk, dv: (dq, dk * np.nan, dv), "k (2, 3, 6, 5)", "nan or inf"),
     "argument changed order": (lambda dq, dk, dv: (dk, dq, dv), "the gradient of q", "expected float64 (2, 3, 4, 5)"),
     "too few": (lambda dq, dk, dv: (dq, dk), "returns 2 gradients", "expected 3, for q, k, v"),
@@ -91,7 +92,7 @@ def test_a_transposed_gradient_is_named():
     rng = np.random.default_rng(0)
     g = rng.standard_normal((3, 4, 4))
     assert diagnose(g, g.swapaxes(-1, -2)).kind == "transposed"
-    assert diagnose(g, g).kind == "right"
+    assert diagnose(g, g).kind == "close"
     assert diagnose(g, rng.standard_normal(g.shape)).kind == "angle"
     assert diagnose(0 * g, g).kind == "vacuous"
     assert diagnose(g, g[0]).kind == "shape"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from ..checks import check_arrays, check_choice, check_number, check_params, check_positive, check_upstream
+from ..checks import check_arrays, check_choice, check_params, check_positive, check_upstream, set_numbers
 from ..ops import (
     LinearCache,
     RmsnormCache,
@@ -42,10 +42,8 @@ class AttentionConfig:
         check_choice(where, "impl", self.impl, ("auto", "plain"))
         check_choice(where, "rotary", self.rotary, (False,))
         check_positive(where, width=self.width, n_heads=self.n_heads)
-        check_number(
-            where, gate_bias=self.gate_bias, **({} if self.lambda_init is None else {"lambda_init": self.lambda_init})
-        )
-        check_number(where, low=0, eps=self.eps)
+        set_numbers(self, "gate_bias", *([] if self.lambda_init is None else ["lambda_init"]))
+        set_numbers(self, "eps", low=0)
         if self.width % (self.mechanism.maps * self.n_heads):
             raise ValueError(
                 f"{where}: width is {self.width}, expected a multiple of {self.mechanism.maps} n_heads = "
@@ -151,15 +149,16 @@ def attention_forward(x, p, cfg, mask=None, layer=0):
     mechanism, lambda_init = cfg.mechanism, cfg.lambda_init_at(layer)
     arguments, projections, control, norm = [], {}, None, None
     for name in mechanism.projections:
-        y, projections[name] = linear_forward(x, p[f"W_{name}"])
-        arguments.append(split_heads(y, cfg.n_heads))
+        projected, projections[name] = linear_forward(x, p[f"W_{name}"])
+        arguments.append(split_heads(projected, cfg.n_heads))
     if mechanism.control:
-        z, control = mechanism.control.forward(x, p, cfg, lambda_init)
-        arguments.append(z)
+        mix, control = mechanism.control.forward(x, p, cfg, lambda_init)  # lam, or z_gate
+        arguments.append(mix)
     o, head = mechanism.head_forward(*arguments, mask=mask)
+    h = o
     if cfg.has_head_norm:
-        o, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
-    y, output = linear_forward(merge_heads(o), p["W_o"])
+        h, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
+    y, output = linear_forward(merge_heads(h), p["W_o"])
     return y, AttentionCache(projections, control, head, norm, output, cfg)
 
 
@@ -168,21 +167,22 @@ def attention_backward(dy, cache):
     projections, control, head, norm, output, cfg = cache
     check_upstream("attention_backward", dy, (*output.x.shape[:-1], output.W.shape[1]))
     mechanism, grads = cfg.mechanism, {}
-    # y, output = linear_forward(merge_heads(o), p["W_o"])
-    do, grads["W_o"] = linear_backward(dy, output)
-    do = split_heads(do, cfg.n_heads)
+    # y, output = linear_forward(merge_heads(h), p["W_o"])
+    dmerged, grads["W_o"] = linear_backward(dy, output)
+    dh = split_heads(dmerged, cfg.n_heads)
+    do = dh
     if cfg.has_head_norm:
-        # o, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
-        do, grads["w_norm"] = head_norm_backward(do, norm)
+        # h, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
+        do, grads["w_norm"] = head_norm_backward(dh, norm)
     # o, head = mechanism.head_forward(*arguments, mask=mask)
     darguments = list(mechanism.head_backward(do, head))
     dx = 0
     if mechanism.control:
-        # z, control = mechanism.control.forward(x, p, cfg, lambda_init)
+        # mix, control = mechanism.control.forward(x, p, cfg, lambda_init)
         dx, dcontrol = mechanism.control.backward(darguments.pop(), control)
         grads |= dcontrol
     for name in reversed(mechanism.projections):
-        # y, projections[name] = linear_forward(x, p[f"W_{name}"])
+        # projected, projections[name] = linear_forward(x, p[f"W_{name}"])
         dx_name, grads[f"W_{name}"] = linear_backward(merge_heads(darguments.pop()), projections[name])
         dx = dx + dx_name
     return dx, {name: grads[name] for name in attention_specs(cfg)}

@@ -74,11 +74,14 @@ def softmax_head_backward(do, cache):
     return dq, dk, dv
 
 
+HEAD_AXES = {"q": "B H T d", "k": "B H S d", "v": "B H S e", "z_gate": "B H T"}
+HEAD_AXES |= {name + branch: HEAD_AXES[name] for name in "qk" for branch in ("_exc", "_inh")}
+
+
 def check_head(function, arrays, mask):
-    """The shapes of a head's arguments, told by their first letter; returns (B, H, T, S)."""
-    axes = {"q": "B H T d", "k": "B H S d", "v": "B H S e", "z": "B H T"}
-    check_arrays(function, {name: axes[name[0]] for name in arrays}, *arrays.values())
-    q, k = (next(a for name, a in arrays.items() if name[0] == letter) for letter in "qk")
+    """The shapes of a head's arguments, queries and keys first; returns (B, H, T, S)."""
+    check_arrays(function, {name: HEAD_AXES[name] for name in arrays}, *arrays.values())
+    q, k, *_ = arrays.values()
     shape = (*q.shape[:3], k.shape[2])
     check_mask(function, mask, shape)
     return shape

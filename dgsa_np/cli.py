@@ -56,37 +56,45 @@ def train_command(args):
     data = load("digits")
     print(f"device: {describe_device(device)}")
     print(_summary(model))
+    if out is not None:
+        _write_config(out, model, cfg, data, device)
     result = train(model, cfg, data, progress=True)
     test = evaluate(result.params, data.test, model)
     print(f"validation accuracy {result.epochs[-1]['valid_accuracy']:.4f}")
     print(f"test accuracy {test['accuracy']:.4f}, loss {test['loss']:.4f} nats")
     if out is not None:
-        _write_run(out, model, cfg, data, result, test, device)
+        _write_result(out, model, result, test)
 
 
 def gradcheck_command(args):
     from .cases import all_cases
-    from .gradcheck import TOLERANCE, compare_pair
+    from .gradcheck import TOLERANCE
 
     print("Largest error over all arguments, max|ours - numeric| / max|numeric|, for a random upstream gradient.")
     print(f"complex: complex step, every element, allowed {TOLERANCE['complex']:.0e}; central: central difference,")
     print(f"along random directions, allowed {TOLERANCE['central']:.0e}.\n")
     print(f"{'pair':20s} {'variant':16s} {'complex':>9s} {'central':>9s}")
-    wrong = 0
-    for case in all_cases(args.seed):
-        checks = [("complex", case.n_directions), ("central", 4)]
-        results = [
-            compare_pair(*case[2:5], method=m, n_directions=n, sizes=case.sizes, without=case.without)
-            for m, n in checks
-        ]
-        errors = " ".join(f"{max(r.error for r in rs):9.1e}" for rs in results)
-        bad = [r for rs in results for r in rs if not r.ok]
-        wrong += bool(bad)
-        print(f"{case.name:20s} {case.variant:16s} {errors}  {'WRONG' if bad else 'right'}", flush=True)
-        for r in bad:
-            print(f"    {r.argument} {r.shape}: {r.message}")
+    wrong = sum(not _print_check(case) for case in all_cases(args.seed))
     print(f"\n{'All gradients are right.' if not wrong else f'{wrong} pairs are wrong.'}")
     return 1 if wrong else 0
+
+
+def _print_check(case) -> bool:
+    """One row of the table, and below it what is wrong."""
+    from .gradcheck import GradientError, compare_pair
+
+    checks, options = {"complex": case.n_directions, "central": 4}, {"sizes": case.sizes, "without": case.without}
+    try:
+        results = [compare_pair(*case[2:5], method=m, n_directions=n, **options) for m, n in checks.items()]
+    except GradientError as error:
+        print(f"{case.name:20s} {case.variant:16s} {'-':>9s} {'-':>9s}  WRONG\n    {error}")
+        return False
+    errors = " ".join(f"{max(r.error for r in rs):9.1e}" for rs in results)
+    bad = [r for rs in results for r in rs if not r.ok]
+    print(f"{case.name:20s} {case.variant:16s} {errors}  {'WRONG' if bad else 'right'}", flush=True)
+    for r in bad:
+        print(f"    {r.argument} {r.shape}: {r.message}")
+    return not bad
 
 
 def info_command(args):
@@ -135,7 +143,12 @@ def _refuse(flag, parser):
 def _add_fields(parser, config):
     group = parser.add_argument_group(config.__name__)
     for f in fields(config):
-        group.add_argument(f"--{f.name.replace('_', '-')}", type=_reader(f.type), default=f.default, help=str(f.type))
+        group.add_argument(
+            f"--{f.name.replace('_', '-')}",
+            type=_reader(f.type),
+            default=f.default,
+            help=getattr(f.type, "__name__", str(f.type)),
+        )
 
 
 def _reader(annotation):
@@ -188,19 +201,22 @@ def _summary(model):
     return f"model: {model.kind}, {size} ({listed})"
 
 
-def _write_run(out, model, cfg, data, result, test, device):
-    """config.json says all that is needed to run it again; metrics.jsonl holds a line per step and epoch."""
-    from .viz import training_figure
-
-    versions = {"dgsa_np": __version__, "numpy": np.__version__, "python": platform.python_version()}
+def _write_config(out, model, cfg, data, device):
+    """config.json says all that is needed to run it again."""
     config = {
         "model": asdict(model),
         "train": asdict(cfg),
         "data": data.meta,
         "device": describe_device(device),
-        "versions": versions,
+        "versions": {"dgsa_np": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
     (out / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+
+
+def _write_result(out, model, result, test):
+    """metrics.jsonl holds a line per step, a line per epoch, and the test split last."""
+    from .viz import training_figure
+
     lines = [*result.steps, *result.epochs, {"test": test}]
     (out / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     training_figure({model.kind: [result.epochs]}).savefig(out / "training.png")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from .backend import array_module, resolve_device, to_device, to_numpy
@@ -21,7 +22,7 @@ class NonFiniteError(FloatingPointError):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. Two runs with equal configurations, on one machine with as many threads, are equal bit for bit."""
+    """How to train. Two runs with equal configurations, on one machine, are equal bit for bit."""
 
     epochs: int = 40
     batch_size: int = 64
@@ -47,8 +48,11 @@ class TrainResult(NamedTuple):
     epochs: list  # a dict per epoch: epoch, train_loss, valid_loss (nats), valid_accuracy
 
 
+@threadpool_limits.wrap(limits=1)
 def train(model: ModelConfig, cfg: TrainConfig, data, params=None, progress=False) -> TrainResult:
     """Train a model on data.train and watch it on data.valid; data.test is never touched.
+
+    Matrices are small, so BLAS runs on one thread: as fast, and the same bits on any number of cores.
 
     data     : a Dataset, on the host
     params   : where to start; None draws them from cfg.seed

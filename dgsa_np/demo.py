@@ -23,8 +23,8 @@ from .experiments import (
 from .model import ModelConfig, model_forward
 from .train import TrainConfig
 
-MODEL = ModelConfig(width=32, depth=2)
-TRAIN = TrainConfig(epochs=30, device="cpu")
+MODEL = ModelConfig(width=32, depth=2, patch_size=2)  # 16 patches: maps worth looking at
+TRAIN = TrainConfig(epochs=24, device="cpu")
 KINDS = ("softmax", "diff_v1", "dgsa")
 NOISE = ("gaussian", 0.3)  # what the picture of the maps shows
 

@@ -56,7 +56,7 @@ class ModelConfig(AttentionConfig):
     ffn: str = "swiglu"  # or "gelu"
     ffn_width: int | None = None  # F; None: 8/3 C rounded down to a multiple of 8 (swiglu), 4 C (gelu)
     image_size: int = 8  # images are square
-    patch_size: int = 2  # P
+    patch_size: int = 4  # P
     channels: int = 1
 
     def __post_init__(self):

@@ -24,7 +24,7 @@ class NonFiniteError(FloatingPointError):
 class TrainConfig:
     """How to train. Two runs with equal configurations, on one machine, are equal bit for bit."""
 
-    epochs: int = 40
+    epochs: int = 80
     batch_size: int = 64
     lr: float = 0.02  # at the top of the schedule
     warmup: float = 0.1  # part of all steps

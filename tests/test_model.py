@@ -18,7 +18,7 @@ def parameters_of_attention(kind, C, H):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("C", "H", "depth"), [(64, 4, 4), (48, 3, 2), (32, 8, 1)])
 def test_parameter_counts_follow_the_closed_formulas(kind, C, H, depth):
-    cfg = ModelConfig(kind=kind, width=C, n_heads=H, depth=depth)
+    cfg = ModelConfig(kind=kind, width=C, n_heads=H, depth=depth, patch_size=2)
     params = init_model(cfg, np.random.default_rng(0))
     assert count(params["blocks"][0]["attention"]) == parameters_of_attention(kind, C, H)
     F = 8 * C // 3 // 8 * 8
@@ -36,7 +36,7 @@ def test_loss_at_the_start_is_that_of_guessing(kind, digits):
 
 
 def test_maps_are_reached_by_the_documented_path():
-    cfg = ModelConfig()
+    cfg = ModelConfig(patch_size=2)
     images = np.random.default_rng(0).random((3, 8, 8), dtype="float32")
     _, cache = model_forward(images, init_model(cfg, np.random.default_rng(0)), cfg)
     head = cache.blocks[2].attention.head
@@ -67,7 +67,7 @@ def test_patches_are_taken_row_by_row():
 
 def test_dropped_tokens_change_nothing():
     """A dropped patch is seen neither by attention nor by the mean: its pixels do not matter, bit for bit."""
-    cfg = ModelConfig(depth=2)
+    cfg = ModelConfig(depth=2, patch_size=2)
     rng = np.random.default_rng(0)
     params, images = init_model(cfg, rng, "float64"), rng.random((2, 8, 8))
     keep = np.ones((2, 16), bool)

@@ -13,7 +13,7 @@ from dgsa_np.optim import adamw_init, adamw_step
 from dgsa_np.params import flatten, tree_map
 
 PATH = Path(__file__).parent.parent / "notebooks" / "dgsa_in_one_file.py"
-CFG = ModelConfig(width=24, n_heads=3, depth=2, ffn_width=20)
+CFG = ModelConfig(width=24, n_heads=3, depth=2, ffn_width=20, patch_size=2)
 TOLERANCE = 1e-12
 
 
@@ -76,7 +76,7 @@ def test_its_own_gradient_check_is_exact(one_file):
 
 
 def test_it_starts_from_the_same_laws(one_file):
-    model = ModelConfig(width=32, depth=2)
+    model = ModelConfig(width=32, depth=2, patch_size=2)
     theirs, ours = (
         flatten(one_file.init(np.random.default_rng(0))),
         flatten(init_model(model, np.random.default_rng(1))),

@@ -21,7 +21,7 @@ from dgsa_np.model import ModelConfig, init_model
 from dgsa_np.params import flatten
 from dgsa_np.train import NonFiniteError, TrainConfig, evaluate, predict, train
 
-SMALL = ModelConfig(width=32, depth=2)
+SMALL = ModelConfig(width=32, depth=2, patch_size=2)
 
 
 def first(data, n):

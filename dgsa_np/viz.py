@@ -56,6 +56,7 @@ def robustness_figure(levels, accuracies, chance):
     axes.flat[0].text(0, chance + 0.02, "chance", color="0.5")
     for ax in axes[:, 0]:
         ax.set_ylabel("test accuracy")
+    figure.supxlabel("mean of the seeds; bands are their range", fontsize=9, color="0.4")
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(accuracies))
     return figure
 

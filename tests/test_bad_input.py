@@ -35,7 +35,7 @@ logits, targets, tokens = normal((4, 5)), np.array([0, 4, 2, 1]), np.array([[0, 
 whole = np.ones((2, 3, 4, 6), bool)
 cfg, xs = AttentionConfig(width=12, n_heads=3), normal((2, 4, 12))
 p = init_attention(cfg, rng, "float64")
-model = ModelConfig(width=8, n_heads=2, depth=2, n_out=3)
+model = ModelConfig(width=8, n_heads=2, depth=2, n_out=3, patch_size=2)
 params, images, labels = init_model(model, rng, "float64"), rng.random((2, 8, 8)), np.array([0, 2])
 block = params["blocks"][0]
 INPUTS = flatten({n: a for n, a in globals().items() if isinstance(a, (np.ndarray, dict)) and not n.startswith("__")})
@@ -215,7 +215,7 @@ VALUES = [
     row("depth", lambda: ModelConfig(depth=-1), ValueError, "ModelConfig", "depth is -1", "at least 1"),
     row("classes", lambda: ModelConfig(n_out=True), ValueError, "ModelConfig", "n_out is True", "whole number"),
     row("ffn_width", lambda: ModelConfig(ffn_width=0), ValueError, "ffn_width is 0", "at least 1"),
-    row("patches", lambda: ModelConfig(image_size=9), ValueError, "image_size is 9", "multiple", "patch_size = 2"),
+    row("patches", lambda: ModelConfig(image_size=9, patch_size=2), ValueError, "image_size is 9", "multiple", "patch_size = 2"),
     row("eps", lambda: AttentionConfig(eps=-1.0), ValueError, "eps is -1.0", "expected"),
     row("gate_bias", lambda: AttentionConfig(gate_bias="1"), (TypeError, ValueError), "gate_bias is '1'", "number"),
     row("lambda_init", lambda: AttentionConfig(lambda_init="0.8"), (TypeError, ValueError), "lambda_init is '0.8'", "number"),

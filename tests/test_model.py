@@ -26,10 +26,9 @@ def test_parameter_counts_follow_the_closed_formulas(kind, C, H, depth):
     assert count(params) == (4 * C + C + 16 * C) + depth * block + C + (10 * C + 10)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_loss_at_the_start_is_that_of_guessing(kind, digits):
+@pytest.mark.parametrize("cfg", [ModelConfig(), *(ModelConfig(kind=kind, patch_size=2) for kind in KINDS)], ids=lambda c: f"{c.kind}, patches of {c.patch_size}")
+def test_loss_at_the_start_is_that_of_guessing(cfg, digits):
     for seed in range(3):
-        cfg = ModelConfig(kind=kind)
         params = init_model(cfg, np.random.default_rng(seed))
         loss, _ = loss_and_grads(params, digits.train.inputs[:256], digits.train.targets[:256], cfg)
         assert loss == pytest.approx(math.log(10), rel=0.01)

@@ -360,7 +360,7 @@ def test_backward_is_linear_in_the_upstream_gradient(kind, seed):
 
 @kinds
 def test_tokens_that_are_not_kept_change_nothing_in_a_model(kind):
-    cfg, rng = ModelConfig(kind=kind, width=8, n_heads=2, depth=2, n_out=3), np.random.default_rng(0)
+    cfg, rng = ModelConfig(kind=kind, width=8, n_heads=2, depth=2, n_out=3, patch_size=2), np.random.default_rng(0)
     params, images = random_params(init_model(cfg, rng, "float64"), rng), rng.random((2, 8, 8))
     keep = np.ones((2, 16), bool)
     keep[0, 0] = keep[1, -1] = False  # the patches in two corners

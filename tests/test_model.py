@@ -26,7 +26,10 @@ def test_parameter_counts_follow_the_closed_formulas(kind, C, H, depth):
     assert count(params) == (4 * C + C + 16 * C) + depth * block + C + (10 * C + 10)
 
 
-@pytest.mark.parametrize("cfg", [ModelConfig(), *(ModelConfig(kind=kind, patch_size=2) for kind in KINDS)], ids=lambda c: f"{c.kind}, patches of {c.patch_size}")
+STARTS = [ModelConfig(), *(ModelConfig(kind=kind, patch_size=2) for kind in KINDS)]
+
+
+@pytest.mark.parametrize("cfg", STARTS, ids=lambda c: f"{c.kind}, patches of {c.patch_size}")
 def test_loss_at_the_start_is_that_of_guessing(cfg, digits):
     for seed in range(3):
         params = init_model(cfg, np.random.default_rng(seed))

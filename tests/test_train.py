@@ -124,3 +124,10 @@ def test_the_interval_is_students():
     mean, half = interval([1.0, 2.0, 3.0])
     assert (mean, half) == (2.0, pytest.approx(4.302653 / 3**0.5, rel=1e-6))
     assert np.isnan(interval([1.0])[1])
+
+
+def test_numpy_numbers_as_settings_keep_single_precision(digits):
+    model = replace(SMALL, eps=np.float64(1e-5), lambda_init=np.float64(0.5), gate_bias=np.float64(1))
+    cfg = TrainConfig(epochs=1, lr=np.float64(0.01), weight_decay=np.float64(0.1), clip=np.float64(1), device="cpu")
+    result = train(model, cfg, first(digits, 64))
+    assert {a.dtype.name for a in flatten(result.params).values()} == {"float32"}

@@ -32,7 +32,7 @@ def array_module(*arrays):
 
 
 def resolve_device(device: str = "auto") -> str:
-    """ "cpu" or "cuda"; "auto" takes the GPU where one can be used.
+    """The device to compute on, "cpu" or "cuda"; "auto" takes the GPU where one can be used.
 
     raises : ValueError for another name; DeviceError if "cuda" cannot be had, with the cause
     """

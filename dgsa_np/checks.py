@@ -134,8 +134,9 @@ def differing_names(given, expected) -> str:
     """A phrase: which names are missing and which are too many."""
     missing = ", ".join(str(k) for k in expected if k not in given)
     unknown = ", ".join(str(k) for k in given if k not in expected)
-    said = " and ".join(["lack " + missing] * bool(missing) + [f"have {unknown} too many"] * bool(unknown))
-    return f"{said}; expected {', '.join(map(str, expected))}"
+    said = [f"lack {missing}"] if missing else []
+    said += [f"have {unknown} too many"] if unknown else []
+    return f"{' and '.join(said)}; expected {', '.join(map(str, expected))}"
 
 
 def check_is_array(function: str, name: str, a):
@@ -155,11 +156,11 @@ def check_choice(function: str, name: str, value, choices):
         raise ValueError(f"{function}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}{hint}")
 
 
-def check_positive(function: str, **values):
-    """Whole numbers of one or more."""
+def check_whole(function: str, least: int = 1, **values):
+    """Whole numbers, none below the least."""
     for name, value in values.items():
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{function}: {name} is {value!r}, expected a whole number of at least 1")
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{function}: {name} is {value!r}, expected a whole number of at least {least}")
 
 
 def set_numbers(config, *names: str, low=-math.inf, high=math.inf):

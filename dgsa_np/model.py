@@ -25,8 +25,8 @@ from .checks import (
     check_is_array,
     check_keep,
     check_params,
-    check_positive,
     check_upstream,
+    check_whole,
     differing_names,
 )
 from .losses import cross_entropy_backward, cross_entropy_forward
@@ -64,7 +64,7 @@ class ModelConfig(AttentionConfig):
         check_choice("ModelConfig", "task", self.task, ("vision",))
         check_choice("ModelConfig", "ffn", self.ffn, ("swiglu", "gelu"))
         counts = ("n_out", "depth", "image_size", "patch_size", "channels")
-        check_positive("ModelConfig", **{name: getattr(self, name) for name in counts}, ffn_width=self.F)
+        check_whole("ModelConfig", **{name: getattr(self, name) for name in counts}, ffn_width=self.F)
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"ModelConfig: image_size is {self.image_size}, expected a multiple of patch_size = {self.patch_size}, "

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from .backend import array_module, resolve_device, to_device, to_numpy
-from .checks import check_choice, check_number, check_positive, set_numbers
+from .checks import check_choice, check_whole, set_numbers
 from .losses import cross_entropy_forward
 from .model import ModelConfig, init_model, loss_and_grads, model_forward
 from .optim import adamw_init, adamw_step, clip_by_norm, warmup_cosine
@@ -35,8 +35,8 @@ class TrainConfig:
 
     def __post_init__(self):
         check_choice("TrainConfig", "device", self.device, ("auto", "cpu", "cuda"))
-        check_positive("TrainConfig", epochs=self.epochs, batch_size=self.batch_size)
-        check_number("TrainConfig", low=0, seed=self.seed)
+        check_whole("TrainConfig", epochs=self.epochs, batch_size=self.batch_size)
+        check_whole("TrainConfig", least=0, seed=self.seed)
         set_numbers(self, "lr", "clip", low=1e-12)
         set_numbers(self, "weight_decay", low=0)
         set_numbers(self, "warmup", low=0, high=0.999)

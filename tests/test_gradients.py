@@ -131,6 +131,15 @@ def test_state_and_mutation_are_caught():
         check_pair(lambda x: (2 * x, None), mutating_backward, (x.copy(),))
 
 
+def test_a_changed_mask_is_caught_too():
+    def forgetful_forward(x, mask):
+        mask[0] = False
+        return 2 * x, None
+
+    with pytest.raises(GradientError, match="changed its argument mask"):
+        check_pair(forgetful_forward, lambda dout, cache: 2 * dout, (np.ones(3), np.ones(3, bool)))
+
+
 def test_a_vacuous_check_fails():
     with pytest.raises(GradientError, match="all but zero"):
         check_pair(lambda x, y: (0 * x + y, None), lambda dout, c: (0 * dout, dout), (np.ones(3), np.ones(3)))

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from ..checks import check_is_array, check_keep, check_positive
+from ..checks import check_is_array, check_keep, check_whole
 
 
 def causal_mask(T, S=None, xp=np):
     """(1, 1, T, S): a query sees the keys up to its own place. With S > T the queries are the last T of S."""
     S = T if S is None else S
-    check_positive("causal_mask", T=T, S=S)
+    check_whole("causal_mask", T=T, S=S)
     return xp.tri(T, S, S - T, dtype=bool)[None, None]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from ..checks import check_arrays, check_choice, check_params, check_positive, check_upstream, set_numbers
+from ..checks import check_arrays, check_choice, check_params, check_upstream, check_whole, set_numbers
 from ..ops import (
     LinearCache,
     RmsnormCache,
@@ -41,7 +41,7 @@ class AttentionConfig:
         check_choice(where, "gate", self.gate, ("token", "head"))
         check_choice(where, "impl", self.impl, ("auto", "plain"))
         check_choice(where, "rotary", self.rotary, (False,))
-        check_positive(where, width=self.width, n_heads=self.n_heads)
+        check_whole(where, width=self.width, n_heads=self.n_heads)
         set_numbers(self, "gate_bias", *([] if self.lambda_init is None else ["lambda_init"]))
         set_numbers(self, "eps", low=0)
         if self.width % (self.mechanism.maps * self.n_heads):

@@ -10,7 +10,19 @@ from typing import NamedTuple
 import numpy as np
 
 from . import losses, model, ops
-from .attention import KINDS, AttentionConfig, causal_mask, differential, gated, multihead, padding_mask, softmax
+from .attention import (
+    KINDS,
+    AttentionConfig,
+    causal_mask,
+    differential,
+    differential_v2,
+    gated,
+    multihead,
+    output_gate,
+    padding_mask,
+    softmax,
+    twicing,
+)
 from .params import tree_map
 
 
@@ -50,126 +62,118 @@ def masks(rng, T, S) -> dict:
     return {"none": None, "causal": causal_mask(T, S), "padding": padding_mask(keep), "all masked": none_left}
 
 
+def pair(module, name):
+    """The two functions of a pair."""
+    return getattr(module, f"{name}_forward"), getattr(module, f"{name}_backward")
+
+
 def op_cases(rng):
-    normal, sizes = rng.standard_normal, {"n": 5, "m": 7}
-    x, dims = normal((2, 3, 5)), {"n": 5}
-    yield Case("linear", "", ops.linear_forward, ops.linear_backward, (x, normal((5, 7)), normal(7)), sizes)
-    yield Case("linear", "no bias", ops.linear_forward, ops.linear_backward, (x, normal((5, 7))), sizes)
-    tokens = rng.integers(0, 5, (3, 4))
-    yield Case("embedding", "", ops.embedding_forward, ops.embedding_backward, (tokens, normal((6, 2))), {"V": 6})
+    normal, x, n = rng.standard_normal, rng.standard_normal((2, 3, 5)), {"n": 5}
+
+    def case(name, variant, args, sizes, without=(), module=ops):
+        return Case(name, variant, *pair(module, name), args, sizes, without)
+
+    yield case("linear", "", (x, normal((5, 7)), normal(7)), {"n": 5, "m": 7})
+    yield case("linear", "no bias", (x, normal((5, 7))), {"n": 5, "m": 7})
+    yield case("embedding", "", (rng.integers(0, 5, (3, 4)), normal((6, 2))), {"V": 6})
     for name, mask in masks(rng, T, S).items():
-        scores = normal((B, H, T, S))
-        yield Case("softmax", name, ops.softmax_forward, ops.softmax_backward, (scores, mask), {"S": S})
-    yield Case("silu", "", ops.silu_forward, ops.silu_backward, (x,), dims)
-    yield Case("gelu", "", ops.gelu_forward, ops.gelu_backward, (x,), dims)
-    yield Case("rmsnorm", "", ops.rmsnorm_forward, ops.rmsnorm_backward, (x, normal(5)), dims)
-    yield Case("layernorm", "", ops.layernorm_forward, ops.layernorm_backward, (x, normal(5), normal(5)), dims)
-    weights = (normal((5, 7)), normal((5, 7)), normal((7, 5)))
-    yield Case("swiglu", "", ops.swiglu_forward, ops.swiglu_backward, (x, *weights), {"C": 5, "F": 7})
+        yield case("softmax", name, (normal((B, H, T, S)), mask), {"S": S})
+    yield case("silu", "", (x,), n)
+    yield case("gelu", "", (x,), n)
+    yield case("rmsnorm", "", (x, normal(5)), n)
+    yield case("layernorm", "", (x, normal(5), normal(5)), n)
+    yield case("rotary", "", (normal((2, 3, 4, 6)), np.array([0, 3, 4, 9])), {"d": 6}, ("positions",))
+    yield case("swiglu", "", (x, normal((5, 7)), normal((5, 7)), normal((7, 5))), {"C": 5, "F": 7})
     targets, keep = rng.integers(0, 5, (2, 3)), np.array([[True, False, True], [True, True, False]])
-    pair = losses.cross_entropy_forward, losses.cross_entropy_backward
-    yield Case("cross_entropy", "", *pair, (x, targets), {"N": 6})
-    yield Case("cross_entropy", "some dropped", *pair, (x, targets, keep), {"kept": 4})
+    yield case("cross_entropy", "", (x, targets), {"N": 6}, module=losses)
+    yield case("cross_entropy", "some dropped", (x, targets, keep), {"kept": 4}, module=losses)
 
 
 def head_cases(rng):
     normal = rng.standard_normal
-
-    def dual():
-        return [normal((B, H, n, D)) for n in (T, S, T, S)] + [normal((B, H, S, E))]
-
     for name, mask in masks(rng, T, S).items():
-        pair = softmax.softmax_map_forward, softmax.softmax_map_backward
-        q, k, v = normal((B, H, T, D)), normal((B, H, S, D)), normal((B, H, S, E))
-        yield Case("softmax_map", name, *pair, (q, k, mask), {"d": D})
-        pair = softmax.softmax_head_forward, softmax.softmax_head_backward
-        yield Case("softmax_head", name, *pair, (q, k, v, mask), {"d": D})
-        pair = differential.differential_head_forward, differential.differential_head_backward
-        yield Case("differential_head", name, *pair, (*dual(), normal((H, 1)), mask), {"d": D})
-        pair = gated.gated_head_forward, gated.gated_head_backward
-        yield Case("gated_head", name, *pair, (*dual(), normal((B, H, T)), mask), {"d": D})
+
+        def case(module, pair_name, *args, name=name, mask=mask):
+            return Case(pair_name, name, *pair(module, pair_name), (*args, mask), {"d": D})
+
+        q, k, v, z = normal((B, H, T, D)), normal((B, H, S, D)), normal((B, H, S, E)), normal((B, H, T))
+        q_inh, k_inh = normal((B, H, T, D)), normal((B, H, S, D))
+        yield case(softmax, "softmax_map", q, k)
+        yield case(softmax, "softmax_head", q, k, v)
+        yield case(differential, "differential_head", q, k, q_inh, k_inh, v, normal((H, 1)))
+        yield case(gated, "gated_head", q, k, q_inh, k_inh, v, z)
+        yield case(differential_v2, "differential_v2_head", q, q_inh, k, v, z)
+        yield case(output_gate, "output_gate_head", q, k, v, z)
+    for name, mask in masks(rng, T, T).items():
+        args = (normal((B, H, T, D)), normal((B, H, T, D)), normal((B, H, T, E)), mask)
+        yield Case("twicing_head", name, *pair(twicing, "twicing_head"), args, {"d": D})
 
 
 SWITCHES = {
-    "": {},
     "no head norm": {"head_norm": False},
     "lambda_init 0.5": {"lambda_init": 0.5},
     "gate per head": {"gate": "head"},
+    "rotary": {"rotary": True},
 }
 
 
 def attention_cases(rng):
-    forward, backward = multihead.attention_forward, multihead.attention_backward
     x = rng.standard_normal((B, T, 12))
     for kind in KINDS:
-        cfg = AttentionConfig(kind=kind, width=12, n_heads=3)
-        for name, mask in masks(rng, T, T).items():
+        plain = AttentionConfig(kind=kind, width=12, n_heads=3)
+        variants = [(name, plain, mask) for name, mask in masks(rng, T, T).items()]
+        variants += [(n, replace(plain, **switch), None) for n, switch in SWITCHES.items() if switched(plain, switch)]
+        for name, cfg, mask in variants:
             p = random_params(multihead.init_attention(cfg, rng, "float64"), rng)
-            yield Case(f"attention {kind}", name, forward, backward, (x, p, cfg, mask, 1), cfg.sizes)
-        for name, switch in SWITCHES.items():
-            if name and switched(cfg, switch):
-                switched_cfg = replace(cfg, **switch)
-                p = random_params(multihead.init_attention(switched_cfg, rng, "float64"), rng)
-                yield Case(f"attention {kind}", name, forward, backward, (x, p, switched_cfg, None, 1), cfg.sizes)
+            yield Case(f"attention {kind}", name, *pair(multihead, "attention"), (x, p, cfg, mask, 1), cfg.sizes)
 
 
 def switched(cfg, switch):
     """Does this kind have the switch?"""
-    return cfg.kind == "dgsa" or ("gate" not in switch and cfg.has_head_norm)
+    return "rotary" in switch or cfg.kind == "dgsa" or ("gate" not in switch and cfg.has_head_norm)
+
+
+SMALL = {"width": 8, "n_heads": 2, "depth": 2, "ffn_width": 5, "n_out": 3}
+VISION = SMALL | {"image_size": 6, "patch_size": 3}
+TOKENS = SMALL | {"vocab_size": 7, "max_len": 6}
 
 
 def part_cases(rng):
     normal = rng.standard_normal
-    yield Case(
-        "head_norm",
-        "",
-        multihead.head_norm_forward,
-        multihead.head_norm_backward,
-        (normal((B, H, T, E)), normal(E), 0.8),
-        {"e": E},
-    )
-    weights = normal((5, 7)), normal((7, 5))
-    yield Case("gelu_mlp", "", model.gelu_mlp_forward, model.gelu_mlp_backward, (normal((2, 3, 5)), *weights), {})
+
+    def case(name, variant, args, sizes, without=(), module=model):
+        return Case(name, variant, *pair(module, name), args, sizes, without)
+
+    yield case("head_norm", "", (normal((B, H, T, E)), normal(E), 0.8), {"e": E}, module=multihead)
+    yield case("gelu_mlp", "", (normal((2, 3, 5)), normal((5, 7)), normal((7, 5))), {})
     keep = np.array([[True, True, False, True], [True, False, False, False]])
-    yield Case("mean_pool", "", model.mean_pool_forward, model.mean_pool_backward, (normal((B, T, 5)),), {"T": T})
-    yield Case(
-        "mean_pool",
-        "some dropped",
-        model.mean_pool_forward,
-        model.mean_pool_backward,
-        (normal((B, T, 5)), keep),
-        {"T": T},
-    )
-    cfg = model.ModelConfig(width=8, n_heads=2, depth=1, ffn_width=5, image_size=6, patch_size=3, channels=5)
+    yield case("mean_pool", "", (normal((B, T, 5)),), {"T": T})
+    yield case("mean_pool", "some dropped", (normal((B, T, 5)), keep), {"T": T})
+    cfg = model.ModelConfig(**VISION, channels=5)
+    p = random_params(model.init_model(cfg, rng, "float64"), rng)
+    yield case("patch_embed", "", (rng.random((B, 6, 6, 5)), p["embed"], cfg), cfg.sizes, ("images",))
+    yield case("block", "dgsa", (normal((B, 3, 8)), p["blocks"][0], cfg), cfg.sizes)
+    cfg = model.ModelConfig(task="lm", **TOKENS)
     p = random_params(model.init_model(cfg, rng, "float64"), rng)["embed"]
-    args = (rng.random((B, 6, 6, 5)), p, cfg)
-    yield Case("patch_embed", "", model.patch_embed_forward, model.patch_embed_backward, args, cfg.sizes, ("images",))
-    p = random_params(model.init_model(cfg, rng, "float64"), rng)["blocks"][0]
-    yield Case("block", "dgsa", model.block_forward, model.block_backward, (normal((B, 3, 8)), p, cfg), cfg.sizes)
+    yield case("token_embed", "", (rng.integers(0, 5, (B, 4)), p, cfg, 1), cfg.sizes)
 
 
 def model_cases(rng):
     """Whole models, over all of their parameters."""
-    images = rng.random((B, 6, 6))
+    images, tokens = rng.random((B, 6, 6)), rng.integers(0, 6, (B, 4))
     keep = np.array([[True, True, False, True], [True, False, False, True]])
     for kind in KINDS:
-        for ffn, kept in (("swiglu", None), ("gelu", keep)):
-            cfg = model.ModelConfig(
-                kind=kind, ffn=ffn, width=8, n_heads=2, depth=2, ffn_width=5, n_out=3, image_size=6, patch_size=3
-            )
+        for variant, settings, inputs, kept in (
+            ("swiglu, none", VISION, images, None),
+            ("gelu, padding", VISION | {"ffn": "gelu"}, images, keep),
+            ("text, padding", TOKENS | {"task": "text"}, tokens, keep),
+            ("lm, none", TOKENS | {"task": "lm"}, tokens, None),
+            ("lm, padding", TOKENS | {"task": "lm", "rotary": True}, tokens, keep),
+        ):
+            cfg = model.ModelConfig(kind=kind, **settings)
             params = random_params(model.init_model(cfg, rng, "float64"), rng)
-            variant = f"{ffn}, " + ("none" if kept is None else "padding")
-            args = (images, params, cfg, kept)
-            yield Case(
-                f"model {kind}",
-                variant,
-                model.model_forward,
-                model.model_backward,
-                args,
-                cfg.sizes,
-                ("inputs",),
-                None if ffn == "swiglu" else 8,
-            )
+            args, n_directions = (inputs, params, cfg, kept), None if variant == "swiglu, none" else 8
+            yield Case(f"model {kind}", variant, *pair(model, "model"), args, cfg.sizes, ("inputs",), n_directions)
 
 
 def random_params(p, rng):

@@ -6,6 +6,7 @@ dtypes costs one look-up.
 """
 
 import math
+from dataclasses import field, fields
 from functools import lru_cache
 
 import numpy as np
@@ -154,6 +155,18 @@ def check_choice(function: str, name: str, value, choices):
         near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"{function}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}{hint}")
+
+
+def choice(default, choices):
+    """A field of a configuration that takes one of a few values."""
+    return field(default=default, metadata={"choices": choices})
+
+
+def check_choices(config):
+    """Every such field of a configuration holds one of its values."""
+    for f in fields(config):
+        if "choices" in f.metadata:
+            check_choice(type(config).__name__, f.name, getattr(config, f.name), f.metadata["choices"])
 
 
 def check_whole(function: str, least: int = 1, **values):

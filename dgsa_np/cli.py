@@ -1,27 +1,42 @@
-"""The command line: demo, train, gradcheck, info. Every field of a configuration is a flag."""
+"""The command line: demo, train, evaluate, sample, baselines, gradcheck, info. Every setting is a flag."""
 
 import argparse
 import difflib
+import inspect
 import json
+import math
 import platform
+import re
 import sys
-from dataclasses import asdict, fields
+from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
-from . import __version__
-from .backend import DeviceError, describe_device, resolve_device
+from . import __version__, runs
+from .backend import DeviceError, describe_device, resolve_device, to_device
+from .baselines import ngram_losses
+from .checkpoint import CheckpointError
+from .checks import check_choice
+from .data import CORRUPTIONS, DataError, Vocabulary
+from .experiments import accuracy_under_corruption, markdown_table, run_baselines
 from .model import ModelConfig, init_model
-from .params import count
-from .train import NonFiniteError, TrainConfig, evaluate, train
+from .params import count, flatten
+from .sample import sample
+from .settings import CONFIGS, FIELDS, DataConfig, SettingsError, make, read_settings, settle
+from .train import NonFiniteError, evaluate, predict
 
 HELP = {
     "demo": "three mechanisms on noisy handwritten digits, with pictures, in two minutes",
-    "train": "train one model",
+    "train": "train one model, or go on with a run that was stopped",
+    "evaluate": "the model of a run on the test split, clean and corrupted",
+    "sample": "text from the language model of a run",
+    "baselines": "what trivial models reach on a data set",
     "gradcheck": "check every handwritten gradient and print the errors as a table",
     "info": "versions, devices, and the parameters of a model",
 }
+STOPPED = 130  # by Ctrl-C, as shells count it
 
 
 class UsageError(Exception):
@@ -29,14 +44,17 @@ class UsageError(Exception):
 
 
 def main(argv=None) -> int:
-    """Run a command. Exit status: 0 done, 1 a check failed or training broke down, 2 wrong use."""
+    """Run a command. Exit status: 0 done, 1 a check failed or training broke down, 2 wrong use, 130 Ctrl-C."""
     args = _parse(argv)
     try:
         return COMMANDS[args.command](args) or 0
+    except KeyboardInterrupt:
+        print("dgsa-np: stopped", file=sys.stderr)
+        return STOPPED
     except NonFiniteError as error:
         print(f"dgsa-np: {error}", file=sys.stderr)
         return 1
-    except (UsageError, DeviceError, OSError) as error:
+    except (UsageError, SettingsError, DeviceError, DataError, CheckpointError, OSError) as error:
         print(f"dgsa-np: {error}", file=sys.stderr)
         return 2
 
@@ -48,22 +66,83 @@ def demo_command(args):
 
 
 def train_command(args):
-    from .data import load
+    given = _given(args)
+    if args.resume and args.out:
+        raise UsageError(f"--out {args.out} with --resume {args.resume}: a run goes on in its own folder")
+    if args.resume:
+        folder, (held, *made) = Path(args.resume), runs.reopen(args.resume, given)
+    else:
+        made = settle(given)
+        folder = _free(args.out or f"runs/{made[0].data}-{made[1].kind}-{datetime.now():%Y%m%d-%H%M%S}")
+        held = runs.begin(folder, *made)
+    _, model, cfg, data = made
+    print(f"{'device':10s} {describe_device(cfg.device)}, {cfg.threads} thread{'s' * (cfg.threads > 1)} per step")
+    print(f"{describe_data(data)}\n{describe_model(model)}", flush=True)
+    if not runs.finished(held, cfg):
+        held = runs.follow(folder, model, cfg, data, held, args.save_every)
+    if not runs.finished(held, cfg):
+        done = held["state"]["optimizer"]["step"]
+        print(f"stopped after {done} steps; go on with: python -m dgsa_np train --resume {folder}", file=sys.stderr)
+        return STOPPED
+    for name, figures in runs.conclude(folder, model, data).items():
+        print(f"{name:16s} accuracy {figures['accuracy']:.4f}, loss {figures['loss']:.4f} nats")
+    print(f"written to {folder}/")
 
-    model, cfg = _config(ModelConfig, args), _config(TrainConfig, args)
-    device = resolve_device(cfg.device)
-    out = None if args.out is None else _new_folder(args.out)
-    data = load("digits")
-    print(f"device: {describe_device(device)}")
-    print(_summary(model))
-    if out is not None:
-        _write_config(out, model, cfg, data, device)
-    result = train(model, cfg, data, progress=True)
-    test = evaluate(result.params, data.test, model)
-    print(f"validation accuracy {result.epochs[-1]['valid_accuracy']:.4f}")
-    print(f"test accuracy {test['accuracy']:.4f}, loss {test['loss']:.4f} nats")
-    if out is not None:
-        _write_result(out, model, result, test)
+
+def evaluate_command(args):
+    held, device = runs.open_run(args.run, args.checkpoint), resolve_device(args.device)
+    moved = {"root": args.root} if args.root else {}
+    _, model, _, data = settle(held["settings"] | {"device": device} | moved)
+    runs.check_data(args.run, held, data)
+    task, kinds, params = model.task, _kinds(args, model.task), to_device(held["state"]["params"], device)
+    clean = evaluate(params, data.test, model)
+    print(
+        f"{describe_data(data)}\n{'test':10s} accuracy {clean['accuracy']:.4f}, loss {clean['loss']:.4f} nats",
+        flush=True,
+    )
+
+    def classify(split):
+        return predict(params, split, model).argmax(axis=-1)
+
+    accuracy = {model.kind: accuracy_under_corruption(classify, data.test, task, kinds)}
+    if args.baselines and task != "lm":
+        accuracy |= {run.name: run.accuracy for run in run_baselines(data, kinds)}
+    print(_levels(accuracy, kinds, task))
+    if args.out:
+        _write_evaluation(_new_folder(args.out), clean, accuracy, kinds, data)
+
+
+def sample_command(args):
+    held, device = runs.open_run(args.run, args.checkpoint), resolve_device(args.device)
+    model, dataset = make(ModelConfig, held["settings"]), held["dataset"]
+    if model.task != "lm":
+        raise UsageError(
+            f"{args.run}: its model has task {model.task!r}; only a language model, task 'lm', has a next token"
+        )
+    vocabulary = Vocabulary(dataset["unit"], dataset["symbols"])
+    unknown = [symbol for symbol in vocabulary.split(args.prompt) if symbol not in vocabulary.index]
+    if unknown or not args.prompt:
+        raise UsageError(
+            f"--prompt {args.prompt!r}: expected text; the vocabulary of the run lacks {unknown or 'nothing'}"
+        )
+    rng, params = np.random.default_rng(args.seed), to_device(held["state"]["params"], device)
+    options = args.length, rng, args.temperature, args.top_k
+    tokens = sample(params, model, vocabulary.encode(args.prompt), *options)
+    print(args.prompt, end="", flush=True)
+    for some in [list(tokens)] if vocabulary.unit == "bytes" else ([t] for t in tokens):  # characters may be many bytes
+        print(vocabulary.decode(some), end="", flush=True)
+    print()
+
+
+def baselines_command(args):
+    data = make(DataConfig, _given(args)).load()
+    print(describe_data(data), flush=True)
+    if data.meta["task"] == "lm":
+        rows = [[name, f"{loss:.3f}"] for name, loss in ngram_losses(data).items()]
+        print(markdown_table([["test split", "nats per token"], *rows]))
+    else:
+        kinds = _kinds(args, data.meta["task"])
+        print(_levels({r.name: r.accuracy for r in run_baselines(data, kinds)}, kinds, data.meta["task"]))
 
 
 def gradcheck_command(args):
@@ -71,9 +150,9 @@ def gradcheck_command(args):
     from .gradcheck import TOLERANCE
 
     print("Largest error over all arguments, max|ours - numeric| / max|numeric|, for a random upstream gradient.")
-    print("complex: complex step, over every element (whole models with gelu: along 8 random directions), allowed")
+    print("complex: complex step, over every element (some whole models: along 8 random directions), allowed")
     print(f"{TOLERANCE['complex']:.0e}; central: central difference, along 4, allowed {TOLERANCE['central']:.0e}.\n")
-    print(f"{'pair':20s} {'variant':16s} {'complex':>9s} {'central':>9s}")
+    print(f"{'pair':22s} {'variant':16s} {'complex':>9s} {'central':>9s}")
     wrong = sum(not _print_check(case) for case in all_cases(args.seed))
     print(f"\n{'All gradients are right.' if not wrong else f'{wrong} pairs are wrong.'}")
     return 1 if wrong else 0
@@ -84,14 +163,15 @@ def _print_check(case) -> bool:
     from .gradcheck import GradientError, compare_pair
 
     checks, options = {"complex": case.n_directions, "central": 4}, {"sizes": case.sizes, "without": case.without}
+    row = f"{case.name:22s} {case.variant:16s}"
     try:
         results = [compare_pair(*case[2:5], method=m, n_directions=n, **options) for m, n in checks.items()]
     except GradientError as error:
-        print(f"{case.name:20s} {case.variant:16s} {'-':>9s} {'-':>9s}  WRONG\n    {error}")
+        print(f"{row} {'-':>9s} {'-':>9s}  WRONG\n    {error}")
         return False
     errors = " ".join(f"{max(r.error for r in rs):9.1e}" for rs in results)
     bad = [r for rs in results for r in rs if not r.ok]
-    print(f"{case.name:20s} {case.variant:16s} {errors}  {'WRONG' if bad else 'right'}", flush=True)
+    print(f"{row} {errors}  {'WRONG' if bad else 'right'}", flush=True)
     for r in bad:
         print(f"    {r.argument} {r.shape}: {r.message}")
     return not bad
@@ -99,15 +179,15 @@ def _print_check(case) -> bool:
 
 def info_command(args):
     print(f"dgsa_np {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
-    print(f"device: {describe_device('cpu')}")
+    print(f"{'device':10s} {describe_device('cpu')}")
     try:
-        print(f"device: {describe_device(resolve_device('cuda'))}")
+        print(f"{'device':10s} {describe_device(resolve_device('cuda'))}")
     except DeviceError as error:
         print(error)
-    print(_summary(_config(ModelConfig, args)))
+    print(describe_model(make(ModelConfig, _given(args))))
 
 
-COMMANDS = {"demo": demo_command, "train": train_command, "gradcheck": gradcheck_command, "info": info_command}
+COMMANDS = {name: globals()[f"{name}_command"] for name in HELP}
 
 
 # ------------------------------------------------------------------------------------------- arguments
@@ -118,20 +198,61 @@ def _parse(argv):
     parser.add_argument("--version", action="version", version=f"dgsa-np {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {name: commands.add_parser(name, help=text, description=text) for name, text in HELP.items()}
-    for p in parsers.values():
-        p.formatter_class = argparse.ArgumentDefaultsHelpFormatter
-    parsers["demo"].add_argument("--out", default="demo", help="folder to write to; must not exist")
-    parsers["demo"].add_argument("--seeds", type=_positive, default=3, help="seeds per mechanism")
-    parsers["demo"].add_argument("--jobs", type=_positive, default=2, help="processes")
-    parsers["train"].add_argument("--out", help="folder for config.json, metrics.jsonl and a figure; must not exist")
-    _add_fields(parsers["train"], TrainConfig)
-    for name in ("train", "info"):
-        _add_fields(parsers[name], ModelConfig)
-    parsers["gradcheck"].add_argument("--seed", type=int, default=0, help="of the random arguments")
+    _add_flags(parsers)
+    for name, configs in {"train": CONFIGS, "baselines": [DataConfig], "info": [ModelConfig]}.items():
+        for config in configs:
+            _add_fields(parsers[name], config)
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         _refuse(unknown[0], parsers[args.command])
     return args
+
+
+def _add_flags(parsers):
+    """The flags that are no settings."""
+
+    def flag(command, name, text, default=None, **options):
+        shown = text if default is None else f"{text} (default: {default})"
+        parsers[command].add_argument(name, help=shown, default=default, **options)
+
+    flag("demo", "--out", "folder to write to; must not exist", "demo")
+    flag("demo", "--seeds", "seeds per mechanism", 3, type=_positive)
+    flag("demo", "--jobs", "processes", 2, type=_positive)
+    flag("train", "--out", "folder of the run; must not exist (default: runs/DATA-KIND-TIME)")
+    flag("train", "--resume", "go on with the run in this folder", metavar="RUN")
+    flag("train", "--config", "settings from a JSON file, or from the config.json of a run; flags come after it")
+    flag("train", "--save-every", "seconds between checkpoints", 30.0, type=float)
+    flag("evaluate", "--root", "where the data are now, if elsewhere than for training")
+    flag("evaluate", "--baselines", "show trivial baselines beside it", action="store_true")
+    flag("evaluate", "--out", "folder for results.json and a picture; must not exist")
+    flag("sample", "--prompt", "text to go on from", "The ")
+    flag("sample", "--length", "tokens to draw", 400, type=_positive)
+    flag(
+        "sample", "--temperature", "below 1 is safer, above 1 is wilder, 0 takes the likeliest", 0.8, type=_not_negative
+    )
+    flag("sample", "--top-k", "draw among so many likeliest tokens only", type=_positive)
+    flag("sample", "--seed", "of the draws", 0, type=int)
+    for name in ("evaluate", "sample"):
+        parsers[name].add_argument("run", metavar="RUN", help="folder of a run, or a checkpoint file")
+        flag(name, "--checkpoint", "the last state of the run, or the best on the validation split", "checkpoint",
+             choices=("checkpoint", "best"))  # fmt: skip
+        flag(name, "--device", "auto, cpu or cuda", "auto", choices=("auto", "cpu", "cuda"))
+    for name in ("evaluate", "baselines"):
+        flag(name, "--corruption", "all, none, or the name of one", "all")
+    flag("gradcheck", "--seed", "of the random arguments", 0, type=int)
+
+
+def _add_fields(parser, config):
+    """A flag per field; what it means is the comment beside the field."""
+    source = "".join(inspect.getsource(c) for c in config.__mro__[:-1])
+    notes = dict(re.findall(r"^    (\w+): [^#\n]*# (.*)$", source, re.MULTILINE))
+    group = parser.add_argument_group(config.__name__)
+    for f in fields(config):
+        choices = [c for c in f.metadata.get("choices", ()) if isinstance(c, str)]
+        words = [", ".join(choices), notes.get(f.name, ""), f"(default: {f.default})"]
+        text = "; ".join(w for w in words[:2] if w) + " " + words[2]
+        options = {"type": _reader(f.type), "default": argparse.SUPPRESS, "metavar": _type_name(f.type).upper()}
+        group.add_argument(f"--{f.name.replace('_', '-')}", help=text.replace("%", "%%"), **options)
 
 
 def _refuse(flag, parser):
@@ -140,21 +261,13 @@ def _refuse(flag, parser):
     parser.error(f"unknown argument {flag}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
-def _add_fields(parser, config):
-    group = parser.add_argument_group(config.__name__)
-    for f in fields(config):
-        group.add_argument(
-            f"--{f.name.replace('_', '-')}",
-            type=_reader(f.type),
-            default=f.default,
-            help=getattr(f.type, "__name__", str(f.type)),
-        )
+def _type_name(annotation):
+    """bool, int, float or str; the same for one of them or None."""
+    return getattr(annotation, "__name__", str(annotation)).split(" ")[0]
 
 
 def _reader(annotation):
-    """The function that reads a flag of an annotated type: bool, int, float, str, or one of them or None."""
-    name = getattr(annotation, "__name__", str(annotation)).removesuffix(" | None")
-    return {"bool": _boolean, "int": int, "float": float, "str": str}[name.split(" ")[0]]
+    return {"bool": _boolean, "int": int, "float": float, "str": str}[_type_name(annotation)]
 
 
 def _boolean(text):
@@ -169,55 +282,96 @@ def _positive(text):
     return int(text)
 
 
-def _config(config, args):
+def _not_negative(text):
     try:
-        return config(**{f.name: getattr(args, f.name) for f in fields(config)})
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a number of at least 0")
+    return number
+
+
+def _given(args) -> dict:
+    """The settings that were asked for: those of --config, then those of flags."""
+    file = read_settings(args.config) if getattr(args, "config", None) else {}
+    return file | {name: getattr(args, name) for name in FIELDS if hasattr(args, name)}
+
+
+def _kinds(args, task):
+    """The corruptions that were asked for."""
+    known = CORRUPTIONS[task]
+    if args.corruption in ("all", "none"):
+        return list(known) if args.corruption == "all" else []
+    try:
+        check_choice(args.command, "--corruption", args.corruption, ("all", "none", *known))
     except ValueError as error:
         raise UsageError(error) from error
+    return [args.corruption]
 
 
 # ---------------------------------------------------------------------------------------------- output
 
 
-def _new_folder(path) -> Path:
-    path = Path(path)
-    if path.exists():
+def _free(path) -> Path:
+    """A path where nothing is yet."""
+    if Path(path).exists():
         raise UsageError(f"--out {path} exists already, expected a new folder: nothing is overwritten")
-    path.mkdir(parents=True)
-    return path
+    return Path(path)
 
 
-def _summary(model):
+def _new_folder(path) -> Path:
+    _free(path).mkdir(parents=True)
+    return Path(path)
+
+
+def describe_data(data) -> str:
+    """Counts, shapes and hash of a data set."""
+    sizes = {name: len(getattr(data, name).targets) for name in ("train", "valid", "test")}
+    counts = ", ".join(f"{n:,} {name}" for name, n in sizes.items())
+    meta, shape = data.meta, data.train.inputs.shape[1:]
+    outputs = f"{meta['vocab_size']} {meta['unit']}" if meta["task"] == "lm" else f"{meta['n_out']} classes"
+    text = f"{'data':10s} {meta['name']}: {counts}; inputs {shape}, {outputs}"
+    if meta["task"] == "text":
+        text += f", {meta['vocab_size']:,} words"
+    return f"{text}\n{'':10s} sha256 {meta['sha256']}"
+
+
+def describe_model(model) -> str:
+    """Sizes, and the parameters of each part with their shapes."""
     params = init_model(model, np.random.default_rng(0))
-    block = params["blocks"][0]
-    parts = {
-        "embed": params["embed"],
-        f"{model.depth} x attention": block["attention"],
-        f"{model.depth} x mlp": block["mlp"],
-        "head": params["head"],
-    }
-    listed = ", ".join(f"{name} {count(p):,}" for name, p in parts.items())
-    size = f"width {model.width}, depth {model.depth}, {model.n_heads} heads, {count(params):,} parameters"
-    return f"model: {model.kind}, {size} ({listed})"
+    block, n = params["blocks"][0], model.depth
+    parts = {"embed": (1, params["embed"]), "attention": (n, block["attention"]), "mlp": (n, block["mlp"])}
+    parts |= {"norms": (n, {k: block[k]["w"] for k in ("norm1", "norm2")}), "norm": (1, params["norm"])}
+    parts |= {"head": (1, params["head"])}
+    sizes = f"width {model.width}, depth {n}, {model.n_heads} heads (d {model.sizes['d']}), {model.ffn} F {model.F}"
+    lines = [f"{'model':10s} {model.kind}, {model.task}: {sizes}; {count(params):,} parameters"]
+    for name, (times, part) in parts.items():
+        shapes = ", ".join(f"{k} {'x'.join(map(str, a.shape))}" for k, a in flatten(part).items())
+        label = f"{times} x {name}" if times > 1 else name
+        lines.append(f"{'':10s} {label:15s} {times * count(part):>10,}  {shapes}")
+    return "\n".join(lines)
 
 
-def _write_config(out, model, cfg, data, device):
-    """config.json says all that is needed to run it again."""
-    config = {
-        "model": asdict(model),
-        "train": asdict(cfg),
-        "data": data.meta,
-        "device": describe_device(device),
-        "versions": {"dgsa_np": __version__, "numpy": np.__version__, "python": platform.python_version()},
-    }
-    (out / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+def _levels(accuracy, kinds, task) -> str:
+    """A table per corruption: accuracy in per cent at each level."""
+    tables = []
+    for kind in kinds:
+        head = [f"{kind}, accuracy %", *(f"{level:g}" for level in CORRUPTIONS[task][kind].levels)]
+        tables.append(
+            markdown_table([head, *([n, *(f"{100 * a:.1f}" for a in by[kind])] for n, by in accuracy.items())])
+        )
+    return "\n\n".join(["", *tables]) if tables else ""
 
 
-def _write_result(out, model, result, test):
-    """metrics.jsonl holds a line per step, a line per epoch, and the test split last."""
-    from .viz import training_figure
+def _write_evaluation(out, clean, accuracy, kinds, data):
+    """results.json, and a picture where there are corruptions."""
+    from .viz import robustness_figure
 
-    lines = [*result.steps, *result.epochs, {"test": test}]
-    (out / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    training_figure({model.kind: [result.epochs]}).savefig(out / "training.png")
-    print(f"written to {out}/")
+    levels = {kind: CORRUPTIONS[data.meta["task"]][kind] for kind in kinds}
+    results = {"clean": clean, "levels": {k: c.levels for k, c in levels.items()}, "accuracy": accuracy}
+    (out / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    if kinds:
+        rows = {name: {kind: [by[kind]] for kind in kinds} for name, by in accuracy.items()}
+        robustness_figure(levels, rows, chance=1 / data.meta["n_out"]).savefig(out / "accuracy.png")
+    print(f"\nwritten to {out}/")

@@ -16,6 +16,7 @@ from .experiments import (
     count_parameters,
     equal_models,
     interval,
+    markdown_table,
     per_seed_scores,
     run_baselines,
     run_grid,
@@ -62,9 +63,7 @@ def table(scores) -> str:
     names = list(scores)
     rows = [["test accuracy, %", *names]]
     rows += [[condition, *(cell(scores[n][condition]) for n in names)] for condition in scores[names[0]]]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
+    return markdown_table(rows)
 
 
 def findings(scores) -> str:
@@ -83,7 +82,7 @@ def findings(scores) -> str:
         f"Over all corruptions the best of all is {best} with {100 * scores[best]['all corruptions'].mean():.1f} %"
         + (": a trivial baseline beats every transformer here." if trivial else ".")
     )
-    gains = {c: scores["dgsa"][c].mean() - scores["softmax"][c].mean() for c in CORRUPTIONS}
+    gains = {c: scores["dgsa"][c].mean() - scores["softmax"][c].mean() for c in CORRUPTIONS["vision"]}
     most, least = max(gains, key=gains.get), min(gains, key=gains.get)
     sentences.append(
         f"Against softmax, dgsa does best under {most} ({100 * gains[most]:+.1f} points) "
@@ -109,7 +108,7 @@ def _draw(out, runs, accuracies, models, data):
     epochs = {kind: [r.epochs for r in sorted(runs, key=lambda r: r.seed) if r.name == kind] for kind in models}
     gated = next(r for r in runs if r.name == "dgsa" and r.seed == min(r.seed for r in runs))
     figures = {
-        "accuracy": viz.robustness_figure(CORRUPTIONS, accuracies, chance=1 / data.meta["n_out"]),
+        "accuracy": viz.robustness_figure(CORRUPTIONS["vision"], accuracies, chance=1 / data.meta["n_out"]),
         "maps": viz.attention_figure(_views(gated.params, models["dgsa"], data), layer=models["dgsa"].depth - 1),
         "training": viz.training_figure(epochs),
     }
@@ -134,7 +133,7 @@ def _write_results(path, runs, accuracies, models, train):
     results = {
         "train": asdict(train),
         "models": {kind: asdict(model) | {"parameters": count_parameters(model)} for kind, model in models.items()},
-        "levels": CORRUPTIONS,
+        "levels": {kind: corruption.levels for kind, corruption in CORRUPTIONS["vision"].items()},
         "accuracy": {name: {c: a.tolist() for c, a in by.items()} for name, by in accuracies.items()},
         "epochs": [{"kind": r.name, "seed": r.seed, "epochs": r.epochs} for r in runs],
     }

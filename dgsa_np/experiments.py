@@ -1,4 +1,4 @@
-"""Runs of several mechanisms over seeds and corruptions, beside trivial baselines."""
+"""Runs of several mechanisms over seeds and corruptions, beside trivial baselines, and what is said of them."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .attention import KINDS
-from .data import CORRUPTIONS, corrupt
+from .baselines import classifiers
+from .data import CORRUPTIONS
 from .model import ModelConfig, init_model
 from .params import count
 from .train import TrainConfig, predict, train
@@ -26,11 +27,11 @@ def equal_models(reference: ModelConfig, kinds=KINDS) -> dict:
     A kind with one softmax map has twice the heads of one with two, so that d is equal.
     """
     target = count_parameters(reference)
-    maps = reference.mechanism.maps
+    split = reference.mechanism.split
     models = {}
     for kind in kinds:
         one_head = replace(reference, kind=kind, n_heads=1)
-        model = replace(one_head, n_heads=reference.n_heads * maps // one_head.mechanism.maps, ffn_width=reference.F)
+        model = replace(one_head, n_heads=reference.n_heads * split // one_head.mechanism.split, ffn_width=reference.F)
         per_unit = count_parameters(replace(model, ffn_width=model.F + 1)) - count_parameters(model)
         models[kind] = replace(model, ffn_width=model.F + round((target - count_parameters(model)) / per_unit))
     return models
@@ -44,10 +45,11 @@ def run_one(model: ModelConfig, cfg: TrainConfig, data) -> Run:
     """Train once, then evaluate on the test split, clean and under every corruption."""
     result = train(model, cfg, data)
 
-    def classify(images):
-        return predict(result.params, images, model).argmax(axis=-1)
+    def classify(split):
+        return predict(result.params, split, model).argmax(axis=-1)
 
-    return Run(model.kind, cfg.seed, result.params, result.epochs, accuracy_under_corruption(classify, data.test))
+    accuracy = accuracy_under_corruption(classify, data.test, model.task)
+    return Run(model.kind, cfg.seed, result.params, result.epochs, accuracy)
 
 
 def run_grid(models: dict, cfg: TrainConfig, seeds, data, jobs=2):
@@ -59,35 +61,27 @@ def run_grid(models: dict, cfg: TrainConfig, seeds, data, jobs=2):
     return parallel(delayed(run_one)(model, c, data) for model, c in grid)
 
 
-def run_baselines(data) -> list:
-    """Logistic regression and nearest neighbour on the pixels, under the same corruptions."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
-
-    estimators = {
-        "logistic regression": LogisticRegression(max_iter=2000),
-        "nearest neighbour": KNeighborsClassifier(1),
-    }
-    runs = []
-    for name, estimator in estimators.items():
-        estimator.fit(_pixels(data.train.inputs), data.train.targets)
-
-        def classify(images, estimator=estimator):
-            return estimator.predict(_pixels(images))
-
-        runs.append(Run(name, 0, {}, [], accuracy_under_corruption(classify, data.test)))
-    return runs
+def run_baselines(data, kinds=None) -> list:
+    """The trivial classifiers of the data's task, under the same corruptions."""
+    task = data.meta["task"]
+    return [
+        Run(name, 0, {}, [], accuracy_under_corruption(classify, data.test, task, kinds))
+        for name, classify in classifiers(data).items()
+    ]
 
 
-def accuracy_under_corruption(classify, split) -> dict:
-    """{corruption: [accuracy at each level of CORRUPTIONS]}; every classifier sees the same damaged images."""
+def accuracy_under_corruption(classify, split, task, kinds=None) -> dict:
+    """{corruption: [accuracy at each of its levels]}; every classifier sees the same damaged inputs.
+
+    classify : a function of a Split that returns its classes
+    kinds    : the corruptions of CORRUPTIONS[task] to take; None takes all
+    """
     accuracy = {}
-    for number, (kind, levels) in enumerate(CORRUPTIONS.items()):
-        images = [
-            corrupt(split.inputs, kind, level, np.random.default_rng([number, i])) for i, level in enumerate(levels)
-        ]
-        predicted = classify(np.concatenate(images)).reshape(len(levels), -1)
-        accuracy[kind] = (predicted == split.targets).mean(axis=1).tolist()
+    for number, (kind, corruption) in enumerate(CORRUPTIONS[task].items()):
+        if kinds is None or kind in kinds:
+            rngs = (np.random.default_rng([number, i]) for i in range(len(corruption.levels)))
+            damaged = (split.corrupted(kind, *args) for args in zip(corruption.levels, rngs, strict=True))
+            accuracy[kind] = [float((classify(d) == split.targets).mean()) for d in damaged]
     return accuracy
 
 
@@ -96,12 +90,12 @@ def collect(runs) -> dict:
     order = {name: i for i, name in enumerate(KINDS)}
     runs = sorted(runs, key=lambda r: (order.get(r.name, len(order)), r.name, r.seed))
     names = dict.fromkeys(r.name for r in runs)
-    return {n: {c: np.array([r.accuracy[c] for r in runs if r.name == n]) for c in CORRUPTIONS} for n in names}
+    return {n: {c: np.array([r.accuracy[c] for r in runs if r.name == n]) for c in runs[0].accuracy} for n in names}
 
 
 def per_seed_scores(by_corruption) -> dict:
     """Accuracy per seed: "clean", each corruption (mean over its levels above 0), and "all corruptions"."""
-    scores = {"clean": by_corruption["gaussian"][:, 0]}
+    scores = {"clean": next(iter(by_corruption.values()))[:, 0]}
     scores |= {corruption: a[:, 1:].mean(axis=1) for corruption, a in by_corruption.items()}
     return scores | {"all corruptions": np.mean([scores[c] for c in by_corruption], axis=0)}
 
@@ -116,5 +110,8 @@ def interval(values) -> tuple:
     return float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
 
 
-def _pixels(images):
-    return images.reshape(len(images), -1)
+def markdown_table(rows) -> str:
+    """Rows of cells, the first of them the head."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])

@@ -1,4 +1,4 @@
-"""A tiny transformer: embed, pre-norm residual blocks, norm, mean over the tokens, classify.
+"""A tiny transformer: embed, pre-norm residual blocks, norm; then classify the mean token, or predict the next one.
 
 The parameters nest as the calls do: params["blocks"][0]["attention"] goes to attention_forward, and what it
 remembers is cache.blocks[0].attention. The backward pass is the forward pass read upwards.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from .attention.masks import padding_mask
+from .attention.masks import causal_mask, padding_mask
 from .attention.multihead import (
     AttentionCache,
     AttentionConfig,
@@ -21,18 +21,22 @@ from .backend import array_module
 from .checks import (
     ShapeError,
     check_arrays,
-    check_choice,
+    check_indices,
     check_is_array,
     check_keep,
     check_params,
     check_upstream,
     check_whole,
+    choice,
     differing_names,
 )
 from .losses import cross_entropy_backward, cross_entropy_forward
 from .ops import (
+    EmbeddingCache,
     LinearCache,
     RmsnormCache,
+    embedding_backward,
+    embedding_forward,
     gelu_backward,
     gelu_forward,
     linear_backward,
@@ -50,22 +54,24 @@ from .params import Spec, draw
 class ModelConfig(AttentionConfig):
     """A model is its attention's configuration and this. The defaults fit the 8 x 8 digits."""
 
-    task: str = "vision"
-    n_out: int = 10
+    task: str = choice("vision", ("vision", "text", "lm"))  # classify images, classify tokens, predict the next token
+    n_out: int | None = None  # columns of the logits; None: vocab_size for "lm", 10 otherwise
     depth: int = 4
-    ffn: str = "swiglu"  # or "gelu"
+    ffn: str = choice("swiglu", ("swiglu", "gelu"))
     ffn_width: int | None = None  # F; None: 8/3 C rounded down to a multiple of 8 (swiglu), 4 C (gelu)
     image_size: int = 8  # images are square
     patch_size: int = 4  # P
     channels: int = 1
+    vocab_size: int = 256  # V, of tokens
+    max_len: int = 128  # the most tokens of one input
 
     def __post_init__(self):
         super().__post_init__()
-        check_choice("ModelConfig", "task", self.task, ("vision",))
-        check_choice("ModelConfig", "ffn", self.ffn, ("swiglu", "gelu"))
-        counts = ("n_out", "depth", "image_size", "patch_size", "channels")
+        if self.n_out is None:
+            object.__setattr__(self, "n_out", self.vocab_size if self.task == "lm" else 10)
+        counts = ("n_out", "depth", "image_size", "patch_size", "channels", "vocab_size", "max_len")
         check_whole("ModelConfig", **{name: getattr(self, name) for name in counts}, ffn_width=self.F)
-        if self.image_size % self.patch_size:
+        if self.task == "vision" and self.image_size % self.patch_size:
             raise ValueError(
                 f"ModelConfig: image_size is {self.image_size}, expected a multiple of patch_size = {self.patch_size}, "
                 "since patches tile the image"
@@ -80,7 +86,8 @@ class ModelConfig(AttentionConfig):
 
     @property
     def n_tokens(self):
-        return (self.image_size // self.patch_size) ** 2
+        """Positions: patches of an image, or the most tokens of an input."""
+        return (self.image_size // self.patch_size) ** 2 if self.task == "vision" else self.max_len
 
     @cached_property
     def sizes(self):
@@ -89,17 +96,24 @@ class ModelConfig(AttentionConfig):
             "channels": self.channels,
             "P*P*channels": self.patch_size**2 * self.channels,
         }
-        return super().sizes | image | {"F": self.F, "N": self.n_tokens, "n_out": self.n_out}
+        front = (
+            image | {"N": self.n_tokens} if self.task == "vision" else {"V": self.vocab_size, "max_len": self.max_len}
+        )
+        return super().sizes | front | {"F": self.F, "n_out": self.n_out}
 
 
 @lru_cache
 def model_specs(cfg):
     """Names, axes and laws of all parameters, in the order in which they are drawn."""
-    fan_in = cfg.sizes["P*P*channels"]
     gain = {"w": Spec("C", value=1.0)}
     block = {"norm1": gain, "attention": attention_specs(cfg), "norm2": gain, "mlp": mlp_specs(cfg)}
+    if cfg.task == "vision":
+        W = Spec("P*P*channels C", 1 / math.sqrt(cfg.sizes["P*P*channels"]))
+        embed = {"W": W, "b": Spec("C"), "positions": Spec("N C", 0.02)}
+    else:
+        embed = {"tokens": Spec("V C", 0.02), "positions": Spec("max_len C", 0.02)}
     return {
-        "embed": {"W": Spec("P*P*channels C", 1 / math.sqrt(fan_in)), "b": Spec("C"), "positions": Spec("N C", 0.02)},
+        "embed": embed,
         "blocks": [block] * cfg.depth,
         "norm": gain,
         "head": {"W": Spec("C n_out", 0.02), "b": Spec("n_out")},
@@ -107,7 +121,10 @@ def model_specs(cfg):
 
 
 def init_model(cfg: ModelConfig, rng, dtype="float32") -> dict:
-    """Parameters, drawn on the host: W ~ N(0, 1/fan_in), positions and classifier N(0, 0.02^2), gains 1, biases 0."""
+    """Parameters, drawn on the host.
+
+    W ~ N(0, 1/fan_in); token table, positions and classifier N(0, 0.02^2); gains 1, biases 0.
+    """
     return draw(model_specs(cfg), cfg.sizes, rng, dtype)
 
 
@@ -154,6 +171,48 @@ def _check_images(images, W, cfg):
     check_is_array("model_forward", "images", images)
     letters = "B image_size image_size" + (" channels" if cfg.channels > 1 or images.ndim == 4 else "")
     check_arrays("model_forward", {"images": letters, "W": "P*P*channels C"}, images, W, sizes=cfg.known_sizes)
+
+
+class TokenEmbedCache(NamedTuple):
+    embedding: EmbeddingCache
+    positions: object
+    start: int
+
+
+def token_embed_forward(tokens, p, cfg, start=0):
+    """One row of the table per token, plus a learned position.              [eq:token-embed, choice]
+
+        x_t = table[token_t] + positions_t
+
+    tokens : (B, T) integers on the host, T <= max_len      start : the position of the first one
+    returns x : (B, T, C), and a TokenEmbedCache
+    """
+    _check_tokens(tokens, cfg, start)
+    x, embedding = embedding_forward(tokens, p["tokens"])
+    x = x + p["positions"][start : start + tokens.shape[1]]
+    return x, TokenEmbedCache(embedding, p["positions"], start)
+
+
+def token_embed_backward(dx, cache):
+    """The gradients of the table and of the positions; tokens have none."""
+    embedding, positions, start = cache
+    # x = x + p["positions"][start : start + tokens.shape[1]]
+    dpositions = array_module(dx).zeros(positions.shape, dx.dtype)
+    dpositions[start : start + dx.shape[1]] = sum_to_shape(dx, dx.shape[1:])
+    # x, embedding = embedding_forward(tokens, p["tokens"])
+    dtable = embedding_backward(dx, embedding)
+    return {"tokens": dtable, "positions": dpositions}
+
+
+def _check_tokens(tokens, cfg, start):
+    check_is_array("model_forward", "tokens", tokens)
+    if len(tokens.shape) != 2 or start + tokens.shape[1] > cfg.max_len:
+        after = f" after {start} past tokens" if start else ""
+        raise ShapeError(
+            f"model_forward: tokens are {tokens.shape}{after}, expected (B, T) with no more than cfg.max_len = "
+            f"{cfg.max_len} tokens in all"
+        )
+    check_indices("model_forward", "tokens", tokens, cfg.vocab_size, "cfg.vocab_size")
 
 
 # --------------------------------------------------------------------------------------- the feed-forward
@@ -211,17 +270,18 @@ class BlockCache(NamedTuple):
     cfg: ModelConfig
 
 
-def block_forward(x, p, cfg, mask=None, layer=0):
+def block_forward(x, p, cfg, mask=None, layer=0, past=None):
     """A pre-norm residual block.                                            [eq:block, choice]
 
         x <- x + attention(rmsnorm(x)),   x <- x + mlp(rmsnorm(x))
 
-    x : (B, T, C)
+    x : (B, T, C)      past : to decode, the BlockCache of the tokens before x
     returns x : (B, T, C), and a BlockCache
     """
     mlp_forward, _ = MLPS[cfg.ffn]
+    past = None if past is None else past.attention
     n1, norm1 = rmsnorm_forward(x, p["norm1"]["w"], cfg.eps)
-    a, attention = attention_forward(n1, p["attention"], cfg, mask, layer)
+    a, attention = attention_forward(n1, p["attention"], cfg, mask, layer, past)
     x = x + a
     n2, norm2 = rmsnorm_forward(x, p["norm2"]["w"], cfg.eps)
     m, mlp = mlp_forward(n2, **p["mlp"])
@@ -242,7 +302,7 @@ def block_backward(dx, cache):
     dx = dx + dx_mlp
     # x = x + a
     da = dx
-    # a, attention = attention_forward(n1, p["attention"], cfg, mask, layer)
+    # a, attention = attention_forward(n1, p["attention"], cfg, mask, layer, past)
     dn1, dattention = attention_backward(da, attention)
     # n1, norm1 = rmsnorm_forward(x, p["norm1"]["w"], cfg.eps)
     dx_attention, dw1 = rmsnorm_backward(dn1, norm1)
@@ -279,34 +339,44 @@ def mean_pool_backward(dy, cache):
 
 
 class ModelCache(NamedTuple):
-    embed: PatchEmbedCache
+    embed: PatchEmbedCache | TokenEmbedCache
     blocks: list
     norm: RmsnormCache
-    pool: MeanPoolCache
+    pool: MeanPoolCache | None  # None for a language model, which has logits at every token
     head: LinearCache
 
 
-def model_forward(inputs, params, cfg, keep=None):
-    """The whole model. A DGViT is kind="dgsa"; a baseline differs in its kind alone.   [eq:model, choice]
+def model_forward(inputs, params, cfg, keep=None, past=None):
+    """The whole model. A DGViT or DGT is kind="dgsa"; a baseline differs in its kind alone.   [eq:model, choice]
 
-        logits = mean_t(rmsnorm(block_L(.. block_1(embed(inputs)) ..))) W + b
+        logits = mean_t(rmsnorm(block_L(.. block_1(embed(inputs)) ..))) W + b        without the mean for task "lm"
 
-    inputs : (B, h, w, channels) or (B, h, w), images in [0, 1], on the device of params
+    inputs : (B, h, w, channels) or (B, h, w), images in [0, 1], on the device of params; or
+             (B, T), integer tokens, on the host
     keep   : bool (B, T), True = a real token; None keeps all
-    returns logits : (B, n_out), and a ModelCache; its attention maps are cache.blocks[i].attention.head.A_exc
-    raises  : ShapeError, TypeError, ValueError naming the argument
+    past   : to decode with task "lm": the ModelCache of the tokens before these, which are seen too
+    returns logits, (B, n_out) or for "lm" (B, T, n_out), and a ModelCache, whose attention maps are
+            cache.blocks[i].attention.head.A_exc
+    raises  : ShapeError, TypeError, ValueError, IndexError naming the argument
     """
     _check_model(params, cfg)
-    x, embed = patch_embed_forward(inputs, params["embed"], cfg)
+    start = _start(cfg, keep, past)
+    if cfg.task == "vision":
+        x, embed = patch_embed_forward(inputs, params["embed"], cfg)
+    else:
+        x, embed = token_embed_forward(inputs, params["embed"], cfg, start)
     check_keep("model_forward", keep, x.shape[:2], f"inputs {inputs.shape}")
-    keep = None if keep is None else array_module(x).asarray(keep)
-    mask = None if keep is None else padding_mask(keep)
-    blocks = []
+    xp = array_module(x)
+    keep = None if keep is None else xp.asarray(keep)
+    mask = _mask(cfg, keep, x.shape[1], start, xp)
+    blocks, pool = [], None
     for layer, p in enumerate(params["blocks"]):
-        x, block = block_forward(x, p, cfg, mask, layer)
+        x, block = block_forward(x, p, cfg, mask, layer, None if past is None else past.blocks[layer])
         blocks.append(block)
     n, norm = rmsnorm_forward(x, params["norm"]["w"], cfg.eps)
-    y, pool = mean_pool_forward(n, keep)
+    y = n
+    if cfg.task != "lm":
+        y, pool = mean_pool_forward(n, keep)
     logits, head = linear_forward(y, params["head"]["W"], params["head"]["b"])
     return logits, ModelCache(embed, blocks, norm, pool, head)
 
@@ -314,32 +384,56 @@ def model_forward(inputs, params, cfg, keep=None):
 def model_backward(dlogits, cache):
     """Gradients shaped like params."""
     embed, blocks, norm, pool, head = cache
-    check_upstream("model_backward", dlogits, (head.x.shape[0], head.W.shape[1]))
+    check_upstream("model_backward", dlogits, (*head.x.shape[:-1], head.W.shape[1]))
     # logits, head = linear_forward(y, params["head"]["W"], params["head"]["b"])
     dy, dW, db = linear_backward(dlogits, head)
-    # y, pool = mean_pool_forward(n, keep)
-    dn = mean_pool_backward(dy, pool)
+    dn = dy
+    if pool is not None:
+        # y, pool = mean_pool_forward(n, keep)
+        dn = mean_pool_backward(dy, pool)
     # n, norm = rmsnorm_forward(x, params["norm"]["w"], cfg.eps)
     dx, dw = rmsnorm_backward(dn, norm)
     dblocks = []
     for block in reversed(blocks):
-        # x, block = block_forward(x, p, cfg, mask, layer)
+        # x, block = block_forward(x, p, cfg, mask, layer, None if past is None else past.blocks[layer])
         dx, dblock = block_backward(dx, block)
         dblocks.insert(0, dblock)
-    # x, embed = patch_embed_forward(inputs, params["embed"], cfg)
-    dembed = patch_embed_backward(dx, embed)
+    if isinstance(embed, TokenEmbedCache):
+        # x, embed = token_embed_forward(inputs, params["embed"], cfg, start)
+        dembed = token_embed_backward(dx, embed)
+    else:
+        # x, embed = patch_embed_forward(inputs, params["embed"], cfg)
+        dembed = patch_embed_backward(dx, embed)
     return {"embed": dembed, "blocks": dblocks, "norm": {"w": dw}, "head": {"W": dW, "b": db}}
 
 
 def loss_and_grads(params, inputs, targets, cfg, keep=None):
     """The mean cross-entropy of a batch, in nats, and its gradients shaped like params.
 
-    targets : (B,) integers in [0, n_out), on the host
+    targets : (B,) or, for task "lm", (B, T): integers in [0, n_out), on the host; those of dropped tokens do not count
     """
     logits, cache = model_forward(inputs, params, cfg, keep)
-    loss, loss_cache = cross_entropy_forward(logits, targets)
+    loss, loss_cache = cross_entropy_forward(logits, targets, keep if cfg.task == "lm" else None)
     dlogits = cross_entropy_backward(loss_cache)
     return loss, model_backward(dlogits, cache)
+
+
+def _mask(cfg, keep, T, start, xp):
+    """Who may look at whom: no dropped token, and for a language model nothing that comes later."""
+    mask = None if keep is None else padding_mask(keep)
+    if cfg.task == "lm":
+        causal = causal_mask(T, start + T, xp)
+        mask = causal if mask is None else causal & mask
+    return mask
+
+
+def _start(cfg, keep, past):
+    """The position of the first token."""
+    if past is None:
+        return 0
+    if cfg.task != "lm" or keep is not None:
+        raise ValueError(f"model_forward: past is given with task {cfg.task!r}, expected 'lm', and no keep: it decodes")
+    return past.blocks[0].attention.heads["v"].shape[2]
 
 
 def _check_model(params, cfg):

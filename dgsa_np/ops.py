@@ -320,6 +320,53 @@ def layernorm_backward(dy, cache):
     return dx, dw, db
 
 
+# ---------------------------------------------------------------------------------------------- rotary
+
+
+class RotaryCache(NamedTuple):
+    cos: object
+    sin: object
+
+
+def rotary_forward(x, positions):
+    """Turn each pair of neighbouring columns by an angle that grows with the position.   [eq:rotary, published]
+
+        y_2i = x_2i cos a - x_2i+1 sin a,   y_2i+1 = x_2i sin a + x_2i+1 cos a,   a = position / 10000^(2i/d)
+
+    x : (B, H, T, d), d even      positions : (T,)
+    returns y : (B, H, T, d), and a RotaryCache
+    raises    : ShapeError, TypeError naming the argument
+
+    The product of a query and a key depends on the distance of their positions alone.
+    """
+    check_arrays("rotary_forward", {"x": "B H T d"}, x)
+    d, xp = x.shape[-1], array_module(x)
+    positions = xp.asarray(positions, "float64")
+    if d % 2 or positions.shape != x.shape[2:3]:
+        raise ShapeError(
+            f"rotary_forward: x is {x.shape} and positions {positions.shape}, expected (B, H, T, d) with an even d, "
+            f"since columns turn in pairs, and (T,) = ({x.shape[2]},)"
+        )
+    angles = positions[:, None] * 10000 ** (-xp.arange(0, d, 2) / d)
+    cos, sin = xp.cos(angles).astype(x.real.dtype), xp.sin(angles).astype(x.real.dtype)
+    y = _rotate(x, cos, sin)
+    return y, RotaryCache(cos, sin)
+
+
+def rotary_backward(dy, cache):
+    """dx (B, H, T, d): turned back."""
+    cos, sin = cache
+    check_upstream("rotary_backward", dy, (*dy.shape[:-2], cos.shape[0], 2 * cos.shape[1]))
+    # y = _rotate(x, cos, sin)
+    return _rotate(dy, cos, -sin)
+
+
+def _rotate(x, cos, sin):
+    even, odd = x[..., 0::2], x[..., 1::2]
+    turned = array_module(x).stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
+    return turned.reshape(x.shape)
+
+
 # ---------------------------------------------------------------------------------------------- swiglu
 
 

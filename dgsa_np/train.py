@@ -9,11 +9,14 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from .backend import array_module, resolve_device, to_device, to_numpy
-from .checks import check_choice, check_whole, set_numbers
+from .checks import check_choices, check_whole, choice, set_numbers
 from .losses import cross_entropy_forward
-from .model import ModelConfig, init_model, loss_and_grads, model_forward
+from .model import ModelConfig, init_model, model_forward
 from .optim import adamw_init, adamw_step, clip_by_norm, warmup_cosine
+from .parallel import choose_threads, loss_and_grads_threaded
 from .params import flatten
+
+EVALUATION = 8192  # tokens of a batch that is evaluated: its maps are all in memory at once
 
 
 class NonFiniteError(FloatingPointError):
@@ -31,15 +34,28 @@ class TrainConfig:
     weight_decay: float = 0.5
     clip: float = 1.0  # the largest global norm of a gradient
     seed: int = 0  # of the initial parameters and of the order of the data
-    device: str = "auto"
+    device: str = choice("auto", ("auto", "cpu", "cuda"))
+    threads: int | None = None  # that share a step; None: one per core, but one for small steps and on a GPU
 
     def __post_init__(self):
-        check_choice("TrainConfig", "device", self.device, ("auto", "cpu", "cuda"))
+        check_choices(self)
         check_whole("TrainConfig", epochs=self.epochs, batch_size=self.batch_size)
         check_whole("TrainConfig", least=0, seed=self.seed)
+        check_whole("TrainConfig", **({} if self.threads is None else {"threads": self.threads}))
         set_numbers(self, "lr", "clip", low=1e-12)
         set_numbers(self, "weight_decay", low=0)
         set_numbers(self, "warmup", low=0, high=0.999)
+
+
+class TrainState(NamedTuple):
+    """All that the next step depends on: a tree of arrays and numbers, which a checkpoint can hold."""
+
+    params: dict
+    optimizer: dict
+    rng: dict  # of the generator that draws the order of this epoch
+    epoch: int = 0
+    batch: int = 0  # steps done in this epoch
+    loss_sum: float = 0.0  # over these steps
 
 
 class TrainResult(NamedTuple):
@@ -48,61 +64,113 @@ class TrainResult(NamedTuple):
     epochs: list  # a dict per epoch: epoch, train_loss, valid_loss (nats), valid_accuracy
 
 
-@threadpool_limits.wrap(limits=1)
 def train(model: ModelConfig, cfg: TrainConfig, data, params=None, progress=False) -> TrainResult:
     """Train a model on data.train and watch it on data.valid; data.test is never touched.
-
-    Matrices are small, so BLAS runs on one thread: as fast, and the same bits on any number of cores.
 
     data     : a Dataset, on the host
     params   : where to start; None draws them from cfg.seed
     progress : show a bar, where the terminal can
     raises   : NonFiniteError with step, loss and the first bad tensor
     """
+    state, steps, epochs = first_state(model, cfg, params), [], []
+    for done, step, epoch in with_bar(train_steps(model, cfg, data, state), model, cfg, data, progress=progress):
+        state = done
+        steps.append(step)
+        epochs += [epoch] if epoch else []
+    return TrainResult(to_numpy(state.params), steps, epochs)
+
+
+def first_state(model: ModelConfig, cfg: TrainConfig, params=None) -> TrainState:
+    """Before the first step, on the host."""
     rng = np.random.default_rng(cfg.seed)
+    params = init_model(model, rng) if params is None else params
+    return TrainState(params, adamw_init(params), rng.bit_generator.state)
+
+
+def train_steps(model: ModelConfig, cfg: TrainConfig, data, state: TrainState):
+    """Goes on from a state; yields after each step the new state, the step's record, the epoch's or None.
+
+    States are never changed, so whoever keeps one can save it, or go on from it with the same bits.
+    Inside, BLAS runs on one thread: matrices are small, and bits do not depend on the number of cores.
+    """
     device = resolve_device(cfg.device)
-    params = to_device(init_model(model, rng) if params is None else params, device)
-    state = adamw_init(params)
-    n = len(data.train.targets)
-    batch = min(cfg.batch_size, n)
-    total = cfg.epochs * (n // batch)
-    steps, epochs = [], []
-    bar = tqdm(total=total, disable=None if progress else True, unit="step", desc=f"train {model.kind}")
-    for epoch in range(cfg.epochs):
-        for rows in _batches(n, batch, rng):
-            step = len(steps)
-            lr = warmup_cosine(step, total, cfg.lr, warmup=round(cfg.warmup * total))
-            inputs, targets, keep = data.train.take(rows)
-            loss, grads = loss_and_grads(params, to_device(inputs, device), targets, model, keep)
-            clipped, norm = clip_by_norm(grads, cfg.clip)
-            loss, norm = _read(loss, norm)
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise _non_finite(step, loss, norm, params, grads)
-            params, state = adamw_step(params, clipped, state, lr, weight_decay=cfg.weight_decay)
-            steps.append({"step": step, "loss": loss, "norm": norm, "lr": lr})
+    state = state._replace(params=to_device(state.params, device), optimizer=to_device(state.optimizer, device))
+    batch, per_epoch = _sizes(cfg, data)
+    threads = cfg.threads or choose_threads(device, batch, model)
+    with threadpool_limits(limits=1):
+        while state.epoch < cfg.epochs:
+            rng = np.random.default_rng()
+            rng.bit_generator.state = state.rng
+            for rows in _batches(len(data.train.targets), batch, rng)[state.batch :]:
+                number = state.epoch * per_epoch + state.batch
+                lr = warmup_cosine(number, cfg.epochs * per_epoch, cfg.lr, round(cfg.warmup * cfg.epochs * per_epoch))
+                state, step = _step(model, cfg, data.train.take(rows), state, lr, threads, device)
+                epoch = None
+                if state.batch == per_epoch:
+                    epoch = _watch(state, data, model)
+                    state = TrainState(state.params, state.optimizer, rng.bit_generator.state, state.epoch + 1)
+                yield state, {"step": number, **step}, epoch
+
+
+def with_bar(steps, model, cfg, data, start=0, progress=True):
+    """The steps, with a bar that shows loss, accuracy and time left where the terminal can."""
+    total = cfg.epochs * _sizes(cfg, data)[1]
+    name = f"train {model.kind}"
+    with tqdm(total=total, initial=start, disable=None if progress else True, unit="step", desc=name) as bar:
+        shown = {}
+        for state, step, epoch in steps:
+            watched = {k: f"{v:.3f}" for k, v in (epoch or {}).items() if k.startswith("valid")}
+            shown |= {"loss": f"{step['loss']:.3f}", **watched}
+            bar.set_postfix(shown, refresh=False)
             bar.update()
-        epochs.append(_watch(epoch, steps[-(n // batch) :], params, data, model))
-        bar.set_postfix({k: f"{v:.3f}" for k, v in epochs[-1].items() if k != "epoch"})
-    bar.close()
-    return TrainResult(to_numpy(params), steps, epochs)
+            yield state, step, epoch
 
 
-def predict(params, inputs, model: ModelConfig, keep=None, batch_size=512):
-    """Logits (N, n_out) on the host, for inputs on the host and params on any device."""
-    xp = array_module(params["head"]["W"])
-    logits = []
-    for start in range(0, len(inputs), batch_size):
-        rows = slice(start, start + batch_size)
-        batch, _ = model_forward(xp.asarray(inputs[rows]), params, model, None if keep is None else keep[rows])
-        logits.append(to_numpy(batch))
-    return np.concatenate(logits)
+def _step(model, cfg, batch, state, lr, threads, device):
+    inputs, targets, keep = batch
+    inputs = to_device(inputs, device) if model.task == "vision" else inputs  # tokens are checked on the host
+    loss, grads = loss_and_grads_threaded(state.params, inputs, targets, model, keep, threads)
+    clipped, norm = clip_by_norm(grads, cfg.clip)
+    loss, norm = _read(loss, norm)
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise _non_finite(state.optimizer["step"], loss, norm, state.params, grads)
+    params, optimizer = adamw_step(state.params, clipped, state.optimizer, lr, weight_decay=cfg.weight_decay)
+    done = state._replace(params=params, optimizer=optimizer, batch=state.batch + 1, loss_sum=state.loss_sum + loss)
+    return done, {"loss": loss, "norm": norm, "lr": lr}
+
+
+def predict(params, split, model: ModelConfig):
+    """Logits (N, n_out) on the host, for a Split on the host and params on any device."""
+    return np.concatenate([logits for logits, _ in _predictions(params, split, model)])
 
 
 def evaluate(params, split, model: ModelConfig) -> dict:
-    """Mean loss in nats and accuracy over a split."""
-    logits = predict(params, split.inputs, model, split.keep)
-    loss, _ = cross_entropy_forward(logits, split.targets)
-    return {"loss": float(loss), "accuracy": float((logits.argmax(axis=-1) == split.targets).mean())}
+    """Mean loss in nats and accuracy over the targets of a Split."""
+    loss = hits = n = 0
+    for logits, (_, targets, keep) in _predictions(params, split, model):
+        kept = keep if keep is not None and model.task == "lm" else np.ones(targets.shape, bool)
+        batch_loss, _ = cross_entropy_forward(logits, targets, kept)
+        loss += float(batch_loss) * kept.sum()
+        hits += (logits.argmax(axis=-1) == targets)[kept].sum()
+        n += kept.sum()
+    return {"loss": float(loss / n), "accuracy": float(hits / n)}
+
+
+def _predictions(params, split, model):
+    """Logits on the host and the rows they belong to, batch by batch."""
+    xp = array_module(params["head"]["W"])
+    size = max(1, EVALUATION // model.n_tokens)
+    for start in range(0, len(split.inputs), size):
+        rows = split.take(slice(start, start + size))
+        inputs = xp.asarray(rows[0]) if model.task == "vision" else rows[0]
+        yield to_numpy(model_forward(inputs, params, model, rows[2])[0]), rows
+
+
+def _sizes(cfg, data):
+    """Rows of a batch, and batches of an epoch."""
+    n = len(data.train.targets)
+    batch = min(cfg.batch_size, n)
+    return batch, n // batch
 
 
 def _batches(n, size, rng):
@@ -116,10 +184,10 @@ def _read(loss, norm):
     return to_numpy(array_module(loss).stack([loss.astype("float64"), norm])).tolist()
 
 
-def _watch(epoch, steps, params, data, model):
-    valid = evaluate(params, data.valid, model)
-    train_loss = sum(s["loss"] for s in steps) / len(steps)
-    return {"epoch": epoch, "train_loss": train_loss, "valid_loss": valid["loss"], "valid_accuracy": valid["accuracy"]}
+def _watch(state, data, model):
+    valid = evaluate(state.params, data.valid, model)
+    losses = {"train_loss": state.loss_sum / state.batch, "valid_loss": valid["loss"]}
+    return {"epoch": state.epoch, **losses, "valid_accuracy": valid["accuracy"]}
 
 
 def _non_finite(step, loss, norm, params, grads):

@@ -10,16 +10,12 @@ LOOKS = {  # colours that colour-blind readers can tell apart; trivial baselines
     "softmax": {"color": "#0072B2", "marker": "o"},
     "diff_v1": {"color": "#D55E00", "marker": "s"},
     "dgsa": {"color": "#009E73", "marker": "^"},
+    "diff_v2": {"color": "#E69F00", "marker": "v"},
+    "output_gate": {"color": "#CC79A7", "marker": "D"},
+    "twicing": {"color": "#56B4E9", "marker": "P"},
     "logistic regression": {"color": "0.35", "linestyle": "--"},
     "nearest neighbour": {"color": "0.55", "linestyle": ":"},
-}
-UNITS = {
-    "gaussian": "noise, standard deviation (grey level)",
-    "salt-and-pepper": "pixels hit (fraction)",
-    "brightness": "constant added (grey level)",
-    "contrast": "contrast lost (fraction)",
-    "occlusion": "side of the square (fraction)",
-    "blur": "standard deviation (pixels)",
+    "naive Bayes": {"color": "0.35", "linestyle": "--"},
 }
 
 
@@ -37,26 +33,32 @@ def in_style(draw):
 
 
 @in_style
-def robustness_figure(levels, accuracies, chance):
+def robustness_figure(corruptions, accuracies, chance):
     """Test accuracy against the level of each corruption, mean and range over seeds.
 
-    levels     : {corruption: levels}
-    accuracies : {name: {corruption: (seeds, levels)}}
+    corruptions : {kind: Corruption}
+    accuracies  : {name: {kind: (seeds, levels)}}
     """
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 3, figsize=(11, 6.2), sharey=True)
-    for ax, (corruption, xs) in zip(axes.flat, levels.items(), strict=True):
+    columns = min(3, len(corruptions))
+    rows = -(-len(corruptions) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.7 * columns, 3.1 * rows), sharey=True, squeeze=False)
+    for ax in axes.flat[len(corruptions) :]:
+        ax.remove()
+    for ax, (kind, corruption) in zip(axes.flat, corruptions.items(), strict=False):
+        xs = corruption.levels
         for name, by_corruption in accuracies.items():
-            ys = np.asarray(by_corruption[corruption])
+            ys = np.asarray(by_corruption[kind])
             ax.plot(xs, ys.mean(axis=0), label=name, **LOOKS[name])
             ax.fill_between(xs, ys.min(axis=0), ys.max(axis=0), color=LOOKS[name]["color"], alpha=0.15, lw=0)
         ax.axhline(chance, color="0.7", lw=1)
-        ax.set(title=corruption, xlabel=UNITS[corruption], ylim=(0, 1.02))
+        ax.set(title=kind, xlabel=corruption.unit, ylim=(0, 1.02))
     axes.flat[0].text(0, chance + 0.02, "chance", color="0.5")
     for ax in axes[:, 0]:
         ax.set_ylabel("test accuracy")
-    figure.supxlabel("mean of the seeds; bands are their range", fontsize=9, color="0.4")
+    if any(len(ys) > 1 for by_corruption in accuracies.values() for ys in by_corruption.values()):
+        figure.supxlabel("mean of the seeds; bands are their range", fontsize=9, color="0.4")
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(accuracies))
     return figure
 
@@ -81,6 +83,27 @@ def training_figure(epochs):
         ax.set(xlabel="epoch", ylabel=label)
     axes[0].set_yscale("log")
     axes[0].legend()
+    return figure
+
+
+@in_style
+def run_figure(steps, epochs):
+    """One run: the loss of every step and, at the end of each epoch, of the validation split; the learning rate.
+
+    steps, epochs : the records of train
+    """
+    import matplotlib.pyplot as plt
+
+    figure, (ax, rates) = plt.subplots(2, 1, figsize=(7, 5), sharex=True, height_ratios=(3, 1))
+    xs, losses = [s["step"] + 1 for s in steps], np.array([s["loss"] for s in steps])
+    ends = np.linspace(0, len(steps), len(epochs) + 1)[1:]
+    ax.plot(xs, losses, color="0.8", lw=0.8, label="training, each step")
+    ax.plot(ends, [e["train_loss"] for e in epochs], "o-", color="#0072B2", label="training, mean of the epoch")
+    ax.plot(ends, [e["valid_loss"] for e in epochs], "s-", color="#D55E00", label="validation")
+    ax.set(ylabel="loss (nats)", yscale="log")
+    ax.legend()
+    rates.plot(xs, [s["lr"] for s in steps], color="0.4")
+    rates.set(xlabel="step", ylabel="learning rate")
     return figure
 
 

@@ -179,13 +179,13 @@ INDICES = [
 
 NAMES = [
     row("kind", lambda: AttentionConfig(kind="dsga"), ValueError, "kind is 'dsga'", "'softmax'", "did you mean 'dgsa'?"),
-    row("kind of a model", lambda: ModelConfig(kind="diff_v"), ValueError, "ModelConfig", "'diff_v'", "did you mean 'diff_v1'?"),
+    row("kind of a model", lambda: ModelConfig(kind="twicin"), ValueError, "ModelConfig", "'twicin'", "did you mean 'twicing'?"),
     row("gate", lambda: AttentionConfig(gate="tokens"), ValueError, "gate is 'tokens'", "did you mean 'token'?"),
     row("impl", lambda: AttentionConfig(impl="plane"), ValueError, "impl is 'plane'", "did you mean 'plain'?"),
     row("task", lambda: ModelConfig(task="visoin"), ValueError, "task is 'visoin'", "did you mean 'vision'?"),
     row("ffn", lambda: ModelConfig(ffn="gleu"), ValueError, "ffn is 'gleu'", "did you mean 'gelu'?"),
     row("data set", lambda: load("digit"), ValueError, "load", "name is 'digit'", "did you mean 'digits'?"),
-    row("option of a data set", lambda: load("digits", colour=True), ValueError, "load", "colour", "expected nothing"),
+    row("option of a data set", lambda: load("digits", colour=True), ValueError, "load", "colour", "expected no options"),
     row("corruption", lambda: corrupt(images, "brightnes", 0.1, rng), ValueError, "corrupt", "did you mean 'brightness'?"),
     row("lacking", lambda: attention_forward(xs, lacking(p, "W_o"), cfg), ValueError, "attention_forward", "kind 'dgsa' lack W_o", "expected W_q_exc"),
     row("too many", lambda: attention_forward(xs, p | {"W_x": W}, cfg), ValueError, "attention_forward", "W_x too many"),

@@ -28,13 +28,14 @@ def test_train_writes_a_whole_run_folder(tmp_path, capsys):
     assert main(["train", *QUICK, "--kind", "diff_v1", "--out", str(out)]) == 0
     config = json.loads((out / "config.json").read_text())
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert (config["model"]["kind"], config["train"]["epochs"], config["train"]["seed"]) == ("diff_v1", 1, 0)
-    assert len(config["data"]["sha256"]) == 64 and config["versions"]["numpy"] == np.__version__
+    settings = config["settings"]
+    assert (settings["data"], settings["kind"], settings["epochs"], settings["seed"]) == ("digits", "diff_v1", 1, 0)
+    assert len(config["data_sha256"]) == 64 and config["versions"]["numpy"] == np.__version__
     assert len(lines) == 1257 // 64 + 1 + 1
-    assert 0 <= lines[-1]["test"]["accuracy"] <= 1
+    assert 0 <= lines[-1]["result"]["test, last (0)"]["accuracy"] <= 1
     assert (out / "training.png").stat().st_size > 10_000
     said = capsys.readouterr().out
-    assert "device: cpu" in said and "parameters" in said and "test accuracy" in said
+    assert "cpu (NumPy" in said and "parameters" in said and "test, best (0)" in said
 
 
 def test_an_existing_folder_is_never_overwritten(tmp_path, capsys):
@@ -50,7 +51,7 @@ def test_an_existing_folder_is_never_overwritten(tmp_path, capsys):
         (["train", "--wdith", "3"], "unknown argument --wdith; did you mean --width?"),
         (
             ["train", "--kind", "dgsaa"],
-            "kind is 'dgsaa', expected one of 'softmax', 'diff_v1', 'dgsa'; did you mean 'dgsa'?",
+            "kind is 'dgsaa', expected one of 'softmax', 'diff_v1', 'dgsa', 'diff_v2', 'output_gate', 'twicing'; did you mean 'dgsa'?",
         ),
         (["train", "--width", "30"], "width is 30, expected a multiple of 2 n_heads = 8"),
         (["train", "--epochs", "many"], "invalid int value: 'many'"),
@@ -123,7 +124,7 @@ def test_the_demo_in_small(tmp_path, digits, monkeypatch):
 
 def test_findings_follow_the_numbers():
     def score(clean, corrupted):
-        scores = {c: np.asarray(corrupted, float) for c in (*demo_module.CORRUPTIONS, "all corruptions")}
+        scores = {c: np.asarray(corrupted, float) for c in (*demo_module.CORRUPTIONS["vision"], "all corruptions")}
         return {"clean": np.asarray(clean, float)} | scores
 
     scores = {

@@ -12,17 +12,28 @@ import pytest
 
 import dgsa_np
 from dgsa_np import attention, cases, losses, model, ops
-from dgsa_np.attention import AttentionConfig, differential, gated, multihead, softmax
+from dgsa_np.attention import (
+    AttentionConfig,
+    differential,
+    differential_v2,
+    gated,
+    multihead,
+    output_gate,
+    softmax,
+    twicing,
+)
 from dgsa_np.params import flatten
 
 PACKAGE = Path(dgsa_np.__file__).parent
 DOCS = PACKAGE.parent / "docs"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
+HEADS = (softmax, differential, gated, differential_v2, output_gate, twicing)
+MODULES = (ops, losses, model, *HEADS, multihead)
 
 
 def find_pairs():
     """Every forward with the backward beside it."""
-    for module in (ops, losses, model, softmax, differential, gated, multihead):
+    for module in MODULES:
         own = {n: f for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__}
         for name, forward in own.items():
             if name.endswith("_forward"):
@@ -138,18 +149,15 @@ def test_every_forward_names_its_equation_and_status(forward, backward):
 def test_every_cache_field_and_parameter_stands_in_the_notation():
     rows = (DOCS / "notation.md").read_text(encoding="utf-8").splitlines()
     known = {name for row in rows if row.startswith("|") for name in re.findall(r"`([\w.]+)`", row)}
-    caches = [
-        c
-        for m in (ops, losses, model, softmax, differential, gated, multihead)
-        for c in vars(m).values()
-        if inspect.isclass(c)
-    ]
+    caches = [c for m in MODULES for c in vars(m).values() if inspect.isclass(c)]
     fields = {f for c in caches if c.__name__.endswith("Cache") for f in c._fields}
     parameters = set()
     for kind in attention.KINDS:
         for ffn in ("swiglu", "gelu"):
-            specs = model.init_model(model.ModelConfig(kind=kind, ffn=ffn, n_heads=2), np.random.default_rng(0))
-            parameters |= {name.split(".")[-1] for name in flatten(specs)}
+            for task in ("vision", "text"):
+                cfg = model.ModelConfig(kind=kind, ffn=ffn, n_heads=2, task=task)
+                params = model.init_model(cfg, np.random.default_rng(0))
+                parameters |= {name.split(".")[-1] for name in flatten(params)}
     assert fields | parameters <= known, f"docs/notation.md lacks {sorted((fields | parameters) - known)}"
 
 

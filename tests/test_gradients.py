@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dgsa_np import attention, cases, losses, model, ops
-from dgsa_np.attention import differential, gated, multihead, softmax
+from dgsa_np.attention import differential, differential_v2, gated, multihead, output_gate, softmax, twicing
 from dgsa_np.gradcheck import GradientError, central_difference, check_pair, complex_step, diagnose
 
 
@@ -18,10 +18,15 @@ def test_central_difference_along_random_directions(case):
 
 
 def test_the_catalogue_holds_every_public_pair():
-    modules = (ops, losses, model, softmax, differential, gated, multihead, attention)
+    heads = (softmax, differential, gated, differential_v2, output_gate, twicing)
+    modules = (ops, losses, model, *heads, multihead, attention)
     public = {n for m in modules for n in vars(m) if n.endswith("_forward") and not n.startswith("_")}
     checked = {c.forward.__name__ for c in cases.all_cases()}
-    inside_attention = {"lambda_forward", "gate_logits_forward"}  # arguments of a mechanism, checked through it
+    inside_attention = {
+        "lambda_forward",
+        "gate_logits_forward",
+        "token_gate_forward",
+    }  # arguments of a mechanism, checked through it
     assert public - inside_attention == checked
 
 

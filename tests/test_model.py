@@ -11,8 +11,15 @@ from dgsa_np.params import count, flatten
 
 
 def parameters_of_attention(kind, C, H):
-    d = C // (H if kind == "softmax" else 2 * H)
-    return {"softmax": 4 * C * C, "dgsa": 4 * C * C + C * H + H + 2 * d, "diff_v1": 4 * C * C + 4 * d + 2 * d}[kind]
+    d, square = C // (2 * H if kind in ("dgsa", "diff_v1") else H), 4 * C * C
+    return {
+        "softmax": square,
+        "dgsa": square + C * H + H + 2 * d,
+        "diff_v1": square + 4 * d + 2 * d,
+        "diff_v2": 5 * C * C + C * H,
+        "output_gate": square + C * H,
+        "twicing": square,
+    }[kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)

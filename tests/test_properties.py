@@ -3,6 +3,7 @@
 Where a test says "the same bits" it compares bytes; elsewhere the tolerance stands in the test.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -15,16 +16,27 @@ from dgsa_np.attention import (
     attention_forward,
     attention_map,
     causal_mask,
+    differential_head_backward,
     differential_head_forward,
+    differential_v2_head_backward,
+    differential_v2_head_forward,
     gated_head_backward,
     gated_head_forward,
     init_attention,
+    output_gate_head_backward,
+    output_gate_head_forward,
+    padding_mask,
+    softmax_head_backward,
     softmax_head_forward,
+    twicing_head_backward,
+    twicing_head_forward,
 )
+from dgsa_np.attention.mechanisms import MECHANISMS
 from dgsa_np.attention.multihead import head_norm_forward
 from dgsa_np.cases import random_params
-from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_forward
-from dgsa_np.ops import rmsnorm_forward, sigmoid
+from dgsa_np.checks import ShapeError
+from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_backward, model_forward
+from dgsa_np.ops import merge_heads, rmsnorm_forward, rotary_backward, rotary_forward, sigmoid
 from dgsa_np.params import count, flatten, tree_map
 
 B, H, T, S, D, E, C = 2, 3, 4, 6, 5, 7, 12
@@ -169,9 +181,10 @@ def test_fact_8_euler_identities(kind, seed):
     total = inner(dy, r["y"])
     assert inner(r["W_o"], p["W_o"]) == pytest.approx(total, rel=1e-11)
     assert inner(r["W_v"], p["W_v"]) == pytest.approx(total, rel=1e-11)
-    for branch in ("",) if kind == "softmax" else ("_exc", "_inh"):
-        dq, dk = (inner(r[f"W_{n}{branch}"], p[f"W_{n}{branch}"]) for n in "qk")
-        assert abs(dq) > 1e-6 and dq == pytest.approx(dk, rel=1e-10)
+    for key in (name for name in p if name.startswith("W_k")):
+        dk = inner(r[key], p[key])
+        dq = sum(inner(r[name], p[name]) for name in p if name.startswith(key.replace("W_k", "W_q")))
+        assert abs(dk) > 1e-6 and dq == pytest.approx(dk, rel=1e-10)
 
 
 @seeds
@@ -221,11 +234,15 @@ def test_fact_10_a_row_without_keys_is_zero_and_passes_no_gradient(kind, seed):
     ("dgsa", {"gate": "head"}, lambda C, H, d: 4 * C**2 + H + 2 * d),
     ("diff_v1", {}, lambda C, H, d: 4 * C**2 + 4 * d + 2 * d),
     ("diff_v1", {"head_norm": False}, lambda C, H, d: 4 * C**2 + 4 * d),
+    ("diff_v2", {}, lambda C, H, d: 5 * C**2 + C * H),
+    ("output_gate", {}, lambda C, H, d: 4 * C**2 + C * H),
+    ("twicing", {}, lambda C, H, d: 4 * C**2),
 ])  # fmt: skip
 @pytest.mark.parametrize(("C", "H"), [(12, 3), (64, 4), (40, 5)])
 def test_fact_11_the_number_of_parameters(kind, switches, formula, C, H):
     cfg = AttentionConfig(kind=kind, width=C, n_heads=H, **switches)
-    d = C // H if kind == "softmax" else C // (2 * H)
+    d = C // (2 * H) if kind in ("dgsa", "diff_v1") else C // H
+    assert cfg.sizes["d"] == d
     assert count(init_attention(cfg, np.random.default_rng(0))) == formula(C, H, d)
 
 
@@ -335,7 +352,7 @@ def test_the_layout_of_images_and_parameters_does_not_matter_to_a_model(layout):
 
 
 @kinds
-@pytest.mark.parametrize("switches", [{}, {"head_norm": False}, {"gate": "head"}], ids=str)
+@pytest.mark.parametrize("switches", [{}, {"head_norm": False}, {"gate": "head"}, {"rotary": True}], ids=str)
 def test_outputs_and_gradients_share_no_memory_with_inputs(kind, switches):
     x, p, cfg, dy = layer(kind, 0, **switches)
     owned = [x, dy, *p.values()]
@@ -370,3 +387,437 @@ def test_tokens_that_are_not_kept_change_nothing_in_a_model(kind):
     logits, other = (model_forward(inputs, params, cfg, keep)[0] for inputs in (images, changed))
     assert logits.tobytes() == other.tobytes()
     assert rel(model_forward(changed, params, cfg)[0], logits) > 1e-3
+
+
+# ---------------------------------------------------------------- twicing, diff_v2, output_gate, rotary
+
+
+def mask_for(name, T, S, seed=0):
+    """A mask for (B, H, T, S); in "rows masked" the second query of one batch entry sees nothing."""
+    rows = np.random.default_rng(seed).random((B, H, T, S)) < 0.7
+    rows[..., 0] = True
+    rows[1, :, 1] = False
+    return {"none": None, "causal": causal_mask(T, S), "rows masked": rows}[name]
+
+
+def normals(seed, *shapes):
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(shape) for shape in shapes]
+
+
+over_masks = pytest.mark.parametrize("mask", ["none", "causal", "rows masked"])
+
+
+@seeds
+@kinds
+@over_masks
+@pytest.mark.parametrize("rotary", [False, True])
+def test_the_map_of_every_kind_is_what_was_applied_to_v(kind, seed, mask, rotary):
+    x, p, cfg, _ = layer(kind, seed, head_norm=False, rotary=rotary)
+    y, cache = attention_forward(x, p, cfg, mask_for(mask, T, T, seed))
+    A = attention_map(cache)
+    assert A.shape == (B, H, T, T)
+    assert rel(y, merge_heads(A @ cache.heads["v"]) @ p["W_o"]) < 1e-13
+    assert np.array_equal(A, attention_map(cache.head))
+
+
+@seeds
+@pytest.mark.parametrize("mask", ["none", "causal"])
+def test_rows_of_the_twicing_map_sum_to_1_and_may_be_negative(seed, mask):
+    q, k, v = normals(seed, (B, H, T, D), (B, H, T, D), (B, H, T, E))
+    o, cache = twicing_head_forward(3 * q, k, v, mask_for(mask, T, T))
+    A = cache.A_softmax
+    assert abs(attention_map(cache).sum(axis=-1) - 1).max() < 1e-14
+    assert np.array_equal(attention_map(cache), 2 * A - A @ A)
+    assert rel(o, (2 * A - A @ A) @ v) < 1e-14 and np.array_equal(cache.missed, v - A @ v)
+    assert mask == "causal" or (cache.A < 0).any()
+
+
+@seeds
+def test_twicing_returns_what_all_tokens_share_and_what_only_one_may_see(seed):
+    q, k, c = normals(seed, (B, H, T, D), (B, H, T, D), (B, H, 1, E))
+    o, _ = twicing_head_forward(q, k, np.broadcast_to(c, (B, H, T, E)).copy())
+    assert rel(o, np.broadcast_to(c, o.shape)) < 1e-14
+    (v,) = normals(seed + 1, (B, H, T, E))
+    o, cache = twicing_head_forward(q, k, v, np.eye(T, dtype=bool)[None, None])
+    assert np.array_equal(o, v) and not cache.missed.any()
+
+
+@seeds
+def test_twicing_keeps_to_masks_that_are_closed_under_two_steps_alone(seed):
+    """A^2 goes from a query over a key to a key of that key. Causal and padding masks hold for both steps."""
+    q, k, v = normals(seed, (B, H, T, D), (B, H, T, D), (B, H, T, E))
+    keep = np.ones((B, T), bool)
+    keep[0, 1] = keep[1, -2:] = False
+    near = (abs(np.subtract.outer(range(T), range(T))) <= 1)[None, None]
+    for mask in (causal_mask(T), padding_mask(keep), causal_mask(T) & padding_mask(keep)):
+        A = twicing_head_forward(q, k, v, mask)[1].A
+        assert not A[~np.broadcast_to(mask, A.shape)].any()
+    A = twicing_head_forward(q, k, v, near)[1].A
+    assert (A[..., 0, 2] < 0).all() and not A[..., 0, 3].any()
+
+
+@seeds
+def test_a_query_of_twicing_that_sees_nothing_has_no_output(seed):
+    q, k, v, do = normals(seed, (B, H, T, D), (B, H, T, D), (B, H, T, E), (B, H, T, E))
+    o, cache = twicing_head_forward(q, k, v, mask_for("rows masked", T, T, seed))
+    dq, _, _ = twicing_head_backward(do, cache)
+    assert not o[1, :, 1].any() and not cache.A[1, :, 1].any() and not dq[1, :, 1].any()
+    assert o[0].all() and dq[0].any()
+
+
+@pytest.mark.parametrize("S", [T - 1, T + 1])
+def test_twicing_refuses_more_or_fewer_keys_than_queries(S):
+    q, k, v = normals(0, (B, H, T, D), (B, H, S, D), (B, H, S, E))
+    with pytest.raises(ShapeError, match=r"twicing_head_forward: k is .* expected T = 4 keys"):
+        twicing_head_forward(q, k, v)
+
+
+@seeds
+@over_masks
+def test_diff_v2_is_differential_attention_with_shared_keys(seed, mask):
+    mask = mask_for(mask, T, S, seed)
+    q_exc, q_inh, k, v, z, do = normals(
+        seed, (B, H, T, D), (B, H, T, D), (B, H, S, D), (B, H, S, E), (B, H, T), (B, H, T, E)
+    )
+    lam = sigmoid(z)
+    o, cache = differential_v2_head_forward(q_exc, q_inh, k, v, lam, mask)
+    expected, shared = differential_head_forward(q_exc, k, q_inh, k.copy(), v, lam, mask)
+    assert o.tobytes() == expected.tobytes() and cache.A.tobytes() == shared.A.tobytes()
+    kept = 1 if mask is None else np.broadcast_to(mask, cache.A.shape).any(axis=-1)
+    assert abs(cache.A.sum(axis=-1) - kept * (1 - lam)).max() < 1e-14
+    dq_exc, dq_inh, dk, dv, dlam = differential_v2_head_backward(do, cache)
+    twq_exc, twk_exc, twq_inh, twk_inh, twv, twlam = differential_head_backward(do, shared)
+    assert dk.tobytes() == (twk_exc + twk_inh).tobytes() and rel(dk, twk_exc) > 1e-3
+    for ours, theirs in ((dq_exc, twq_exc), (dq_inh, twq_inh), (dv, twv), (dlam, twlam)):
+        assert ours.tobytes() == theirs.tobytes()
+
+
+@seeds
+@over_masks
+def test_diff_v2_with_lambda_0_is_softmax_attention(seed, mask):
+    mask = mask_for(mask, T, S, seed)
+    q_exc, q_inh, k, v, do = normals(seed, (B, H, T, D), (B, H, T, D), (B, H, S, D), (B, H, S, E), (B, H, T, E))
+    o, cache = differential_v2_head_forward(q_exc, q_inh, k, v, np.zeros((B, H, T)), mask)
+    expected, softmax = softmax_head_forward(q_exc, k, v, mask)
+    assert np.array_equal(o, expected) and np.array_equal(attention_map(cache), softmax.A)
+    dq_exc, dq_inh, dk, dv, dlam = differential_v2_head_backward(do, cache)
+    for ours, theirs in zip((dq_exc, dk, dv), softmax_head_backward(do, softmax), strict=True):
+        assert np.array_equal(ours, theirs)
+    assert not dq_inh.any() and dlam.any()
+
+
+@seeds
+@over_masks
+def test_an_open_output_gate_is_softmax_attention_and_a_shut_one_is_nothing(seed, mask):
+    mask = mask_for(mask, T, S, seed)
+    q, k, v, do = normals(seed, (B, H, T, D), (B, H, S, D), (B, H, S, E), (B, H, T, E))
+    expected, softmax = softmax_head_forward(q, k, v, mask)
+    o, cache = output_gate_head_forward(q, k, v, np.ones((B, H, T)), mask)
+    assert np.array_equal(o, expected) and np.array_equal(attention_map(cache), softmax.A)
+    *grads, dgate = output_gate_head_backward(do, cache)
+    for ours, theirs in zip(grads, softmax_head_backward(do, softmax), strict=True):
+        assert np.array_equal(ours, theirs)
+    assert rel(dgate, (do * expected).sum(axis=-1)) < 1e-15
+    o, cache = output_gate_head_forward(q, k, v, np.zeros((B, H, T)), mask)
+    *grads, dgate = output_gate_head_backward(do, cache)
+    assert not o.any() and not any(g.any() for g in grads) and dgate.any()
+
+
+@seeds
+def test_a_huge_w_gate_opens_every_gate_of_a_layer(seed):
+    x, p, cfg, dy = layer("output_gate", seed)
+    x[..., 0] = 1
+    p = p | {"W_gate": np.zeros((C, H))}
+    p["W_gate"][0] = 1e3
+    softmax = {name: a for name, a in p.items() if name != "W_gate"}
+    ours, theirs = run(x, p, cfg, dy), run(x, softmax, replace(cfg, kind="softmax"), dy)
+    assert not ours.pop("W_gate").any()
+    assert all(np.array_equal(a, theirs[name]) for name, a in ours.items())
+
+
+@seeds
+def test_w_gate_of_zero_halves_softmax_attention(seed):
+    """Where both kinds with a token gate start: every gate 1/2."""
+    x, p, cfg, dy = layer("output_gate", seed)
+    p = p | {"W_gate": np.zeros((C, H))}
+    softmax = {name: a for name, a in p.items() if name != "W_gate"}
+    y, expected = run(x, p, cfg, dy)["y"], run(x, softmax, replace(cfg, kind="softmax"), dy)["y"]
+    assert rel(y, 0.5 * expected) < 1e-15
+    for kind, name in (("output_gate", "W_gate"), ("diff_v2", "W_lambda")):
+        assert not init_attention(replace(cfg, kind=kind), np.random.default_rng(seed))[name].any()
+
+
+@seeds
+@pytest.mark.parametrize("shift", [1, 37, 1000])
+def test_rotary_products_depend_on_the_distance_alone(seed, shift):
+    q, k = normals(seed, (B, H, T, 6), (B, H, S, 6))
+
+    def scores(first):
+        turned_q, _ = rotary_forward(q, np.arange(T) + first)
+        turned_k, _ = rotary_forward(k, np.arange(S) + first)
+        return turned_q @ turned_k.swapaxes(-1, -2)
+
+    assert rel(scores(shift), scores(0)) < 1e-12
+    assert rel(q @ k.swapaxes(-1, -2), scores(0)) > 1e-3
+    one_q, one_k = (np.broadcast_to(a[:, :, :1], (B, H, S, 6)) for a in (q, k))
+    table = rotary_forward(one_q, range(S))[0] @ rotary_forward(one_k, range(S))[0].swapaxes(-1, -2)
+    assert rel(table[..., 1:, 1:], table[..., :-1, :-1]) < 1e-13  # the same number along each diagonal
+
+
+@seeds
+def test_rotary_turns_pairs_and_backward_turns_them_back(seed):
+    x, dy = normals(seed, (B, H, T, 6), (B, H, T, 6))
+    y, cache = rotary_forward(x, np.array([0, 2, 5, 90]))
+    assert y[:, :, 0].tobytes() == x[:, :, 0].tobytes()  # position 0
+    for before, after in ((x, y), (dy, rotary_backward(dy, cache))):
+        pairs, turned = (a.reshape(B, H, T, 3, 2) for a in (before, after))
+        assert rel((turned**2).sum(axis=-1), (pairs**2).sum(axis=-1)) < 1e-14
+        assert rel(turned[:, :, 1:], pairs[:, :, 1:]) > 1e-2
+    assert rel(rotary_backward(y, cache), x) < 1e-15
+    assert np.array_equal(rotary_backward(dy, cache), rotary_forward(dy, -np.array([0, 2, 5, 90]))[0])
+
+
+@seeds
+@kinds
+def test_with_rotary_the_order_of_the_tokens_matters(kind, seed):
+    x, p, cfg, _ = layer(kind, seed, rotary=True)
+    order = np.arange(T)[::-1]
+    y, _ = attention_forward(x, p, cfg)
+    assert rel(attention_forward(x[:, order], p, cfg)[0], y[:, order]) > 1e-4
+
+
+# ------------------------------------------------- oracles: one number at a time, no array and no package
+
+
+def map_oracle(q, k, allowed):
+    """Rows of softmax(q k^T / sqrt(d)) from lists of lists; a row that may see nothing is 0."""
+    A = []
+    for t in range(len(q)):
+        weights = []
+        for s in range(len(k)):
+            score = sum(q[t][i] * k[s][i] for i in range(len(q[t]))) / math.sqrt(len(q[t]))
+            weights.append(math.exp(score) if allowed[t][s] else 0.0)
+        total = sum(weights)
+        A.append([w / total if total else 0.0 for w in weights])
+    return A
+
+
+def apply_oracle(A, v):
+    return [[sum(row[s] * v[s][j] for s in range(len(v))) for j in range(len(v[0]))] for row in A]
+
+
+def twicing_oracle(q, k, v, allowed):
+    A = map_oracle(q, k, allowed)
+    n = range(len(A))
+    fused = [[2 * A[t][s] - sum(A[t][r] * A[r][s] for r in n) for s in n] for t in n]
+    return apply_oracle(fused, v)
+
+
+def output_gate_oracle(q, k, v, gate, allowed):
+    o = apply_oracle(map_oracle(q, k, allowed), v)
+    return [[gate[t] * o[t][j] for j in range(len(o[t]))] for t in range(len(o))]
+
+
+def differential_v2_oracle(q_exc, q_inh, k, v, lam, allowed):
+    exc, inh = (apply_oracle(map_oracle(q, k, allowed), v) for q in (q_exc, q_inh))
+    return [[exc[t][j] - lam[t] * inh[t][j] for j in range(len(v[0]))] for t in range(len(exc))]
+
+
+def rotary_oracle(x, positions):
+    y = []
+    for row, position in zip(x, positions, strict=True):
+        turned = []
+        for i in range(0, len(row), 2):
+            a = position / 10000 ** (i / len(row))
+            turned.append(row[i] * math.cos(a) - row[i + 1] * math.sin(a))
+            turned.append(row[i] * math.sin(a) + row[i + 1] * math.cos(a))
+        y.append(turned)
+    return y
+
+
+def by_head(oracle, arrays, mask, T, S):
+    """An oracle over batch entries and heads, with the mask as its last argument."""
+    allowed = np.broadcast_to(True if mask is None else mask, (B, H, T, S))
+    return np.array([[oracle(*(a[b, h].tolist() for a in (*arrays, allowed))) for h in range(H)] for b in range(B)])
+
+
+@seeds
+@over_masks
+@pytest.mark.parametrize(("forward", "oracle", "shapes", "keys"), [
+    (twicing_head_forward, twicing_oracle, ((T, D), (T, D), (T, E)), T),
+    (output_gate_head_forward, output_gate_oracle, ((T, D), (S, D), (S, E), (T,)), S),
+    (differential_v2_head_forward, differential_v2_oracle, ((T, D), (T, D), (S, D), (S, E), (T,)), S),
+], ids=["twicing", "output_gate", "diff_v2"])  # fmt: skip
+def test_a_head_is_what_loops_over_numbers_say(forward, oracle, shapes, keys, mask, seed):
+    arrays = normals(seed, *((B, H, *shape) for shape in shapes))
+    mask = mask_for(mask, T, keys, seed)
+    assert rel(forward(*arrays, mask)[0], by_head(oracle, arrays, mask, T, keys)) < 1e-13
+
+
+@seeds
+def test_rotary_is_what_loops_over_numbers_say(seed):
+    (x,) = normals(seed, (B, H, T, 6))
+    positions = [0, 1, 7, 300]
+    expected = np.array([[rotary_oracle(x[b, h].tolist(), positions) for h in range(H)] for b in range(B)])
+    assert rel(rotary_forward(x, positions)[0], expected) < 1e-13
+
+
+# -------------------------------------------------------------------------------------- text and language
+
+
+def token_model(kind, task, seed=0, T=6, **switches):
+    """params, cfg and tokens (B, T) below 6 of a vocabulary of 11."""
+    rng = np.random.default_rng(seed)
+    sizes = {"width": 8, "n_heads": 2, "depth": 2, "ffn_width": 5, "vocab_size": 11, "max_len": 12}
+    cfg = ModelConfig(kind=kind, task=task, n_out=None if task == "lm" else 3, **sizes, **switches)
+    return random_params(init_model(cfg, rng, "float64"), rng), cfg, rng.integers(0, 6, (B, T))
+
+
+rotary_or_not = pytest.mark.parametrize("rotary", [False, True])
+
+
+@kinds
+@rotary_or_not
+@pytest.mark.parametrize("t", [1, 4])
+def test_later_tokens_do_not_reach_earlier_logits(kind, rotary, t):
+    params, cfg, tokens = token_model(kind, "lm", rotary=rotary)
+    changed = tokens.copy()
+    changed[:, t:] += 5
+    logits, other = (model_forward(inputs, params, cfg)[0] for inputs in (tokens, changed))
+    assert logits[:, :t].tobytes() == other[:, :t].tobytes()
+    assert (logits[:, t:] != other[:, t:]).any(axis=-1).all()
+
+
+@kinds
+@rotary_or_not
+@pytest.mark.parametrize("t", [1, 4])
+def test_earlier_losses_pass_no_gradient_to_later_tokens(kind, rotary, t):
+    params, cfg, tokens = token_model(kind, "lm", rotary=rotary)
+    tokens[:, t:] = np.arange(6, 6 + tokens.shape[1] - t)  # of which no earlier token is one
+    logits, cache = model_forward(tokens, params, cfg)
+    dlogits = np.random.default_rng(1).standard_normal(logits.shape)
+    whole = model_backward(dlogits, cache)["embed"]
+    dlogits[:, t:] = 0
+    early = model_backward(dlogits, cache)["embed"]
+    assert not early["tokens"][6:].any() and not early["positions"][t:].any()
+    assert early["tokens"][np.unique(tokens[:, :t])].all() and early["positions"][:t].all()
+    assert whole["tokens"][np.unique(tokens[:, t:])].all() and whole["positions"][t:6].all()
+    assert not whole["positions"][6:].any()
+
+
+DECODING = [kind for kind in KINDS if MECHANISMS[kind].decodes]
+
+
+def decode(tokens, params, cfg, chunks):
+    """The logits of consecutive chunks, each with the cache of those before; and the last cache."""
+    past, start, logits = None, 0, []
+    for n in chunks:
+        some, past = model_forward(tokens[:, start : start + n], params, cfg, past=past)
+        logits.append(some)
+        start += n
+    return np.concatenate(logits, axis=1), past
+
+
+@pytest.mark.parametrize("kind", DECODING)
+@rotary_or_not
+@pytest.mark.parametrize("chunks", [(5, 1), (1,) * 6, (2, 3, 1)], ids=str)
+def test_decoding_in_chunks_is_one_forward_over_all(kind, rotary, chunks):
+    for seed in range(2):
+        params, cfg, tokens = token_model(kind, "lm", seed, rotary=rotary)
+        whole, cache = model_forward(tokens, params, cfg)
+        logits, last = decode(tokens, params, cfg, chunks)
+        assert rel(logits, whole) < 1e-12
+        for block, expected in zip(last.blocks, cache.blocks, strict=True):
+            seen, all_seen = block.attention.heads, expected.attention.heads
+            assert max(rel(seen[name], all_seen[name]) for name in seen if name[0] in "kv") < 1e-12
+
+
+def test_twicing_alone_does_not_decode():
+    assert set(KINDS) - set(DECODING) == {"twicing"}
+    params, cfg, tokens = token_model("twicing", "lm")
+    with pytest.raises(ShapeError, match=r"twicing_head_forward: k is .* expected T = 1 keys"):
+        decode(tokens, params, cfg, (5, 1))
+
+
+@pytest.mark.parametrize("kind", DECODING)
+def test_a_backward_refuses_a_cache_with_a_past(kind):
+    params, cfg, tokens = token_model(kind, "lm")
+    logits, last = decode(tokens, params, cfg, (4, 2))
+    with pytest.raises(ValueError, match="attention_backward: forward was given a past"):
+        model_backward(np.ones_like(logits[:, -2:]), last)
+    x, p, cfg, dy = layer(kind, 0)
+    _, past = attention_forward(x, p, cfg)
+    _, cache = attention_forward(x, p, cfg, past=past)
+    with pytest.raises(ValueError, match="attention_backward: forward was given a past"):
+        attention_backward(dy, cache)
+
+
+@pytest.mark.parametrize("kind", DECODING)
+@rotary_or_not
+def test_a_layer_that_decodes_sees_its_past_and_a_causal_mask_of_both(kind, rotary):
+    x, p, cfg, _ = layer(kind, 0, rotary=rotary)
+    whole, _ = attention_forward(x, p, cfg, causal_mask(T))
+    first, past = attention_forward(x[:, :1], p, cfg)
+    rest, _ = attention_forward(x[:, 1:], p, cfg, causal_mask(T - 1, T), past=past)
+    assert rel(np.concatenate([first, rest], axis=1), whole) < 1e-12
+
+
+def test_a_past_is_for_language_models_without_dropped_tokens():
+    params, cfg, tokens = token_model("dgsa", "text")
+    _, cache = model_forward(tokens, params, cfg)
+    with pytest.raises(ValueError, match="past is given with task 'text'"):
+        model_forward(tokens, params, cfg, past=cache)
+    params, cfg, tokens = token_model("dgsa", "lm")
+    _, cache = model_forward(tokens, params, cfg)
+    with pytest.raises(ValueError, match="no keep"):
+        model_forward(tokens, params, cfg, np.ones((B, 6), bool), past=cache)
+
+
+@kinds
+@rotary_or_not
+def test_dropped_tokens_of_a_text_change_nothing(kind, rotary):
+    params, cfg, tokens = token_model(kind, "text", rotary=rotary)
+    keep, targets = np.ones((B, 6), bool), np.array([2, 0])
+    keep[0, 4:] = keep[1, 1] = False
+    changed = np.where(keep, tokens, tokens + 5)
+    assert (
+        model_forward(tokens, params, cfg, keep)[0].tobytes() == model_forward(changed, params, cfg, keep)[0].tobytes()
+    )
+    assert rel(model_forward(changed, params, cfg)[0], model_forward(tokens, params, cfg)[0]) > 1e-4
+    changed[~keep] = 9  # nowhere else
+    loss, grads = loss_and_grads(params, changed, targets, cfg, keep)
+    assert loss == loss_and_grads(params, tokens, targets, cfg, keep)[0]
+    assert not grads["embed"]["tokens"][9].any()
+
+
+@kinds
+@rotary_or_not
+def test_padding_a_text_changes_nothing_but_rounding(kind, rotary):
+    params, cfg, tokens = token_model(kind, "text", rotary=rotary)
+    targets = np.array([2, 0])
+    padded = np.concatenate([tokens, np.full((B, 5), 9)], axis=1)
+    keep = np.arange(11) < np.array([[6], [6]])
+    assert rel(model_forward(padded, params, cfg, keep)[0], model_forward(tokens, params, cfg)[0]) < 1e-12
+    _, expected = loss_and_grads(params, tokens, targets, cfg)
+    _, grads = loss_and_grads(params, padded, targets, cfg, keep)
+    for name, g in flatten(expected).items():
+        assert rel(flatten(grads)[name], g) < 1e-11, name
+
+
+@kinds
+@rotary_or_not
+def test_the_loss_of_a_language_model_leaves_dropped_targets_out(kind, rotary):
+    params, cfg, tokens = token_model(kind, "lm", rotary=rotary)
+    keep, targets = np.ones((B, 6), bool), np.random.default_rng(1).integers(0, 11, (B, 6))
+    keep[0, 3:] = False
+    loss, grads = loss_and_grads(params, tokens, targets, cfg, keep)
+    other, other_grads = loss_and_grads(params, tokens, np.where(keep, targets, (targets + 1) % 11), cfg, keep)
+    assert loss == other and bits(grads) == bits(other_grads)
+    logits, _ = model_forward(tokens, params, cfg, keep)
+    terms = [
+        math.log(sum(math.exp(z) for z in logits[b, t].tolist())) - float(logits[b, t, targets[b, t]])
+        for b, t in np.argwhere(keep)
+    ]
+    assert float(loss) == pytest.approx(sum(terms) / 9, rel=1e-13)
+    assert float(loss_and_grads(params, tokens, targets, cfg)[0]) != pytest.approx(float(loss), rel=1e-3)

@@ -146,9 +146,7 @@ def test_decay_acts_on_matrices_only():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_step_changes_none_of_its_arguments_and_keeps_the_dtype(dtype):
     rng = np.random.default_rng(0)
-    params, grads = (
-        {"W": rng.standard_normal((2, 3)).astype(dtype), "b": [np.ones(3, dtype)]} for _ in range(2)
-    )
+    params, grads = ({"W": rng.standard_normal((2, 3)).astype(dtype), "b": [np.ones(3, dtype)]} for _ in range(2))
     _, state = adamw_step(params, grads, adamw_init(params), 0.1)
     trees = {"params": params, "grads": grads, "state": {"m": state["m"], "v": state["v"]}}
     before = {name: a.tobytes() for name, a in flatten(trees).items()}
@@ -187,8 +185,8 @@ def test_the_tensor_that_is_named_is_the_one_that_is_not_finite(digits, monkeypa
         loss, grads = model_loss_and_grads(*args, **options)
         return loss, grads | {"head": {"W": grads["head"]["W"], "b": grads["head"]["b"] * np.nan}}
 
-    model_loss_and_grads = training.loss_and_grads
-    monkeypatch.setattr(training, "loss_and_grads", spoilt)
+    model_loss_and_grads = training.loss_and_grads_threaded
+    monkeypatch.setattr(training, "loss_and_grads_threaded", spoilt)
     model, cfg = ModelConfig(width=8, n_heads=2, depth=1), training.TrainConfig(epochs=1, device="cpu")
     with pytest.raises(training.NonFiniteError, match=r"head\.b"):
         training.train(model, cfg, digits)
@@ -357,7 +355,7 @@ def test_digits_are_split_once_and_for_all(digits):
     assert digits.meta["sha256"] == load("digits").meta["sha256"]
     assert digits.meta["sha256"] == "211e908cf345a4595642f062469839bf9bda4a229b132cb69ed43ba8e7ad1cbb"
     for split in digits[:3]:
-        assert split.inputs.shape[1:] == digits.meta["shape"] == (8, 8) and split.inputs.dtype == np.float32
+        assert split.inputs.shape[1:] == (8, 8) and split.inputs.dtype == np.float32
         assert split.inputs.min() == 0 and split.inputs.max() == 1 and split.targets.dtype.kind == "i"
 
 
@@ -382,11 +380,11 @@ def pictures(shape, dtype="float32"):
     return np.random.default_rng(1).random(shape).astype(dtype)
 
 
-@pytest.mark.parametrize("kind", CORRUPTIONS)
+@pytest.mark.parametrize("kind", CORRUPTIONS["vision"])
 @pytest.mark.parametrize("shape", [GREY, COLOUR], ids=["grey", "colour"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_corruption_is_new_repeatable_and_leaves_its_argument_alone(kind, shape, dtype):
-    x, level = pictures(shape, dtype), CORRUPTIONS[kind][-1]
+    x, level = pictures(shape, dtype), CORRUPTIONS["vision"][kind].levels[-1]
     before = x.tobytes()
     same = corrupt(x, kind, 0.0, np.random.default_rng(0))
     assert same.tobytes() == before and not np.shares_memory(same, x)

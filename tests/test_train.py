@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dgsa_np import train as train_module
 from dgsa_np.attention import KINDS
 from dgsa_np.data import Split
 from dgsa_np.experiments import (
@@ -74,11 +75,12 @@ def test_training_leaves_the_given_parameters_alone(digits):
     assert all(same_bits(a, before[n]) for n, a in flatten(params).items())
 
 
-def test_evaluation_does_not_depend_on_the_batch(digits):
+def test_evaluation_does_not_depend_on_the_batch(digits, monkeypatch):
     params = init_model(SMALL, np.random.default_rng(0), "float64")
     split = digits.valid._replace(inputs=digits.valid.inputs.astype("float64"))
-    small, large = (predict(params, split.inputs, SMALL, batch_size=n) for n in (7, 512))
-    assert abs(small - large).max() < 1e-14
+    all_at_once = predict(params, split, SMALL)
+    monkeypatch.setattr(train_module, "EVALUATION", 7 * SMALL.n_tokens)
+    assert abs(all_at_once - predict(params, split, SMALL)).max() < 1e-14
     assert 0 <= evaluate(params, split, SMALL)["accuracy"] <= 1
 
 
@@ -111,13 +113,13 @@ def test_the_baselines_reach_their_yardsticks(digits):
 def test_every_classifier_sees_the_same_damage(digits):
     seen = []
 
-    def classify(images):
-        seen.append(images)
-        return np.zeros(len(images), int)
+    def classify(split):
+        seen.append(split.inputs)
+        return np.zeros(len(split.inputs), int)
 
-    once, again = (accuracy_under_corruption(classify, digits.test) for _ in range(2))
+    once, again = (accuracy_under_corruption(classify, digits.test, "vision") for _ in range(2))
     assert once == again
-    assert all(np.array_equal(a, b) for a, b in zip(seen[:6], seen[6:], strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(seen[:36], seen[36:], strict=True))
 
 
 def test_the_interval_is_students():

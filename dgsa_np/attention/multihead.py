@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from ..checks import check_arrays, check_choice, check_params, check_upstream, check_whole, set_numbers
+from ..backend import array_module
+from ..checks import check_arrays, check_choices, check_params, check_upstream, check_whole, choice, set_numbers
 from ..ops import (
     LinearCache,
     RmsnormCache,
@@ -14,6 +15,8 @@ from ..ops import (
     merge_heads,
     rmsnorm_backward,
     rmsnorm_forward,
+    rotary_backward,
+    rotary_forward,
     split_heads,
 )
 from ..params import Spec, draw
@@ -24,30 +27,34 @@ from .mechanisms import KINDS, MECHANISMS
 class AttentionConfig:
     """The switches of one attention layer. A switch that a kind does not have is ignored by it."""
 
-    kind: str = "dgsa"
+    kind: str = choice("dgsa", KINDS)
     width: int = 64  # C
     n_heads: int = 4  # H
-    head_norm: bool = True  # RMSNorm of each head's output and the factor (1 - lambda_init): dgsa, diff_v1
+    head_norm: bool = choice(
+        True, (False, True)
+    )  # RMSNorm of each head's output and the factor (1 - lambda_init): dgsa, diff_v1
     lambda_init: float | None = None  # None: the kind's own, 0.8 for dgsa, growing with depth for diff_v1
-    gate: str = "token"  # dgsa: a gate per token and head, or "head", one learned number per head
+    gate: str = choice(
+        "token", ("token", "head")
+    )  # dgsa: a gate per token and head, or "head", one learned number per head
     gate_bias: float = 1.0  # dgsa: the gate starts at sigmoid(gate_bias)
     eps: float = 1e-5  # of the head norm, and of every other RMSNorm of a model
-    rotary: bool = False
-    impl: str = "auto"
+    rotary: bool = choice(False, (False, True))  # turn queries and keys by their positions
+    impl: str = choice("auto", ("auto", "plain"))
 
     def __post_init__(self):
         where = type(self).__name__
-        check_choice(where, "kind", self.kind, KINDS)
-        check_choice(where, "gate", self.gate, ("token", "head"))
-        check_choice(where, "impl", self.impl, ("auto", "plain"))
-        check_choice(where, "rotary", self.rotary, (False,))
+        check_choices(self)
         check_whole(where, width=self.width, n_heads=self.n_heads)
         set_numbers(self, "gate_bias", *([] if self.lambda_init is None else ["lambda_init"]))
         set_numbers(self, "eps", low=0)
-        if self.width % (self.mechanism.maps * self.n_heads):
+        unit = self.mechanism.split * (2 if self.rotary else 1)
+        if self.width % (unit * self.n_heads):
+            parity = "an even" if self.rotary else "a"
             raise ValueError(
-                f"{where}: width is {self.width}, expected a multiple of {self.mechanism.maps} n_heads = "
-                f"{self.mechanism.maps * self.n_heads}, since a {self.kind} head has {self.mechanism.maps} softmax maps"
+                f"{where}: width is {self.width}, expected a multiple of {unit} n_heads = {unit * self.n_heads}, since "
+                f"d = width / ({self.mechanism.split} n_heads) is {parity} whole number for kind {self.kind!r} with "
+                f"rotary={self.rotary}"
             )
 
     @property
@@ -62,7 +69,7 @@ class AttentionConfig:
     def sizes(self):
         """The letters of the shapes and their values."""
         C, H = self.width, self.n_heads
-        d = C // (self.mechanism.maps * H)
+        d = C // (self.mechanism.split * H)
         return {"C": C, "H": H, "d": d, "H*d": H * d, "2d": 2 * d}
 
     @cached_property
@@ -124,7 +131,9 @@ def head_norm_backward(dh, cache):
 
 
 class AttentionCache(NamedTuple):
+    heads: dict  # name -> (B, H, T, d): the queries, keys and values as the head saw them
     projections: dict  # name -> LinearCache
+    rotations: dict  # name -> RotaryCache
     control: object
     head: object  # the mechanism's own cache: A_exc, A_inh, gate ...
     norm: HeadNormCache | None
@@ -132,13 +141,14 @@ class AttentionCache(NamedTuple):
     cfg: AttentionConfig
 
 
-def attention_forward(x, p, cfg, mask=None, layer=0):
+def attention_forward(x, p, cfg, mask=None, layer=0, past=None):
     """Multi-head attention of a sequence to itself, by the mechanism of cfg.kind.   [eq:attention, reading]
 
         y = concat(head_1 .. head_H) W_o
 
-    x : (B, T, C)      p : as init_attention makes it      mask : bool, True = may attend, broadcastable to (B, H, T, T)
+    x : (B, T, C)      p : as init_attention makes it      mask : bool, True = may attend, broadcastable to (B, H, T, S)
     layer : depth from 0, used by diff_v1's schedule of lambda_init alone
+    past  : to decode: the AttentionCache of the tokens before x, whose keys and values are seen too; S = past + T
     returns y : (B, T, C), and an AttentionCache
     raises    : ShapeError, TypeError, ValueError naming the argument
     """
@@ -147,25 +157,31 @@ def attention_forward(x, p, cfg, mask=None, layer=0):
     check_arrays("attention_forward", {"x": "B T C"}, x, sizes=cfg.known_sizes)
     check_params("attention_forward", p, attention_specs(cfg), cfg.known_sizes, f"kind {cfg.kind!r}")
     mechanism, lambda_init = cfg.mechanism, cfg.lambda_init_at(layer)
-    arguments, projections, control, norm = [], {}, None, None
+    heads, projections, rotations, control, norm, mix = {}, {}, {}, None, None, ()
+    start = 0 if past is None else past.heads["v"].shape[2]
     for name in mechanism.projections:
         projected, projections[name] = linear_forward(x, p[f"W_{name}"])
-        arguments.append(split_heads(projected, cfg.n_heads))
+        heads[name] = split_heads(projected, cfg.n_heads)
+        if cfg.rotary and name[0] in "qk":
+            heads[name], rotations[name] = rotary_forward(heads[name], range(start, start + x.shape[1]))
+        if past is not None and name[0] in "kv":
+            heads[name] = array_module(x).concatenate([past.heads[name], heads[name]], axis=2)
     if mechanism.control:
-        mix, control = mechanism.control.forward(x, p, cfg, lambda_init)  # lam, or z_gate
-        arguments.append(mix)
-    o, head = mechanism.head_forward(*arguments, mask=mask)
+        *mix, control = mechanism.control.forward(x, p, cfg, lambda_init)  # lam, z_gate or gate
+    o, head = mechanism.head_forward(*heads.values(), *mix, mask=mask)
     h = o
     if cfg.has_head_norm:
         h, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
     y, output = linear_forward(merge_heads(h), p["W_o"])
-    return y, AttentionCache(projections, control, head, norm, output, cfg)
+    return y, AttentionCache(heads, projections, rotations, control, head, norm, output, cfg)
 
 
 def attention_backward(dy, cache):
     """dx (B, T, C), and grads shaped like p."""
-    projections, control, head, norm, output, cfg = cache
+    heads, projections, rotations, control, head, norm, output, cfg = cache
     check_upstream("attention_backward", dy, (*output.x.shape[:-1], output.W.shape[1]))
+    if heads["v"].shape[2] != dy.shape[1]:
+        raise ValueError("attention_backward: forward was given a past, which serves to decode; train without one")
     mechanism, grads = cfg.mechanism, {}
     # y, output = linear_forward(merge_heads(h), p["W_o"])
     dmerged, grads["W_o"] = linear_backward(dy, output)
@@ -174,16 +190,20 @@ def attention_backward(dy, cache):
     if cfg.has_head_norm:
         # h, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
         do, grads["w_norm"] = head_norm_backward(dh, norm)
-    # o, head = mechanism.head_forward(*arguments, mask=mask)
-    darguments = list(mechanism.head_backward(do, head))
+    # o, head = mechanism.head_forward(*heads.values(), *mix, mask=mask)
+    dheads = list(mechanism.head_backward(do, head))
     dx = 0
     if mechanism.control:
-        # mix, control = mechanism.control.forward(x, p, cfg, lambda_init)
-        dx, dcontrol = mechanism.control.backward(darguments.pop(), control)
+        # *mix, control = mechanism.control.forward(x, p, cfg, lambda_init)
+        dx, dcontrol = mechanism.control.backward(dheads.pop(), control)
         grads |= dcontrol
     for name in reversed(mechanism.projections):
+        dhead = dheads.pop()
+        if name in rotations:
+            # heads[name], rotations[name] = rotary_forward(heads[name], range(start, start + x.shape[1]))
+            dhead = rotary_backward(dhead, rotations[name])
         # projected, projections[name] = linear_forward(x, p[f"W_{name}"])
-        dx_name, grads[f"W_{name}"] = linear_backward(merge_heads(darguments.pop()), projections[name])
+        dx_name, grads[f"W_{name}"] = linear_backward(merge_heads(dhead), projections[name])
         dx = dx + dx_name
     return dx, {name: grads[name] for name in attention_specs(cfg)}
 

@@ -74,7 +74,7 @@ def softmax_head_backward(do, cache):
     return dq, dk, dv
 
 
-HEAD_AXES = {"q": "B H T d", "k": "B H S d", "v": "B H S e", "z_gate": "B H T"}
+HEAD_AXES = {"q": "B H T d", "k": "B H S d", "v": "B H S e", "z_gate": "B H T", "gate": "B H T"}
 HEAD_AXES |= {name + branch: HEAD_AXES[name] for name in "qk" for branch in ("_exc", "_inh")}
 
 

@@ -1,6 +1,8 @@
 """Data sets and corruptions."""
 
 from .corruptions import CORRUPTIONS, corrupt
-from .datasets import DataError, Dataset, Split, load
+from .datasets import LOADERS, load
+from .splits import DataError, Dataset, Split
+from .text import Vocabulary
 
-__all__ = ["CORRUPTIONS", "DataError", "Dataset", "Split", "corrupt", "load"]
+__all__ = ["CORRUPTIONS", "LOADERS", "DataError", "Dataset", "Split", "Vocabulary", "corrupt", "load"]

@@ -1,4 +1,4 @@
-"""Corruptions of images. Level 0 is the identity; nothing is clipped unless asked.
+"""Corruptions of images and of sentences. Level 0 is the identity; nothing is clipped unless asked.
 
 | kind            | level means                                                     | unit            |
 |-----------------|-----------------------------------------------------------------|-----------------|
@@ -8,45 +8,53 @@
 | contrast        | part of the contrast lost: 1 leaves the image's mean            | fraction, 0-1   |
 | occlusion       | side of a black square at a random place, over the image's side | fraction, 0-1   |
 | blur            | standard deviation of a Gaussian blur                           | pixels          |
+| substitution    | part of the tokens exchanged for tokens drawn from all of x     | fraction, 0-1   |
+| deletion        | part of the tokens dropped; one is always left                  | fraction, 0-1   |
+| insertion       | chance of a drawn token before each token; what is pushed over  | fraction, 0-1   |
+|                 | the end is lost                                                 |                 |
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from ..checks import ShapeError, check_choice, check_number
 
-CORRUPTIONS = {  # the levels that the demo draws
-    "gaussian": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
-    "salt-and-pepper": (0.0, 0.05, 0.1, 0.2, 0.3, 0.4),
-    "brightness": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
-    "contrast": (0.0, 0.2, 0.4, 0.6, 0.7, 0.8),
-    "occlusion": (0.0, 0.125, 0.25, 0.375, 0.5, 0.625),
-    "blur": (0.0, 0.4, 0.6, 0.8, 1.0, 1.2),
-}
+PAD = 0  # the token that fills sentences up
 
 
 def corrupt(x, kind: str, level: float, rng, clip: bool = False) -> np.ndarray:
-    """Images with one kind of damage, as a new array of the same dtype.
+    """Images or sentences with one kind of damage, as a new array of the same dtype.
 
-    x    : (N, h, w) or (N, h, w, channels), floating, on the host
+    x    : images (N, h, w) or (N, h, w, channels), floating; or tokens (N, T), integers, 0 = padding; on the host
     rng  : a numpy.random.Generator; equal seeds give equal damage
-    clip : cut the result to [0, 1]
+    clip : cut images to [0, 1]
     raises : ValueError, TypeError naming the argument
     """
-    check_choice("corrupt", "kind", kind, tuple(CORRUPTIONS))
-    if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
-        raise TypeError(
-            f"corrupt: x is {getattr(x, 'dtype', type(x).__name__)}, expected a float32 or float64 NumPy array"
-        )
-    if x.ndim not in (3, 4):
-        raise ShapeError(f"corrupt: x is {x.shape}, expected (N, h, w) or (N, h, w, channels)")
+    check_choice("corrupt", "kind", kind, tuple(IMAGES | SENTENCES))
+    _check_damaged(x, kind)
     if not isinstance(rng, np.random.Generator):
         raise TypeError(
             f"corrupt: rng is {type(rng).__name__}, expected numpy.random.Generator: np.random.default_rng(seed)"
         )
-    top = 1 if kind in ("salt-and-pepper", "contrast", "occlusion") else np.inf
-    check_number(f"corrupt (kind {kind!r})", low=0, high=top, level=level)
-    damaged = x.copy() if level == 0 else DAMAGE[kind](x, level, rng).astype(x.dtype)
+    corruption = (IMAGES | SENTENCES)[kind]
+    check_number(f"corrupt (kind {kind!r})", low=0, high=corruption.most, level=level)
+    damaged = x.copy() if level == 0 else corruption.damage(x, level, rng).astype(x.dtype)
     return damaged.clip(0, 1) if clip else damaged
+
+
+def _check_damaged(x, kind):
+    """Images where images are damaged, tokens where tokens are."""
+    what = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
+    if kind in SENTENCES and not (isinstance(x, np.ndarray) and x.dtype.kind in "iu"):
+        raise TypeError(f"corrupt: x is {what}, expected a NumPy array of integer tokens for kind {kind!r}")
+    if kind in SENTENCES and x.ndim != 2:
+        raise ShapeError(f"corrupt: x is {x.shape}, expected tokens (N, T)")
+    if kind in IMAGES and not (isinstance(x, np.ndarray) and x.dtype in (np.float32, np.float64)):
+        raise TypeError(f"corrupt: x is {what}, expected a float32 or float64 NumPy array for kind {kind!r}")
+    if kind in IMAGES and x.ndim not in (3, 4):
+        raise ShapeError(f"corrupt: x is {x.shape}, expected (N, h, w) or (N, h, w, channels)")
 
 
 def gaussian(x, level, rng):
@@ -86,11 +94,59 @@ def blur(x, level, rng):
     return gaussian_filter(x, sigma=level, axes=(1, 2), mode="nearest")
 
 
-DAMAGE = {
-    "gaussian": gaussian,
-    "salt-and-pepper": salt_and_pepper,
-    "brightness": brightness,
-    "contrast": contrast,
-    "occlusion": occlusion,
-    "blur": blur,
+# ------------------------------------------------------------------------------------------- sentences
+
+
+def substitution(x, level, rng):
+    hit = (x != PAD) & (rng.random(x.shape) < level)
+    return np.where(hit, rng.choice(x[x != PAD], x.shape), x)
+
+
+def deletion(x, level, rng):
+    dropped = rng.random(x.shape) < level
+    return _refill(x, lambda row, i: row[~dropped[i, : len(row)]] if not dropped[i, : len(row)].all() else row[:1])
+
+
+def insertion(x, level, rng):
+    hit, drawn = rng.random(x.shape) < level, rng.choice(x[x != PAD], x.shape)
+
+    def insert(row, i):
+        places = np.flatnonzero(hit[i, : len(row)])
+        return np.insert(row, places, drawn[i, places])
+
+    return _refill(x, insert)
+
+
+def _refill(x, change):
+    """Each sentence changed, cut where it grew too long, padded where it became shorter."""
+    out = np.full_like(x, PAD)
+    for i, row in enumerate(x):
+        changed = change(row[row != PAD], i)[: x.shape[1]]
+        out[i, : len(changed)] = changed
+    return out
+
+
+# ------------------------------------------------------------------------------------------- the table
+
+
+class Corruption(NamedTuple):
+    damage: Callable
+    unit: str  # of the level, for a figure's axis
+    levels: tuple  # what figures and tables show
+    most: float = np.inf
+
+
+IMAGES = {
+    "gaussian": Corruption(gaussian, "noise, standard deviation (grey level)", (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)),
+    "salt-and-pepper": Corruption(salt_and_pepper, "pixels hit (fraction)", (0.0, 0.05, 0.1, 0.2, 0.3, 0.4), 1),
+    "brightness": Corruption(brightness, "constant added (grey level)", (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)),
+    "contrast": Corruption(contrast, "contrast lost (fraction)", (0.0, 0.2, 0.4, 0.6, 0.7, 0.8), 1),
+    "occlusion": Corruption(occlusion, "side of the square (fraction)", (0.0, 0.125, 0.25, 0.375, 0.5, 0.625), 1),
+    "blur": Corruption(blur, "standard deviation (pixels)", (0.0, 0.4, 0.6, 0.8, 1.0, 1.2)),
 }
+SENTENCES = {
+    "substitution": Corruption(substitution, "tokens exchanged (fraction)", (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), 1),
+    "deletion": Corruption(deletion, "tokens dropped (fraction)", (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), 1),
+    "insertion": Corruption(insertion, "tokens inserted (fraction)", (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), 1),
+}
+CORRUPTIONS = {"vision": IMAGES, "text": SENTENCES, "lm": {}}  # by the task of a data set

@@ -1,65 +1,36 @@
-"""Loaders. Each returns a Dataset with fixed train, validation and test splits."""
+"""Data sets by name."""
 
-import hashlib
-from typing import NamedTuple
-
-import numpy as np
+import difflib
+import inspect
 
 from ..checks import check_choice
+from .images import load_digits, load_idx
+from .splits import Dataset
+from .text import load_pydoc, load_rt_polarity, load_text
 
-
-class DataError(Exception):
-    """A data set that is missing, damaged or not what it says it is."""
-
-
-class Split(NamedTuple):
-    inputs: np.ndarray  # images (N, h, w[, channels]) float32 in [0, 1]
-    targets: np.ndarray  # (N,) integers
-    keep: np.ndarray | None = None  # tokens: bool (N, T), True = a real token
-
-    def take(self, rows):
-        """Inputs, targets and keep of some rows."""
-        return self.inputs[rows], self.targets[rows], None if self.keep is None else self.keep[rows]
-
-
-class Dataset(NamedTuple):
-    train: Split
-    valid: Split
-    test: Split
-    meta: dict  # name, n_out, shape of one input, sha256 of everything in order
+LOADERS = {
+    "digits": load_digits,
+    "mnist": load_idx,
+    "fashion-mnist": load_idx,
+    "pydoc": load_pydoc,
+    "text": load_text,
+    "rt-polarity": load_rt_polarity,
+}
 
 
 def load(name: str = "digits", root=None, **options) -> Dataset:
-    """A data set by its name: "digits", scikit-learn's real 8 x 8 scans of handwritten digits, offline.
+    """A data set by its name, with fixed train, validation and test splits.
 
-    raises : ValueError for a name or an option that does not exist
+    name    : digits, mnist, fashion-mnist; pydoc, text (language); rt-polarity (labelled sentences)
+    root    : the folder or file that it is read from; None for digits and pydoc, which are everywhere
+    options : length, unit, overlap of a language; length, min_count, encoding of sentences; see data/text.py
+    raises  : ValueError for a name or an option that does not exist; DataError for files, with path and offset
     """
     check_choice("load", "name", name, tuple(LOADERS))
-    if root is not None or options:
-        given = ", ".join(sorted(options) + ["root"] * (root is not None))
-        raise ValueError(f"load: {given} given, expected nothing: {name} comes with scikit-learn and has no options")
-    return LOADERS[name]()
-
-
-def load_digits() -> Dataset:
-    """1,797 scans, grey levels 0 to 16 divided by 16, split 70 / 10 / 20 % with equal shares of each digit."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    bunch = load_digits()
-    images, labels = (bunch.images / 16).astype("float32"), bunch.target.astype("int64")
-    rows = np.arange(len(labels))
-    rest, test = train_test_split(rows, test_size=0.2, stratify=labels, random_state=0)
-    train, valid = train_test_split(rest, test_size=1 / 8, stratify=labels[rest], random_state=0)
-    splits = [Split(images[r], labels[r]) for r in (train, valid, test)]
-    return Dataset(*splits, {"name": "digits", "n_out": 10, "shape": (8, 8), "sha256": _sha256(splits)})
-
-
-LOADERS = {"digits": load_digits}
-
-
-def _sha256(splits):
-    digest = hashlib.sha256()
-    for split in splits:
-        digest.update(split.inputs.tobytes() + split.targets.tobytes())
-    return digest.hexdigest()
+    known = [p for p in inspect.signature(LOADERS[name]).parameters if p not in ("name", "root")]
+    for option in options:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"load: {option} given, expected {', '.join(known) or 'no options'} with {name}{hint}")
+    return LOADERS[name](name, root, **options)

@@ -1,0 +1,132 @@
+"""States on disk: an .npz of arrays with a JSON manifest. No pickle, nothing half-written, nothing silently wrong.
+
+The arrays lie under their paths, so that np.load(path)["params.head.W"] works anywhere; manifest.json holds the tree,
+the numbers and words in it, and the shape, dtype and SHA-256 of each array.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from .backend import to_numpy
+
+FORMAT, MANIFEST, ARRAY = "dgsa_np checkpoint 1", "manifest.json", "__array__"
+
+
+class CheckpointError(Exception):
+    """A checkpoint that is missing, damaged, or not what was asked for."""
+
+
+def save_checkpoint(path, state):
+    """Write a state, whole or not at all: to a file beside it, then in one move over what was there.
+
+    state  : nested dicts and lists of arrays, numbers, text, True, False and None; a tuple comes back as a list
+    raises : TypeError for anything else, naming where it stands; CheckpointError where the disk refuses
+    """
+    path, arrays = Path(path), {}
+    manifest = {"format": FORMAT, "state": _describe(to_numpy(state), "", arrays)}
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(aside, "wb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                archive.writestr(MANIFEST, json.dumps(manifest, indent=1))
+                for name, a in arrays.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, a, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror}; what was there is untouched") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def load_checkpoint(path):
+    """The state in a file, on the host.
+
+    raises : CheckpointError for a file that is missing, damaged, or no checkpoint
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            _check_members(path, members)
+            manifest = json.loads(archive.read(MANIFEST))
+            if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+                raise CheckpointError(f"{path}: the manifest does not say {FORMAT!r}")
+            arrays = {m.filename[:-4]: archive.read(m) for m in members if m.filename != MANIFEST}
+        state = _restore(manifest["state"], arrays)
+    except CheckpointError:
+        raise
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: there is no such file") from error
+    except Exception as error:  # whatever a damaged file makes zipfile, json or numpy say
+        raise CheckpointError(f"{path}: damaged, or no checkpoint: {type(error).__name__}: {error}") from error
+    if arrays:
+        raise CheckpointError(f"{path}: the manifest does not know {', '.join(arrays)}")
+    return state
+
+
+def _describe(tree, path, arrays):
+    """The tree as JSON, each array exchanged for its description and put among the arrays under its path."""
+    if isinstance(tree, dict):
+        for key in tree:
+            if not (isinstance(key, str) and re.fullmatch(r"[\w -]+", key)) or key == ARRAY:
+                raise TypeError(f"save_checkpoint: state{path} has the key {key!r}, expected letters, digits, - and _")
+        return {key: _describe(branch, f"{path}.{key}", arrays) for key, branch in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [_describe(branch, f"{path}.{i}", arrays) for i, branch in enumerate(tree)]
+    if isinstance(tree, np.ndarray) and tree.dtype.kind in "biufc":
+        name = path.removeprefix(".") or "state"
+        arrays[name] = tree
+        return {ARRAY: name, "shape": tree.shape, "dtype": tree.dtype.str, "sha256": _sha256(tree)}
+    if tree is None or type(tree) in (bool, int, float, str):
+        return tree
+    raise TypeError(f"save_checkpoint: state{path} is {type(tree).__name__}, expected an array, number, text or None")
+
+
+def _restore(tree, arrays):
+    """The way back; takes each array that it uses out of arrays."""
+    if isinstance(tree, list):
+        return [_restore(branch, arrays) for branch in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if ARRAY not in tree:
+        return {key: _restore(branch, arrays) for key, branch in tree.items()}
+    a = np.lib.format.read_array(io.BytesIO(arrays.pop(tree[ARRAY])), allow_pickle=False)
+    if [list(a.shape), a.dtype.str, _sha256(a)] != [tree["shape"], tree["dtype"], tree["sha256"]]:
+        raise CheckpointError(f"{tree[ARRAY]} is not the array that the manifest describes")
+    return a
+
+
+def _check_members(path, members):
+    """Nothing twice, nothing compressed: then no member can be larger than the file."""
+    names = [m.filename for m in members]
+    if len(set(names)) != len(names) or names.count(MANIFEST) != 1:
+        raise CheckpointError(f"{path}: expected {MANIFEST} and every array once")
+    if any(m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size for m in members):
+        raise CheckpointError(f"{path}: a member is compressed, expected them stored as they are")
+    if sum(m.file_size for m in members) > path.stat().st_size:
+        raise CheckpointError(f"{path}: the members are larger than the file")
+
+
+def _sha256(a):
+    return hashlib.sha256(np.ascontiguousarray(a).data).hexdigest()
+
+
+def _sync_folder(folder):
+    """The move itself is on the disk only when its folder is. Windows has no such call."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

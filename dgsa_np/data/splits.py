@@ -1,0 +1,42 @@
+"""What every loader returns."""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from .corruptions import PAD, corrupt
+
+
+class DataError(Exception):
+    """A data set that is missing, damaged or not what it says it is."""
+
+
+class Split(NamedTuple):
+    inputs: np.ndarray  # images (N, h, w[, channels]) float32 in [0, 1], or tokens (N, T) integers
+    targets: np.ndarray  # (N,) integers; of a language model (N, T), the token after each
+    keep: np.ndarray | None = None  # tokens of sentences: bool (N, T), True = a real token
+
+    def take(self, rows):
+        """Inputs, targets and keep of some rows."""
+        return self.inputs[rows], self.targets[rows], None if self.keep is None else self.keep[rows]
+
+    def corrupted(self, kind, level, rng):
+        """The split with damaged inputs; of sentences the damage may drop or add tokens."""
+        inputs = corrupt(self.inputs, kind, level, rng)
+        return self._replace(inputs=inputs, keep=None if self.keep is None else inputs != PAD)
+
+
+class Dataset(NamedTuple):
+    train: Split
+    valid: Split
+    test: Split
+    meta: dict  # name, sha256, what a ModelConfig needs to know (task, n_out ...); of text: vocabulary and unit
+
+
+def sha256(*parts) -> str:
+    """Of bytes and arrays, one after the other."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part)
+    return digest.hexdigest()

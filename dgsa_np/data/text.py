@@ -1,0 +1,138 @@
+"""Text: any file, Python's own documentation, and sentences with a label."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ..checks import check_choice, check_whole
+from .corruptions import PAD
+from .splits import DataError, Dataset, Split, sha256
+
+UNKNOWN = "\ufffd"  # what the vocabulary lacks
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The symbols that tokens stand for: token i is symbols[i]."""
+
+    unit: str  # "characters", "bytes" or "words"
+    symbols: list
+
+    @cached_property
+    def index(self):
+        return {symbol: i for i, symbol in enumerate(self.symbols)}
+
+    def split(self, text):
+        """The symbols of a text."""
+        return {"characters": list, "bytes": lambda t: list(t.encode()), "words": str.split}[self.unit](text)
+
+    def encode(self, text):
+        """(n,) tokens; what the vocabulary lacks becomes the token of UNKNOWN."""
+        unknown = self.index.get(UNKNOWN)
+        return np.array([self.index.get(s, unknown) for s in self.split(text)], "int64")
+
+    def decode(self, tokens) -> str:
+        symbols = [self.symbols[t] for t in tokens]
+        if self.unit == "bytes":
+            return bytes(symbols).decode(errors="replace")
+        return (" " if self.unit == "words" else "").join(symbols)
+
+
+def load_pydoc(name, root=None, length=128, unit="characters", overlap=4):
+    """The reference manual that comes with every CPython, topic after topic; it changes with Python's version."""
+    if root is not None:
+        raise ValueError(f"load: root is {root!r}, expected None: {name} comes with Python")
+    try:
+        from pydoc_data.topics import topics
+    except ImportError as error:
+        raise DataError(f"{name}: this Python came without its pydoc_data: {error}") from error
+    return _language("\n".join(topics[key] for key in sorted(topics)), name, length, unit, overlap)
+
+
+def load_text(name, root=None, length=128, unit="characters", overlap=4):
+    """Any UTF-8 file."""
+    if root is None:
+        raise DataError(f"{name}: root is None, expected the path of a text file")
+    return _language(_read(Path(root)), name, length, unit, overlap)
+
+
+def _language(text, name, length, unit, overlap):
+    """Windows of a text, cut 90 / 5 / 5 % in its order.
+
+    length  : tokens per window
+    unit    : "characters", with a vocabulary of those in the training part, or "bytes"
+    overlap : training windows start every length / overlap tokens, the others every length
+    """
+    check_choice("load", "unit", unit, ("characters", "bytes"))
+    check_whole("load", length=length, overlap=overlap)
+    n = len(text)
+    parts = text[: n * 18 // 20], text[n * 18 // 20 : n * 19 // 20], text[n * 19 // 20 :]
+    symbols = [UNKNOWN, *sorted(set(parts[0]) - {UNKNOWN})] if unit == "characters" else list(range(256))
+    vocabulary = Vocabulary(unit, symbols)
+    strides = max(1, length // overlap), length, length
+    splits = [_windows(vocabulary.encode(p), length, stride, name) for p, stride in zip(parts, strides, strict=True)]
+    size = {"task": "lm", "n_out": len(symbols), "vocab_size": len(symbols), "max_len": length}
+    meta = {"name": name, **size, **asdict(vocabulary), "stride": strides[0], "sha256": sha256(text.encode())}
+    return Dataset(*splits, meta)
+
+
+def _windows(tokens, length, stride, name):
+    """Views of the tokens, nothing is copied; the target of each token is the next."""
+    if len(tokens) <= length:
+        raise DataError(f"{name}: a part of the text has {len(tokens)} tokens, expected more than length = {length}")
+    rows = np.lib.stride_tricks.sliding_window_view(tokens, length + 1)[::stride]
+    return Split(rows[:, :-1], rows[:, 1:])
+
+
+def load_rt_polarity(name, root=None, length=64, min_count=2, encoding="utf-8"):
+    """Sentences of film reviews, negative (0) or positive (1), from rt-polarity.neg and .pos; split 80 / 10 / 10 %.
+
+    length    : tokens per sentence; longer ones are cut, shorter ones padded
+    min_count : rarer words of the training split become UNKNOWN
+    """
+    from sklearn.model_selection import train_test_split
+
+    if root is None:
+        raise DataError(f"{name}: root is None, expected the folder that holds rt-polarity.neg and rt-polarity.pos")
+    check_whole("load", length=length, min_count=min_count)
+    sides = [_sentences(Path(root) / f"rt-polarity.{side}", encoding) for side in ("neg", "pos")]
+    sentences, labels = sides[0] + sides[1], np.repeat([0, 1], [len(side) for side in sides])
+    rest, test = train_test_split(np.arange(len(labels)), test_size=0.1, stratify=labels, random_state=0)
+    train, valid = train_test_split(rest, test_size=1 / 9, stratify=labels[rest], random_state=0)
+    counts = Counter(word for row in train for word in sentences[row].split())
+    words = sorted(word for word, n in counts.items() if n >= min_count)
+    vocabulary = Vocabulary("words", ["", UNKNOWN, *words])
+    tokens = _pad([vocabulary.encode(sentence) for sentence in sentences], length)
+    splits = [Split(tokens[r], labels[r], tokens[r] != PAD) for r in (train, valid, test)]
+    size = {"task": "text", "n_out": 2, "vocab_size": len(vocabulary.symbols), "max_len": length}
+    return Dataset(*splits, {"name": name, **size, **asdict(vocabulary), "sha256": sha256(tokens, labels)})
+
+
+def _sentences(path, encoding):
+    lines = [line for line in _read(path, encoding).split("\n") if line.strip()]
+    if len(lines) < 10:
+        raise DataError(f"{path}: {len(lines)} sentences, expected at least 10, one per line")
+    return lines
+
+
+def _pad(rows, length):
+    """(N, length) tokens, PAD after the end."""
+    tokens = np.full((len(rows), length), PAD, "int64")
+    for i, row in enumerate(rows):
+        tokens[i, : len(row)] = row[:length]
+    return tokens
+
+
+def _read(path, encoding="utf-8"):
+    try:
+        text = path.read_bytes().decode(encoding)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: offset {error.start}: not {encoding}: {error.reason}") from error
+    if not text.strip():
+        raise DataError(f"{path}: the file holds no text")
+    return text.replace("\r\n", "\n")

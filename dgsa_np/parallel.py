@@ -1,0 +1,59 @@
+"""One step split over threads: NumPy computes outside Python's lock, so two threads on two cores halve the time."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from .backend import array_module
+from .checks import check_whole
+from .model import loss_and_grads
+from .params import tree_map
+
+WORTH = 2**16  # B T C, below which handing work to threads costs more than it saves
+
+
+def loss_and_grads_threaded(params, inputs, targets, cfg, keep=None, threads=None):
+    """loss_and_grads, equal to rounding: the batch is cut into one shard per thread.
+
+    Shards are weighted by their kept targets and added in a fixed order: the same threads give the same bits.
+    threads : None chooses, see choose_threads
+    """
+    if threads is None:
+        threads = choose_threads("cpu" if array_module(params["head"]["W"]) is np else "cuda", len(targets), cfg)
+    check_whole("loss_and_grads_threaded", threads=threads)
+    counts = keep if keep is not None and cfg.task == "lm" else np.ones(np.shape(targets), bool)
+    shards = [rows for rows in np.array_split(np.arange(len(targets)), threads) if counts[rows].any()]
+    if len(shards) < 2:
+        return loss_and_grads(params, inputs, targets, cfg, keep)
+
+    def work(rows):
+        return loss_and_grads(params, inputs[rows], targets[rows], cfg, None if keep is None else keep[rows])
+
+    with _blas().limit(limits=1):
+        losses, grads = zip(*_pool(threads).map(work, shards), strict=True)
+    weights = [float(counts[rows].sum() / counts.sum()) for rows in shards]
+
+    def mean(*terms):
+        return sum(w * t for w, t in zip(weights, terms, strict=True)).astype(terms[0].dtype)
+
+    return mean(*losses), tree_map(mean, *grads)
+
+
+def choose_threads(device, batch_size, cfg) -> int:
+    """One per core where the step is large enough, one in all for small steps and on a GPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    large = batch_size * cfg.n_tokens * cfg.width >= WORTH
+    return min(cores, batch_size) if large and device == "cpu" else 1
+
+
+@lru_cache
+def _pool(threads):
+    return ThreadPoolExecutor(threads)
+
+
+@lru_cache
+def _blas():
+    return ThreadpoolController()

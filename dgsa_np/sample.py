@@ -1,0 +1,50 @@
+"""Text from a language model, token by token."""
+
+import numpy as np
+
+from .backend import to_numpy
+from .checks import check_number, check_whole
+from .model import model_forward
+
+
+def sample(params, cfg, prompt, n, rng, temperature=1.0, top_k=None):
+    """Yields n tokens that follow a prompt, each drawn from softmax(logits / temperature).
+
+    prompt      : (T,) integer tokens, T >= 1; of a longer one than cfg.max_len the end is seen
+    rng         : a numpy.random.Generator
+    temperature : 0 takes the likeliest token
+    top_k       : draw among so many likeliest tokens; None: among all
+    raises      : ValueError where the model is no language model
+
+    Keys and values of the past are kept, so a token costs one row and not all; a kind that cannot (twicing) reads
+    the whole window again. When cfg.max_len tokens are full, the window slides: the later half is read afresh.
+    """
+    if cfg.task != "lm" or cfg.n_out != cfg.vocab_size:
+        raise ValueError(
+            f"sample: the model has task {cfg.task!r} and {cfg.n_out} outputs, expected task 'lm' with one output per "
+            f"token of its vocabulary ({cfg.vocab_size}): only a language model says what comes next"
+        )
+    check_number("sample", low=0, temperature=temperature)
+    check_whole("sample", n=n, **({} if top_k is None else {"top_k": top_k}))
+    text = [int(token) for token in prompt]
+    check_whole("sample", **{"the length of the prompt": len(text)})
+    new, past, seen = text[-cfg.max_len :], None, 0
+    for _ in range(n):
+        logits, past = model_forward(np.array([new]), params, cfg, past=past)
+        seen += len(new)
+        text.append(_draw(to_numpy(logits)[0, -1].astype("float64"), rng, temperature, top_k))
+        yield text[-1]
+        new = text[-1:]
+        if seen == cfg.max_len:
+            past, seen, new = None, 0, text[-max(1, cfg.max_len // 2) :]
+        elif not cfg.mechanism.decodes:
+            past, seen, new = None, 0, text[-(seen + 1) :]
+
+
+def _draw(logits, rng, temperature, top_k):
+    if temperature == 0:
+        return int(logits.argmax())
+    if top_k is not None and top_k < len(logits):
+        logits = np.where(logits >= np.sort(logits)[-top_k], logits, -np.inf)
+    p = np.exp((logits - logits.max()) / temperature)
+    return int(rng.choice(len(p), p=p / p.sum()))

@@ -1,0 +1,121 @@
+"""What a run is made of: three configurations, the recipe of its data set, and what was asked for."""
+
+import difflib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from .backend import resolve_device
+from .checks import check_choices, choice
+from .data import LOADERS, load
+from .model import ModelConfig
+from .parallel import choose_threads
+from .train import TrainConfig
+
+RECIPES = {  # what each data set changes of the defaults, which are those of the digits; chosen on validation splits
+    "mnist": {"epochs": 1, "batch_size": 64, "lr": 0.005, "weight_decay": 0.1},
+    "fashion-mnist": {"epochs": 1, "batch_size": 64, "lr": 0.005, "weight_decay": 0.1},
+    "pydoc": {"width": 128, "epochs": 2, "batch_size": 16, "lr": 0.003, "weight_decay": 0.1},
+    "text": {"width": 128, "epochs": 2, "batch_size": 16, "lr": 0.003, "weight_decay": 0.1},
+    "rt-polarity": {"width": 32, "n_heads": 2, "depth": 1, "epochs": 3, "lr": 0.003, "weight_decay": 5.0},
+}
+
+
+class SettingsError(ValueError):
+    """Settings that are unknown, do not fit each other, or differ from those of a run."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data. None is the loader's own choice; an option that the data set does not have is an error."""
+
+    data: str = choice("digits", tuple(LOADERS))
+    root: str | None = None  # folder or file
+    length: int | None = None  # tokens per window or sentence
+    unit: str | None = choice(None, (None, "characters", "bytes"))  # of a language
+    overlap: int | None = None  # training windows start every length / overlap tokens
+    min_count: int | None = None  # rarer words become one unknown word
+    encoding: str | None = None  # of files of sentences
+
+    def __post_init__(self):
+        check_choices(self)
+
+    def load(self):
+        options = {name: value for name, value in asdict(self).items() if value is not None and name != "data"}
+        try:
+            return load(self.data, **options)
+        except ValueError as error:
+            raise SettingsError(error) from error
+
+
+CONFIGS = (DataConfig, ModelConfig, TrainConfig)
+FIELDS = {f.name: f for config in CONFIGS for f in fields(config)}
+
+
+def settle(given: dict):
+    """DataConfig, ModelConfig, TrainConfig and the Dataset, from what was asked for.
+
+    Every setting is resolved: n_out and threads are numbers, device is where it will run.
+
+    Later wins: defaults, the data set's recipe, given; what the data fixes (n_out, image_size, vocab_size ...) may
+    be given, but not differently.
+    """
+    data_config = make(DataConfig, given)
+    data = data_config.load()
+    fixed = {name: value for name, value in data.meta.items() if name in FIELDS}
+    for name, value in fixed.items():
+        if given.get(name, value) != value:
+            raise SettingsError(
+                f"{name} is {given[name]!r}, expected {value!r}: it comes from the data {data_config.data}"
+            )
+    settings = RECIPES.get(data_config.data, {}) | given | fixed
+    model, cfg = make(ModelConfig, settings), make(TrainConfig, settings)
+    device = resolve_device(cfg.device)
+    threads = cfg.threads or choose_threads(device, min(cfg.batch_size, len(data.train.targets)), model)
+    return data_config, model, replace(cfg, device=device, threads=threads), data
+
+
+def flat(*configs) -> dict:
+    """All settings in one dict: no name occurs in two configurations."""
+    return {name: value for config in configs for name, value in asdict(config).items()}
+
+
+def differences(given: dict, settings: dict) -> list:
+    """What is given and is not so in the settings, in words."""
+    return [f"{k} is {v!r}, not {settings.get(k)!r}" for k, v in given.items() if settings.get(k) != v]
+
+
+def read_settings(path) -> dict:
+    """Settings from a JSON file: {"width": 32, "data": "pydoc"}, or the config.json of a run."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(f"{path}: not JSON: {error}") from error
+    content = content.get("settings", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: holds a {type(content).__name__}, expected an object of settings")
+    return {name: _value(path, name, value) for name, value in content.items()}
+
+
+def _value(path, name, value):
+    """A setting from JSON, of the type that its field has."""
+    if name not in FIELDS:
+        near = difflib.get_close_matches(name, FIELDS, n=1)
+        raise SettingsError(f"{path}: unknown key {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    allowed = getattr(FIELDS[name].type, "__args__", (FIELDS[name].type,))  # int | None: two types
+    if float in allowed and type(value) is int:
+        value = float(value)
+    if type(value) not in allowed:
+        expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in allowed)
+        raise SettingsError(f"{path}: {name} is {value!r}, expected {expected}")
+    return value
+
+
+def make(config, settings):
+    """One configuration from those of the settings that are its own; raises SettingsError."""
+    try:
+        return config(**{f.name: settings[f.name] for f in fields(config) if f.name in settings})
+    except ValueError as error:
+        raise SettingsError(error) from error

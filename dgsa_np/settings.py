@@ -62,7 +62,7 @@ def settle(given: dict):
     """
     data_config = make(DataConfig, given)
     data = data_config.load()
-    fixed = {name: value for name, value in data.meta.items() if name in FIELDS}
+    fixed = {f.name: data.meta[f.name] for f in fields(ModelConfig) if f.name in data.meta}
     for name, value in fixed.items():
         if given.get(name, value) != value:
             raise SettingsError(

@@ -51,7 +51,8 @@ def test_an_existing_folder_is_never_overwritten(tmp_path, capsys):
         (["train", "--wdith", "3"], "unknown argument --wdith; did you mean --width?"),
         (
             ["train", "--kind", "dgsaa"],
-            "kind is 'dgsaa', expected one of 'softmax', 'diff_v1', 'dgsa', 'diff_v2', 'output_gate', 'twicing'; did you mean 'dgsa'?",
+            "kind is 'dgsaa', expected one of 'softmax', 'diff_v1', 'dgsa', 'diff_v2', 'output_gate', 'twicing'; did"
+            " you mean 'dgsa'?",
         ),
         (["train", "--width", "30"], "width is 30, expected a multiple of 2 n_heads = 8"),
         (["train", "--epochs", "many"], "invalid int value: 'many'"),

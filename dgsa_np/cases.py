@@ -9,20 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import losses, model, ops
-from .attention import (
-    KINDS,
-    AttentionConfig,
-    causal_mask,
-    differential,
-    differential_v2,
-    gated,
-    multihead,
-    output_gate,
-    padding_mask,
-    softmax,
-    twicing,
-)
+from . import attention, losses, model, ops
+from .attention import KINDS, AttentionConfig, causal_mask, multihead, padding_mask
 from .params import tree_map
 
 
@@ -98,15 +86,15 @@ def head_cases(rng):
 
         q, k, v, z = normal((B, H, T, D)), normal((B, H, S, D)), normal((B, H, S, E)), normal((B, H, T))
         q_inh, k_inh = normal((B, H, T, D)), normal((B, H, S, D))
-        yield case(softmax, "softmax_map", q, k)
-        yield case(softmax, "softmax_head", q, k, v)
-        yield case(differential, "differential_head", q, k, q_inh, k_inh, v, normal((H, 1)))
-        yield case(gated, "gated_head", q, k, q_inh, k_inh, v, z)
-        yield case(differential_v2, "differential_v2_head", q, q_inh, k, v, z)
-        yield case(output_gate, "output_gate_head", q, k, v, z)
+        yield case(attention.softmax, "softmax_map", q, k)
+        yield case(attention.softmax, "softmax_head", q, k, v)
+        yield case(attention.differential, "differential_head", q, k, q_inh, k_inh, v, normal((H, 1)))
+        yield case(attention.gated, "gated_head", q, k, q_inh, k_inh, v, z)
+        yield case(attention.differential_v2, "differential_v2_head", q, q_inh, k, v, z)
+        yield case(attention.output_gate, "output_gate_head", q, k, v, z)
     for name, mask in masks(rng, T, T).items():
         args = (normal((B, H, T, D)), normal((B, H, T, D)), normal((B, H, T, E)), mask)
-        yield Case("twicing_head", name, *pair(twicing, "twicing_head"), args, {"d": D})
+        yield Case("twicing_head", name, *pair(attention.twicing, "twicing_head"), args, {"d": D})
 
 
 SWITCHES = {

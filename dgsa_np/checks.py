@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from .backend import array_module, to_numpy
+from .params import Spec, flatten
 
 FLOATS = ("float32", "float64", "complex64", "complex128")
 
@@ -122,13 +123,30 @@ def check_keep(function: str, keep, shape: tuple, origin: str):
         raise ShapeError(f"{function}: keep is {keep.shape}, expected {shape}; it comes from {origin}")
 
 
-def check_params(function: str, p, specs: dict, sizes: tuple, whose: str):
-    """One level of a parameter dict: exactly the names of its specs, each with its shape."""
-    if not isinstance(p, dict):
-        raise TypeError(f"{function}: the parameters are a {type(p).__name__}, expected a dict with {', '.join(specs)}")
-    if p.keys() != specs.keys():
-        raise ValueError(f"{function}: the parameters of {whose} {differing_names(p, specs)}")
-    check_arrays(function, {k: s.axes for k, s in specs.items()}, *(p[k] for k in specs), sizes=sizes)
+def check_params(function: str, p, specs, sizes: tuple, whose: str):
+    """Nested parameters: exactly the names of their specs, each with its shape."""
+    _check_names(function, p, specs, whose)
+    flat, axes = flatten(p), {name: spec.axes for name, spec in flatten(specs).items()}
+    check_arrays(function, axes, *map(flat.get, axes), sizes=sizes)
+
+
+def _check_names(function, p, specs, whose):
+    if isinstance(specs, dict):
+        if not isinstance(p, dict):
+            raise TypeError(f"{function}: {whose} is {type(p).__name__}, expected a dict with {', '.join(specs)}")
+        if p.keys() != specs.keys():
+            raise ValueError(f"{function}: {whose} {differing_names(p, specs)}")
+        for name in specs:
+            if isinstance(specs[name], Spec):
+                check_is_array(function, name, p[name])
+            else:
+                _check_names(function, p[name], specs[name], f"{whose}[{name!r}]")
+    else:
+        if not isinstance(p, (list, tuple)) or len(p) != len(specs):
+            given = f"{len(p)} blocks" if isinstance(p, (list, tuple)) else type(p).__name__
+            raise ShapeError(f"{function}: {whose} is {given}, expected a list of cfg.depth = {len(specs)}")
+        for i, spec in enumerate(specs):
+            _check_names(function, p[i], spec, f"{whose}[{i}]")
 
 
 def differing_names(given, expected) -> str:
@@ -147,14 +165,19 @@ def check_is_array(function: str, name: str, a):
         raise TypeError(f"{function}: {name} is {what}, expected an array; wrap it with numpy.asarray")
 
 
+def nearest(name, known) -> str:
+    """A question for the end of an error, where something known looks like the name."""
+    import difflib
+
+    near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
 def check_choice(function: str, name: str, value, choices):
     """One of a few names, with the nearest one suggested."""
     if value not in choices:
-        import difflib
-
-        near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{function}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}{hint}")
+        known = ", ".join(map(repr, choices))
+        raise ValueError(f"{function}: {name} is {value!r}, expected one of {known}{nearest(value, choices)}")
 
 
 def choice(default, choices):

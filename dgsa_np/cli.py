@@ -1,7 +1,6 @@
 """The command line: demo, train, evaluate, sample, baselines, gradcheck, info. Every setting is a flag."""
 
 import argparse
-import difflib
 import inspect
 import json
 import math
@@ -18,7 +17,7 @@ from . import __version__, runs
 from .backend import DeviceError, describe_device, resolve_device, to_device
 from .baselines import ngram_losses
 from .checkpoint import CheckpointError
-from .checks import check_choice
+from .checks import check_choice, nearest
 from .data import CORRUPTIONS, DataError, Vocabulary
 from .experiments import accuracy_under_corruption, markdown_table, run_baselines
 from .model import ModelConfig, init_model
@@ -216,22 +215,26 @@ def _add_flags(parsers):
         parsers[command].add_argument(name, help=shown, default=default, **options)
 
     flag("demo", "--out", "folder to write to; must not exist", "demo")
-    flag("demo", "--seeds", "seeds per mechanism", 3, type=_positive)
-    flag("demo", "--jobs", "processes", 2, type=_positive)
+    flag("demo", "--seeds", "seeds per mechanism", 3, type=_number(int, 1))
+    flag("demo", "--jobs", "processes", 2, type=_number(int, 1))
     flag("train", "--out", "folder of the run; must not exist (default: runs/DATA-KIND-TIME)")
     flag("train", "--resume", "go on with the run in this folder", metavar="RUN")
     flag("train", "--config", "settings from a JSON file, or from the config.json of a run; flags come after it")
-    flag("train", "--save-every", "seconds between checkpoints", 30.0, type=float)
+    flag("train", "--save-every", "seconds between checkpoints", 30.0, type=_number(float, 0))
     flag("evaluate", "--root", "where the data are now, if elsewhere than for training")
     flag("evaluate", "--baselines", "show trivial baselines beside it", action="store_true")
     flag("evaluate", "--out", "folder for results.json and a picture; must not exist")
     flag("sample", "--prompt", "text to go on from", "The ")
-    flag("sample", "--length", "tokens to draw", 400, type=_positive)
+    flag("sample", "--length", "tokens to draw", 400, type=_number(int, 1))
     flag(
-        "sample", "--temperature", "below 1 is safer, above 1 is wilder, 0 takes the likeliest", 0.8, type=_not_negative
+        "sample",
+        "--temperature",
+        "below 1 is safer, above 1 is wilder, 0 takes the likeliest",
+        0.8,
+        type=_number(float, 0),
     )
-    flag("sample", "--top-k", "draw among so many likeliest tokens only", type=_positive)
-    flag("sample", "--seed", "of the draws", 0, type=int)
+    flag("sample", "--top-k", "draw among so many likeliest tokens only", type=_number(int, 1))
+    flag("sample", "--seed", "of the draws", 0, type=_number(int, 0))
     for name in ("evaluate", "sample"):
         parsers[name].add_argument("run", metavar="RUN", help="folder of a run, or a checkpoint file")
         flag(name, "--checkpoint", "the last state of the run, or the best on the validation split", "checkpoint",
@@ -239,7 +242,7 @@ def _add_flags(parsers):
         flag(name, "--device", "auto, cpu or cuda", "auto", choices=("auto", "cpu", "cuda"))
     for name in ("evaluate", "baselines"):
         flag(name, "--corruption", "all, none, or the name of one", "all")
-    flag("gradcheck", "--seed", "of the random arguments", 0, type=int)
+    flag("gradcheck", "--seed", "of the random arguments", 0, type=_number(int, 0))
 
 
 def _add_fields(parser, config):
@@ -257,8 +260,7 @@ def _add_fields(parser, config):
 
 def _refuse(flag, parser):
     known = [option for action in parser._actions for option in action.option_strings]
-    near = difflib.get_close_matches(flag.split("=")[0], known, n=1)
-    parser.error(f"unknown argument {flag}" + (f"; did you mean {near[0]}?" if near else ""))
+    parser.error(f"unknown argument {flag}{nearest(flag.split('=')[0], known)}")
 
 
 def _type_name(annotation):
@@ -276,20 +278,20 @@ def _boolean(text):
     return text.lower() == "true"
 
 
-def _positive(text):
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number of at least 1")
-    return int(text)
+def _number(kind, least):
+    """The reader of a whole number (int) or any (float), of at least so much."""
 
+    def read(text):
+        try:
+            number = kind(text)
+        except ValueError:
+            number = math.nan
+        if not least <= number < math.inf:
+            what = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError(f"{text!r}, expected a {what} of at least {least}")
+        return number
 
-def _not_negative(text):
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a number of at least 0")
-    return number
+    return read
 
 
 def _given(args) -> dict:
@@ -339,17 +341,13 @@ def describe_data(data) -> str:
 
 def describe_model(model) -> str:
     """Sizes, and the parameters of each part with their shapes."""
-    params = init_model(model, np.random.default_rng(0))
-    block, n = params["blocks"][0], model.depth
-    parts = {"embed": (1, params["embed"]), "attention": (n, block["attention"]), "mlp": (n, block["mlp"])}
-    parts |= {"norms": (n, {k: block[k]["w"] for k in ("norm1", "norm2")}), "norm": (1, params["norm"])}
-    parts |= {"head": (1, params["head"])}
+    params, n = init_model(model, np.random.default_rng(0)), model.depth
+    blocks = {f"{n} x {name}": part for name, part in params["blocks"][0].items()}
     sizes = f"width {model.width}, depth {n}, {model.n_heads} heads (d {model.sizes['d']}), {model.ffn} F {model.F}"
     lines = [f"{'model':10s} {model.kind}, {model.task}: {sizes}; {count(params):,} parameters"]
-    for name, (times, part) in parts.items():
+    for name, part in {"embed": params["embed"], **blocks, "norm": params["norm"], "head": params["head"]}.items():
         shapes = ", ".join(f"{k} {'x'.join(map(str, a.shape))}" for k, a in flatten(part).items())
-        label = f"{times} x {name}" if times > 1 else name
-        lines.append(f"{'':10s} {label:15s} {times * count(part):>10,}  {shapes}")
+        lines.append(f"{'':10s} {name:15s} {count(part) * (n if name in blocks else 1):>10,}  {shapes}")
     return "\n".join(lines)
 
 

@@ -9,18 +9,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from . import viz
+from . import experiments, viz
 from .data import CORRUPTIONS, corrupt, load
-from .experiments import (
-    collect,
-    count_parameters,
-    equal_models,
-    interval,
-    markdown_table,
-    per_seed_scores,
-    run_baselines,
-    run_grid,
-)
 from .model import ModelConfig, model_forward
 from .train import TrainConfig
 
@@ -34,18 +24,18 @@ def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) 
     """Train, evaluate, draw and tell; writes results.json, findings.md and three PNGs to the folder out."""
     started = time.perf_counter()
     data = load("digits")
-    models = equal_models(MODEL, KINDS)
+    models = experiments.equal_models(MODEL, KINDS)
     print(
         f"digits: {len(data.train.targets)} train, {len(data.valid.targets)} validation, "
         f"{len(data.test.targets)} test images of 8 x 8"
     )
     for kind, model in models.items():
-        size = f"{count_parameters(model):,} parameters"
+        size = f"{experiments.count_parameters(model):,} parameters"
         print(f"  {kind:8s} {model.n_heads} heads, d = {model.sizes['d']}, feed-forward width {model.F}, {size}")
-    grid = run_grid(models, train, seeds, data, jobs)
+    grid = experiments.run_grid(models, train, seeds, data, jobs)
     runs = list(tqdm(grid, total=len(models) * len(seeds), disable=None, unit="run", desc="train and corrupt"))
-    accuracies = collect(runs + run_baselines(data))
-    scores = {name: per_seed_scores(a) for name, a in accuracies.items()}
+    accuracies = experiments.collect(runs + experiments.run_baselines(data))
+    scores = {name: experiments.per_seed_scores(a) for name, a in accuracies.items()}
     text = f"{table(scores)}\n\n{findings(scores)}\n"
     _draw(out, runs, accuracies, models, data)
     (out / "findings.md").write_text(text, encoding="utf-8")
@@ -57,13 +47,13 @@ def table(scores) -> str:
     """Accuracy in per cent: mean, and half a 95 % interval over seeds where there are several."""
 
     def cell(values):
-        mean, half = interval(values)
+        mean, half = experiments.interval(values)
         return f"{100 * mean:.1f}" if math.isnan(half) else f"{100 * mean:.1f} ± {100 * half:.1f}"
 
     names = list(scores)
     rows = [["test accuracy, %", *names]]
     rows += [[condition, *(cell(scores[n][condition]) for n in names)] for condition in scores[names[0]]]
-    return markdown_table(rows)
+    return experiments.markdown_table(rows)
 
 
 def findings(scores) -> str:
@@ -93,7 +83,7 @@ def findings(scores) -> str:
 
 def _compare(scores, condition, other):
     """One paired comparison of dgsa with another mechanism, seed by seed."""
-    mean, half = interval(scores["dgsa"][condition] - scores[other][condition])
+    mean, half = experiments.interval(scores["dgsa"][condition] - scores[other][condition])
     where = "On clean digits" if condition == "clean" else "Over all corruptions"
     text = f"{where} dgsa is {abs(100 * mean):.1f} points {'above' if mean >= 0 else 'below'} {other}"
     if math.isnan(half):
@@ -132,7 +122,9 @@ def _views(params, model, data):
 def _write_results(path, runs, accuracies, models, train):
     results = {
         "train": asdict(train),
-        "models": {kind: asdict(model) | {"parameters": count_parameters(model)} for kind, model in models.items()},
+        "models": {
+            kind: asdict(model) | {"parameters": experiments.count_parameters(model)} for kind, model in models.items()
+        },
         "levels": {kind: corruption.levels for kind, corruption in CORRUPTIONS["vision"].items()},
         "accuracy": {name: {c: a.tolist() for c, a in by.items()} for name, by in accuracies.items()},
         "epochs": [{"kind": r.name, "seed": r.seed, "epochs": r.epochs} for r in runs],

@@ -243,37 +243,25 @@ def diagnose(numeric, analytic, sizes=None, vacuous=0.0, tolerance=1e-6) -> Diag
     """
     numeric, analytic = (np.asarray(to_numpy(g), float) for g in (numeric, analytic))
     if numeric.shape != analytic.shape:
-        return Diagnosis(
-            "shape", f"the gradient is {analytic.shape}, expected {numeric.shape}, the shape of the argument"
-        )
+        return Diagnosis("shape", f"the gradient is {analytic.shape}, expected {numeric.shape}, as the argument")
     if not np.isfinite(analytic).all():
         bad = int((~np.isfinite(analytic)).sum())
-        return Diagnosis(
-            "not finite",
-            f"{bad} of {analytic.size} elements are nan or inf: a division by 0, or exp of something large",
-        )
+        why = "a division by 0, or exp of something large"
+        return Diagnosis("not finite", f"{bad} of {analytic.size} elements are nan or inf: {why}")
     if not abs(numeric).max(initial=0) > vacuous:
-        return Diagnosis(
-            "vacuous", "the numeric gradient is all but zero here, so nothing is checked; choose other inputs"
-        )
+        return Diagnosis("vacuous", "the numeric gradient is all but zero, so nothing is checked; choose other inputs")
     if not analytic.any():
-        return Diagnosis(
-            "zero",
-            "the gradient is zero: this path is cut; is a term missing from the sum, or its result not returned?",
-        )
+        why = "is a term missing from the sum, or its result not returned?"
+        return Diagnosis("zero", f"the gradient is zero: this path is cut; {why}")
     if _close(analytic, numeric, tolerance):
         return Diagnosis("close", f"it is right to {tolerance:.0e}: not the formula but its precision is at fault")
     factor = float((analytic * numeric).sum() / (numeric * numeric).sum())
     if _close(analytic, factor * numeric, tolerance):
         return _explain_factor(factor, sizes or {}, tolerance)
-    if (
-        numeric.ndim >= 2
-        and numeric.shape[-1] == numeric.shape[-2]
-        and _close(analytic.swapaxes(-1, -2), numeric, tolerance)
-    ):
-        return Diagnosis(
-            "transposed", "the gradient is transposed in its last two axes: the factors of a matrix product are swapped"
-        )
+    square = numeric.ndim >= 2 and numeric.shape[-1] == numeric.shape[-2]
+    if square and _close(analytic.swapaxes(-1, -2), numeric, tolerance):
+        why = "the factors of a matrix product are swapped"
+        return Diagnosis("transposed", f"the gradient is transposed in its last two axes: {why}")
     return _explain_angle(numeric, analytic, tolerance)
 
 

@@ -16,6 +16,7 @@ from .attention.multihead import (
     attention_backward,
     attention_forward,
     attention_specs,
+    past_length,
 )
 from .backend import array_module
 from .checks import (
@@ -28,7 +29,6 @@ from .checks import (
     check_upstream,
     check_whole,
     choice,
-    differing_names,
 )
 from .losses import cross_entropy_backward, cross_entropy_forward
 from .ops import (
@@ -353,19 +353,19 @@ def model_forward(inputs, params, cfg, keep=None, past=None):
 
     inputs : (B, h, w, channels) or (B, h, w), images in [0, 1], on the device of params; or
              (B, T), integer tokens, on the host
-    keep   : bool (B, T), True = a real token; None keeps all
+    keep   : bool (B, T), True = a real token; None keeps all; with a past, its tokens count in
     past   : to decode with task "lm": the ModelCache of the tokens before these, which are seen too
     returns logits, (B, n_out) or for "lm" (B, T, n_out), and a ModelCache, whose attention maps are
             cache.blocks[i].attention.head.A_exc
     raises  : ShapeError, TypeError, ValueError, IndexError naming the argument
     """
-    _check_model(params, cfg)
-    start = _start(cfg, keep, past)
+    check_params("model_forward", params, model_specs(cfg), cfg.known_sizes, "params")
+    start = _start(cfg, past)
     if cfg.task == "vision":
         x, embed = patch_embed_forward(inputs, params["embed"], cfg)
     else:
         x, embed = token_embed_forward(inputs, params["embed"], cfg, start)
-    check_keep("model_forward", keep, x.shape[:2], f"inputs {inputs.shape}")
+    check_keep("model_forward", keep, (x.shape[0], start + x.shape[1]), f"inputs {inputs.shape}, past and new")
     xp = array_module(x)
     keep = None if keep is None else xp.asarray(keep)
     mask = _mask(cfg, keep, x.shape[1], start, xp)
@@ -427,38 +427,8 @@ def _mask(cfg, keep, T, start, xp):
     return mask
 
 
-def _start(cfg, keep, past):
+def _start(cfg, past):
     """The position of the first token."""
-    if past is None:
-        return 0
-    if cfg.task != "lm" or keep is not None:
-        raise ValueError(f"model_forward: past is given with task {cfg.task!r}, expected 'lm', and no keep: it decodes")
-    return past.blocks[0].attention.heads["v"].shape[2]
-
-
-def _check_model(params, cfg):
-    """The outer names and shapes; attention_forward checks its own."""
-    specs = model_specs(cfg)
-    _check_parts("params", params, specs)
-    for part in ("embed", "norm", "head"):
-        check_params("model_forward", params[part], specs[part], cfg.known_sizes, f"params[{part!r}]")
-    if not isinstance(params["blocks"], (list, tuple)) or len(params["blocks"]) != cfg.depth:
-        given = (
-            f"{len(params['blocks'])} blocks"
-            if isinstance(params["blocks"], (list, tuple))
-            else type(params["blocks"]).__name__
-        )
-        raise ShapeError(f"model_forward: params['blocks'] is {given}, expected a list of cfg.depth = {cfg.depth}")
-    for i, p in enumerate(params["blocks"]):
-        _check_parts(f"params['blocks'][{i}]", p, specs["blocks"][0])
-        for part in ("norm1", "norm2", "mlp"):
-            check_params(
-                "model_forward", p[part], specs["blocks"][0][part], cfg.known_sizes, f"params['blocks'][{i}][{part!r}]"
-            )
-
-
-def _check_parts(name, p, specs):
-    if not isinstance(p, dict):
-        raise TypeError(f"model_forward: {name} is {type(p).__name__}, expected a dict, as init_model makes it")
-    if p.keys() != specs.keys():
-        raise ValueError(f"model_forward: {name} {differing_names(p, specs)}")
+    if past is not None and cfg.task != "lm":
+        raise ValueError(f"model_forward: past is given with task {cfg.task!r}, expected 'lm': it serves to decode")
+    return past_length(None if past is None else past.blocks[0].attention)

@@ -1,12 +1,11 @@
 """What a run is made of: three configurations, the recipe of its data set, and what was asked for."""
 
-import difflib
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from .backend import resolve_device
-from .checks import check_choices, choice
+from .checks import check_choices, choice, nearest
 from .data import LOADERS, load
 from .model import ModelConfig
 from .parallel import choose_threads
@@ -102,8 +101,7 @@ def read_settings(path) -> dict:
 def _value(path, name, value):
     """A setting from JSON, of the type that its field has."""
     if name not in FIELDS:
-        near = difflib.get_close_matches(name, FIELDS, n=1)
-        raise SettingsError(f"{path}: unknown key {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        raise SettingsError(f"{path}: unknown key {name!r}{nearest(name, FIELDS)}")
     allowed = getattr(FIELDS[name].type, "__args__", (FIELDS[name].type,))  # int | None: two types
     if float in allowed and type(value) is int:
         value = float(value)

@@ -48,7 +48,7 @@ def test_an_existing_folder_is_never_overwritten(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["train", "--wdith", "3"], "unknown argument --wdith; did you mean --width?"),
+        (["train", "--wdith", "3"], "unknown argument --wdith; did you mean '--width'?"),
         (
             ["train", "--kind", "dgsaa"],
             "kind is 'dgsaa', expected one of 'softmax', 'diff_v1', 'dgsa', 'diff_v2', 'output_gate', 'twicing'; did"

@@ -18,7 +18,7 @@ NAMES = [case.name for case in cases()]
 drawn = cache(lambda seed: {case.name: case for case in cases(seed)})
 SEEDS = (1, 2, 3)
 VACUOUS = 1e-6  # a reference below this would agree with almost anything
-CONFIGS = {"attention": attention.AttentionConfig, "model": model.ModelConfig}
+CONFIGS = {"attention": attention.AttentionConfig, "model": model.ModelConfig, "loss": model.ModelConfig}
 HOMES = {"attention": attention, "cross_entropy": losses, "model": model}
 
 
@@ -27,6 +27,9 @@ HOMES = {"attention": attention, "cross_entropy": losses, "model": model}
 
 def run(case):
     """{"out": ..., "grad.x": ..., "grad.p.W_q": ...} by the package, named as in make_golden.evaluate."""
+    if case.spec["function"] == "loss":
+        out, grads = model.loss_and_grads(**arguments(case))
+        return {"out": out} | flatten({"grad": {"params": grads}})
     forward, backward = pair(case.spec["function"])
     out, cache = forward(**arguments(case))
     grads = backward(cache) if case.upstream is None else backward(case.upstream, cache)

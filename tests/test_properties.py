@@ -736,7 +736,7 @@ def test_decoding_in_chunks_is_one_forward_over_all(kind, rotary, chunks):
 def test_twicing_alone_does_not_decode():
     assert set(KINDS) - set(DECODING) == {"twicing"}
     params, cfg, tokens = token_model("twicing", "lm")
-    with pytest.raises(ShapeError, match=r"twicing_head_forward: k is .* expected T = 1 keys"):
+    with pytest.raises(ValueError, match=r"past with x .* and kind 'twicing', expected None: its maps are square"):
         decode(tokens, params, cfg, (5, 1))
 
 
@@ -763,15 +763,28 @@ def test_a_layer_that_decodes_sees_its_past_and_a_causal_mask_of_both(kind, rota
     assert rel(np.concatenate([first, rest], axis=1), whole) < 1e-12
 
 
-def test_a_past_is_for_language_models_without_dropped_tokens():
+def test_a_past_is_for_language_models_and_fits_what_follows():
     params, cfg, tokens = token_model("dgsa", "text")
     _, cache = model_forward(tokens, params, cfg)
     with pytest.raises(ValueError, match="past is given with task 'text'"):
         model_forward(tokens, params, cfg, past=cache)
     params, cfg, tokens = token_model("dgsa", "lm")
-    _, cache = model_forward(tokens, params, cfg)
-    with pytest.raises(ValueError, match="no keep"):
-        model_forward(tokens, params, cfg, np.ones((B, 6), bool), past=cache)
+    _, cache = model_forward(tokens[:, :4], params, cfg)
+    with pytest.raises(ValueError, match="expected the AttentionCache of the tokens before x, by the same cfg"):
+        model_forward(tokens[:1, 4:], params, cfg, past=cache)
+    with pytest.raises(ValueError, match=r"keep is \(2, 2\), expected \(2, 6\)"):
+        model_forward(tokens[:, 4:], params, cfg, np.ones((B, 2), bool), past=cache)
+
+
+@rotary_or_not
+def test_decoding_remembers_dropped_tokens_by_the_whole_keep(rotary):
+    params, cfg, tokens = token_model("dgsa", "lm", rotary=rotary)
+    keep = np.ones((B, 6), bool)
+    keep[0, 1] = keep[1, 4] = False
+    whole, _ = model_forward(tokens, params, cfg, keep)
+    _, past = model_forward(tokens[:, :4], params, cfg, keep[:, :4])
+    rest, _ = model_forward(tokens[:, 4:], params, cfg, keep, past)
+    assert abs(rest - whole[:, 4:]).max() <= 1e-12 * abs(whole).max()
 
 
 @kinds

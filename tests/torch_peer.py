@@ -56,6 +56,14 @@ def swiglu(x, W_gate, W_up, W_down):
     return (F.silu(x @ W_gate) * (x @ W_up)) @ W_down
 
 
+def rotary(x, positions):
+    """x (B, H, T, d), positions (T,) -> (B, H, T, d): each pair (x_2i, x_2i+1), a complex number, is turned"""
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())  # (B, H, T, d/2)
+    exponents = torch.arange(0, x.shape[-1], 2, dtype=x.dtype) / x.shape[-1]  # (d/2,): 2i/d
+    angles = torch.outer(positions.to(x.dtype), 10000.0**-exponents)  # (T, d/2)
+    return torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(-2)
+
+
 def cross_entropy(logits, targets, keep=None):
     """logits (..., V), targets (...), keep (...) bool -> (), the mean over the kept targets"""
     keep = torch.ones_like(targets, dtype=torch.bool) if keep is None else keep
@@ -92,6 +100,22 @@ def gated_head(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
     return apply_map(g * softmax_map(q_exc, k_exc, mask) - (1 - g) * softmax_map(q_inh, k_inh, mask), v)
 
 
+def differential_v2_head(q_exc, q_inh, k, v, lam, mask=None):
+    """q_* (B, H, T, d), k (B, H, S, d), v (B, H, S, e), lam (B, H, T) -> (B, H, T, e)"""
+    return apply_map(softmax_map(q_exc, k, mask) - lam.unsqueeze(-1) * softmax_map(q_inh, k, mask), v)
+
+
+def output_gate_head(q, k, v, gate, mask=None):
+    """q (B, H, T, d), k (B, H, S, d), v (B, H, S, e), gate (B, H, T) -> (B, H, T, e)"""
+    return gate.unsqueeze(-1) * softmax_head(q, k, v, mask)
+
+
+def twicing_head(q, k, v, mask=None):
+    """q and k (B, H, T, d), v (B, H, T, e) -> (B, H, T, e)"""
+    A = softmax_map(q, k, mask)
+    return apply_map(2 * A - torch.matrix_power(A, 2), v)
+
+
 # ------------------------------------------------------------------------------------------ attention
 
 
@@ -100,28 +124,42 @@ def attention(x, p, cfg, mask=None, layer=0):
     kind, H = cfg["kind"], cfg["n_heads"]
     lambda_init = cfg.get("lambda_init")
     if lambda_init is None:
-        lambda_init = {"softmax": 0, "diff_v1": 0.8 - 0.6 * math.exp(-0.3 * layer), "dgsa": 0.8}[kind]
+        lambda_init = {"diff_v1": 0.8 - 0.6 * math.exp(-0.3 * layer), "dgsa": 0.8}.get(kind)
 
     def project(*names):  # head h owns the h-th run of columns: (C, H d) is read as (C, H, d)
         return [torch.einsum("btc,chd->bhtd", x, p[f"W_{name}"].unflatten(1, (H, -1))) for name in names]
 
+    def turned(*names):  # the queries and the keys
+        positions = torch.arange(x.shape[1])
+        return [rotary(a, positions) if cfg.get("rotary") else a for a in project(*names)]
+
+    def token_gate(W):  # (C, H) -> (B, H, T)
+        return torch.sigmoid(torch.einsum("btc,ch->bht", x, W))
+
+    [v] = project("v")
     if kind == "softmax":
-        o = softmax_head(*project("q", "k", "v"), mask)
+        o = softmax_head(*turned("q", "k"), v, mask)
     elif kind == "diff_v1":
         exc, inh = (torch.exp(torch.dot(p[f"lambda_q_{s}"], p[f"lambda_k_{s}"])) for s in ("exc", "inh"))
         lam = exc - inh + lambda_init
-        o = differential_head(*project("q_exc", "k_exc", "q_inh", "k_inh", "v"), lam, mask)
+        o = differential_head(*turned("q_exc", "k_exc", "q_inh", "k_inh"), v, lam, mask)
     elif kind == "dgsa":
         z = p["b_gate"].expand(*x.shape[:2], H)  # (B, T, H)
         if cfg.get("gate", "token") == "token":
             z = z + x @ p["W_gate"]
-        o = gated_head(*project("q_exc", "k_exc", "q_inh", "k_inh", "v"), z.permute(0, 2, 1), mask)
-    if kind != "softmax" and cfg.get("head_norm", True):
+        o = gated_head(*turned("q_exc", "k_exc", "q_inh", "k_inh"), v, z.permute(0, 2, 1), mask)
+    elif kind == "diff_v2":
+        o = differential_v2_head(*turned("q_exc", "q_inh", "k"), v, token_gate(p["W_lambda"]), mask)
+    elif kind == "output_gate":
+        o = output_gate_head(*turned("q", "k"), v, token_gate(p["W_gate"]), mask)
+    elif kind == "twicing":
+        o = twicing_head(*turned("q", "k"), v, mask)
+    if kind in ("diff_v1", "dgsa") and cfg.get("head_norm", True):
         o = (1 - lambda_init) * rmsnorm(o, p["w_norm"], cfg.get("eps", 1e-5))
     return torch.einsum("bhte,hec->btc", o, p["W_o"].unflatten(0, (H, -1)))  # concat(heads) W_o
 
 
-# --------------------------------------------------------------------------------------- vision model
+# ---------------------------------------------------------------------------------------------- model
 
 
 def patches(images, P):
@@ -135,16 +173,41 @@ def mlp(x, p, ffn):
     return swiglu(x, **p) if ffn == "swiglu" else gelu(x @ p["W_up"]) @ p["W_down"]
 
 
-def model(inputs, params, cfg, keep=None):
-    """inputs (B, h, w) or (B, h, w, ch), keep (B, N) bool, True = a patch that counts -> logits (B, n_out)"""
+def embed(inputs, p, cfg):
+    """tokens (B, T), p tokens (V, C), positions (max_len, C); or images, p W, b, positions (N, C) -> (B, T, C)"""
+    if cfg["task"] != "vision":
+        return embedding(inputs, p["tokens"]) + p["positions"][: inputs.shape[1]]
     images = inputs if inputs.ndim == 4 else inputs.unsqueeze(-1)
-    embed, head = params["embed"], params["head"]
-    x = linear(patches(images, cfg["patch_size"]), embed["W"], embed["b"]) + embed["positions"]
-    mask = None if keep is None else keep[:, None, None, :]
+    return linear(patches(images, cfg["patch_size"]), p["W"], p["b"]) + p["positions"]
+
+
+def attention_mask(keep, cfg):
+    """keep (B, T) bool -> (B, 1, T, T): no key that is dropped, and for "lm" none that is later than the query"""
+    B, T = keep.shape
+    mask = keep[:, None, None, :].expand(B, 1, T, T)
+    return mask.tril() if cfg["task"] == "lm" else mask
+
+
+def mean_pool(x, keep):
+    """x (B, T, C), keep (B, T) -> (B, C)"""
+    return torch.stack([tokens[k].mean(dim=0) for tokens, k in zip(x, keep, strict=True)])
+
+
+def model(inputs, params, cfg, keep=None):
+    """inputs images (B, h, w) or (B, h, w, ch), or tokens (B, T); keep (B, T) bool, True = a patch or token that counts
+
+    -> logits (B, n_out), and (B, T, n_out) for "lm"
+    """
+    x, head = embed(inputs, params["embed"], cfg), params["head"]
+    keep = torch.ones(x.shape[:2], dtype=torch.bool) if keep is None else keep
+    mask = attention_mask(keep, cfg)
     for layer, block in enumerate(params["blocks"]):
         x = x + attention(rmsnorm(x, block["norm1"]["w"]), block["attention"], cfg, mask, layer)
         x = x + mlp(rmsnorm(x, block["norm2"]["w"]), block["mlp"], cfg["ffn"])
     x = rmsnorm(x, params["norm"]["w"])
-    keep = torch.ones(x.shape[:2], dtype=torch.bool) if keep is None else keep
-    pooled = torch.stack([tokens[k].mean(dim=0) for tokens, k in zip(x, keep, strict=True)])  # (B, C)
-    return linear(pooled, head["W"], head["b"])
+    return linear(x if cfg["task"] == "lm" else mean_pool(x, keep), head["W"], head["b"])
+
+
+def loss(params, inputs, targets, cfg, keep=None):
+    """targets (B,), or (B, T) for "lm", where those of dropped tokens do not count -> ()"""
+    return cross_entropy(model(inputs, params, cfg, keep), targets, keep if cfg["task"] == "lm" else None)

@@ -36,7 +36,7 @@ def differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None):
     arrays = {"q_exc": q_exc, "k_exc": k_exc, "q_inh": q_inh, "k_inh": k_inh, "v": v}
     B, H, T, S = check_head("differential_head_forward", arrays, mask)
     lam = array_module(q_exc).asarray(lam, q_exc.dtype) if isinstance(lam, (int, float)) else lam
-    _check_lam(q_exc, lam, (B, H, T))
+    check_lam("differential_head_forward", q_exc, lam, (B, H, T))
     A_exc, exc = softmax_map_forward(q_exc, k_exc, mask)
     A_inh, inh = softmax_map_forward(q_inh, k_inh, mask)
     A = A_exc - lam[..., None] * A_inh
@@ -60,12 +60,11 @@ def differential_head_backward(do, cache):
     return dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam
 
 
-def _check_lam(q, lam, shape):
-    check_arrays("differential_head_forward", {"q_exc": "...", "lam": "..."}, q, lam)
+def check_lam(function, q, lam, shape):
+    """lam broadcasts to (B, H, T)."""
+    check_arrays(function, {"q_exc": "...", "lam": "..."}, q, lam)
     if any(m not in (1, n) for m, n in zip(lam.shape[::-1], shape[::-1], strict=False)) or lam.ndim > 3:
-        raise ShapeError(
-            f"differential_head_forward: lam is {lam.shape}, expected a shape that broadcasts to (B, H, T) = {shape}"
-        )
+        raise ShapeError(f"{function}: lam is {lam.shape}, expected a shape that broadcasts to (B, H, T) = {shape}")
 
 
 # ------------------------------------------------------------------------------------ lambda, learned

@@ -1,6 +1,6 @@
 """Differential Transformer V2: two queries look at the same keys and values; lambda is a number per token and head."""
 
-from .differential import differential_head_backward, differential_head_forward
+from .differential import check_lam, differential_head_backward, differential_head_forward
 from .softmax import check_head
 
 
@@ -14,7 +14,8 @@ def differential_v2_head_forward(q_exc, q_inh, k, v, lam, mask=None):
     returns o : (B, H, T, e), and a DifferentialHeadCache
     raises    : ShapeError, TypeError naming the argument
     """
-    check_head("differential_v2_head_forward", {"q_exc": q_exc, "k": k, "q_inh": q_inh, "v": v}, mask)
+    shape = check_head("differential_v2_head_forward", {"q_exc": q_exc, "k": k, "q_inh": q_inh, "v": v}, mask)
+    check_lam("differential_v2_head_forward", q_exc, lam, shape[:3])
     o, head = differential_head_forward(q_exc, k, q_inh, k, v, lam, mask)
     return o, head
 

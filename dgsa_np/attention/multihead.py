@@ -155,10 +155,10 @@ def attention_forward(x, p, cfg, mask=None, layer=0, past=None):
     if not isinstance(cfg, AttentionConfig):
         raise TypeError(f"attention_forward: cfg is {type(cfg).__name__}, expected an AttentionConfig")
     check_arrays("attention_forward", {"x": "B T C"}, x, sizes=cfg.known_sizes)
-    check_params("attention_forward", p, attention_specs(cfg), cfg.known_sizes, f"kind {cfg.kind!r}")
+    check_params("attention_forward", p, attention_specs(cfg), cfg.known_sizes, f"the parameters of kind {cfg.kind!r}")
     mechanism, lambda_init = cfg.mechanism, cfg.lambda_init_at(layer)
     heads, projections, rotations, control, norm, mix = {}, {}, {}, None, None, ()
-    start = 0 if past is None else past.heads["v"].shape[2]
+    start = _check_past(past, cfg, x)
     for name in mechanism.projections:
         projected, projections[name] = linear_forward(x, p[f"W_{name}"])
         heads[name] = split_heads(projected, cfg.n_heads)
@@ -206,6 +206,20 @@ def attention_backward(dy, cache):
         dx_name, grads[f"W_{name}"] = linear_backward(merge_heads(dhead), projections[name])
         dx = dx + dx_name
     return dx, {name: grads[name] for name in attention_specs(cfg)}
+
+
+def past_length(past) -> int:
+    """How many tokens an AttentionCache has seen; None has seen none."""
+    return 0 if past is None else past.heads["v"].shape[2]
+
+
+def _check_past(past, cfg, x):
+    """Its length, if it can be the past of x."""
+    known = past is None or (isinstance(past, AttentionCache) and past.cfg == cfg and len(past.heads["v"]) == len(x))
+    if not known or (past is not None and not cfg.mechanism.decodes):
+        why = "the AttentionCache of the tokens before x, by the same cfg" if not known else "None: its maps are square"
+        raise ValueError(f"attention_forward: past with x {x.shape} and kind {cfg.kind!r}, expected {why}")
+    return past_length(past)
 
 
 def attention_map(cache):

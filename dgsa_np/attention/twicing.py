@@ -28,7 +28,8 @@ def twicing_head_forward(q, k, v, mask=None):
     returns o : (B, H, T, e), and a TwicingHeadCache
     raises    : ShapeError, TypeError naming the argument
 
-    Rows of 2 A - A^2 sum to 1, where every row of A does, and may hold negative weights.
+    Rows of 2 A - A^2 sum to 1, where every row of A does, and may hold negative weights. A^2 takes two steps: what the
+    mask forbids stays 0 only if it forbids every detour too, as causal and padding masks do.
     """
     B, H, T, S = check_head("twicing_head_forward", {"q": q, "k": k, "v": v}, mask)
     if S != T:

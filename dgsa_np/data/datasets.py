@@ -1,9 +1,8 @@
 """Data sets by name."""
 
-import difflib
 import inspect
 
-from ..checks import check_choice
+from ..checks import check_choice, nearest
 from .images import load_digits, load_idx
 from .splits import Dataset
 from .text import load_pydoc, load_rt_polarity, load_text
@@ -28,9 +27,7 @@ def load(name: str = "digits", root=None, **options) -> Dataset:
     """
     check_choice("load", "name", name, tuple(LOADERS))
     known = [p for p in inspect.signature(LOADERS[name]).parameters if p not in ("name", "root")]
-    for option in options:
-        if option not in known:
-            near = difflib.get_close_matches(option, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"load: {option} given, expected {', '.join(known) or 'no options'} with {name}{hint}")
+    for option in options.keys() - set(known):
+        expected = ", ".join(known) or "no options"
+        raise ValueError(f"load: {option} given, expected {expected} with {name}{nearest(option, known)}")
     return LOADERS[name](name, root, **options)

@@ -93,14 +93,16 @@ def run_figure(steps, epochs):
     steps, epochs : the records of train
     """
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogFormatter
 
     figure, (ax, rates) = plt.subplots(2, 1, figsize=(7, 5), sharex=True, height_ratios=(3, 1))
-    xs, losses = [s["step"] + 1 for s in steps], np.array([s["loss"] for s in steps])
+    xs = [s["step"] + 1 for s in steps]
     ends = np.linspace(0, len(steps), len(epochs) + 1)[1:]
-    ax.plot(xs, losses, color="0.8", lw=0.8, label="training, each step")
-    ax.plot(ends, [e["train_loss"] for e in epochs], "o-", color="#0072B2", label="training, mean of the epoch")
-    ax.plot(ends, [e["valid_loss"] for e in epochs], "s-", color="#D55E00", label="validation")
+    ax.plot(xs, [s["loss"] for s in steps], color="#0072B2", lw=0.8, alpha=0.5, label="training, each step")
+    ax.plot(ends, [e["valid_loss"] for e in epochs], "s-", color="#D55E00", label="validation, each epoch")
     ax.set(ylabel="loss (nats)", yscale="log")
+    ax.yaxis.set_major_formatter(LogFormatter())
+    ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
     ax.legend()
     rates.plot(xs, [s["lr"] for s in steps], color="0.4")
     rates.set(xlabel="step", ylabel="learning rate")

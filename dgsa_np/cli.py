@@ -15,7 +15,7 @@ import numpy as np
 
 from . import __version__, runs
 from .backend import DeviceError, describe_device, resolve_device, to_device
-from .baselines import ngram_losses
+from .baselines import classifiers, ngram_losses
 from .checkpoint import CheckpointError
 from .checks import check_choice, nearest
 from .data import CORRUPTIONS, DataError, Vocabulary
@@ -135,13 +135,16 @@ def sample_command(args):
 
 def baselines_command(args):
     data = make(DataConfig, _given(args)).load()
+    task = data.meta["task"]
     print(describe_data(data), flush=True)
-    if data.meta["task"] == "lm":
+    if task == "lm":
         rows = [[name, f"{loss:.3f}"] for name, loss in ngram_losses(data).items()]
         print(markdown_table([["test split", "nats per token"], *rows]))
-    else:
-        kinds = _kinds(args, data.meta["task"])
-        print(_levels({r.name: r.accuracy for r in run_baselines(data, kinds)}, kinds, data.meta["task"]))
+        return
+    fitted, kinds = classifiers(data), _kinds(args, task)
+    clean = {name: (classify(data.test) == data.test.targets).mean() for name, classify in fitted.items()}
+    print(markdown_table([["test split, clean", "accuracy, %"], *([n, f"{100 * a:.1f}"] for n, a in clean.items())]))
+    print(_levels({n: accuracy_under_corruption(c, data.test, task, kinds) for n, c in fitted.items()}, kinds, task))
 
 
 def gradcheck_command(args):

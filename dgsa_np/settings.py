@@ -12,8 +12,8 @@ from .parallel import choose_threads
 from .train import TrainConfig
 
 RECIPES = {  # what each data set changes of the defaults, which are those of the digits; chosen on validation splits
-    "mnist": {"epochs": 1, "batch_size": 64, "lr": 0.005, "weight_decay": 0.1},
-    "fashion-mnist": {"epochs": 1, "batch_size": 64, "lr": 0.005, "weight_decay": 0.1},
+    "mnist": {"epochs": 2, "lr": 0.005, "weight_decay": 0.1},
+    "fashion-mnist": {"epochs": 2, "lr": 0.005, "weight_decay": 0.1},
     "pydoc": {"width": 128, "epochs": 2, "batch_size": 16, "lr": 0.003, "weight_decay": 0.1},
     "text": {"width": 128, "epochs": 2, "batch_size": 16, "lr": 0.003, "weight_decay": 0.1},
     "rt-polarity": {"width": 32, "n_heads": 2, "depth": 1, "epochs": 3, "lr": 0.003, "weight_decay": 5.0},

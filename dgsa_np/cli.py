@@ -119,11 +119,10 @@ def sample_command(args):
             f"{args.run}: its model has task {model.task!r}; only a language model, task 'lm', has a next token"
         )
     vocabulary = Vocabulary(dataset["unit"], dataset["symbols"])
-    unknown = [symbol for symbol in vocabulary.split(args.prompt) if symbol not in vocabulary.index]
+    unknown = sorted(set(vocabulary.split(args.prompt)) - set(vocabulary.symbols))
     if unknown or not args.prompt:
-        raise UsageError(
-            f"--prompt {args.prompt!r}: expected text; the vocabulary of the run lacks {unknown or 'nothing'}"
-        )
+        why = f"the vocabulary of the run lacks {unknown}" if unknown else "there is nothing to go on from"
+        raise UsageError(f"--prompt {args.prompt!r}: {why}")
     rng, params = np.random.default_rng(args.seed), to_device(held["state"]["params"], device)
     options = args.length, rng, args.temperature, args.top_k
     tokens = sample(params, model, vocabulary.encode(args.prompt), *options)

@@ -51,16 +51,19 @@ def open_run(path, which="checkpoint") -> dict:
 def reopen(folder, given: dict):
     """What a run holds, and its configurations and data again, exactly as they were.
 
-    given  : settings that were asked for now; they must be those of the run
+    given  : settings that were asked for now; they must be those of the run, but the data may have moved
     raises : SettingsError naming what differs
     """
     held = open_run(folder)
-    settings = held["settings"]
-    for where, other in (("asked for", given), ("in config.json", read_settings(Path(folder) / "config.json"))):
+    settings, moved = held["settings"], {k: v for k, v in given.items() if k == "root"}
+    for where, other in (
+        ("asked for", given | {"root": settings["root"]}),
+        ("in config.json", read_settings(Path(folder) / "config.json")),
+    ):
         changed = differences(other, settings)
         if changed:
             raise SettingsError(f"{folder}: {where}: {'; '.join(changed)}, as the run was started; begin a new run")
-    data_config, model, cfg, data = settle(settings)
+    data_config, model, cfg, data = settle(settings | moved)
     check_data(folder, held, data)
     return held, data_config, model, cfg, data
 

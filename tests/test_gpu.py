@@ -5,6 +5,7 @@ import pytest
 
 from dgsa_np.attention import KINDS
 from dgsa_np.backend import DeviceError, array_module, resolve_device, to_device, to_numpy
+from dgsa_np.data import load
 from dgsa_np.gradcheck import relative_error, same_bits
 from dgsa_np.model import ModelConfig
 from dgsa_np.params import flatten
@@ -46,3 +47,13 @@ def test_training_runs_and_starts_from_the_same_numbers(kind, digits):
     here, there = (train(model, TrainConfig(epochs=2, device=d), digits) for d in ("cpu", "cuda"))
     assert there.steps[0]["loss"] == pytest.approx(here.steps[0]["loss"], rel=1e-5)
     assert evaluate(there.params, digits.valid, model)["accuracy"] > 0.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_language_model_starts_from_the_same_numbers_and_keeps_its_tokens_on_the_host(kind):
+    data = load("pydoc", length=16)
+    data = data._replace(train=data.train._replace(inputs=data.train.inputs[:64], targets=data.train.targets[:64]))
+    model = ModelConfig(kind=kind, task="lm", vocab_size=data.meta["vocab_size"], max_len=16, width=16, depth=1)
+    here, there = (train(model, TrainConfig(epochs=1, batch_size=16, device=d), data) for d in ("cpu", "cuda"))
+    assert there.steps[0]["loss"] == pytest.approx(here.steps[0]["loss"], rel=1e-5)
+    assert there.steps[-1]["loss"] == pytest.approx(here.steps[-1]["loss"], rel=1e-3)

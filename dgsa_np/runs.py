@@ -84,6 +84,8 @@ def follow(folder, model, cfg, data, held, every=30.0) -> dict:
     raises : NonFiniteError; the last checkpoint is left as it was. KeyboardInterrupt at a second Ctrl-C
     """
     folder, state, best = Path(folder), TrainState(**held["state"]), None
+    for unfinished in folder.glob(".*.npz.*"):  # by a process that was killed while it saved
+        unfinished.unlink()
     _cut(folder / "metrics.jsonl", state)
     steps = with_bar(train_steps(model, cfg, data, state), model, cfg, data, start=state.optimizer["step"])
     with Stop() as stop, open(folder / "metrics.jsonl", "a", encoding="utf-8") as log:

@@ -16,7 +16,7 @@ from dgsa_np.cli import main
 from dgsa_np.gradcheck import same_bits
 from dgsa_np.params import flatten, zeros_like
 from dgsa_np.settings import SettingsError, settle
-from dgsa_np.train import NonFiniteError, TrainState, first_state, train_steps
+from dgsa_np.train import NonFiniteError, first_state, train_steps
 
 WORDS = ["a", "quiet", "film", "with", "a", "warm", "heart", "and", "no", "plot", "at", "all", "but", "great", "songs"]
 
@@ -28,7 +28,7 @@ def sources(tmp_path_factory):
     for side, word in (("neg", "dull"), ("pos", "lovely")):
         lines = [" ".join([*rng.choice(WORDS, rng.integers(3, 9)), word]) for _ in range(60)]
         (root / f"rt-polarity.{side}").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (root / "text.txt").write_text(" ".join(rng.choice(WORDS, 900)), encoding="utf-8")
+    (root / "text.txt").write_text(" ".join(rng.choice(WORDS, 400)), encoding="utf-8")
     return root
 
 
@@ -93,11 +93,11 @@ def test_a_run_that_broke_off_and_goes_on_equals_one_that_did_not(given, tmp_pat
 
 
 @pytest.mark.parametrize("part", ["m", "v", "step", "rng", "batch", "loss_sum"])
-def test_every_part_of_the_state_matters(part, tmp_path, given):
+def test_every_part_of_the_state_matters(part, given):
     """The test above would fail if one of them were not saved."""
     made = settle(given)
-    states = [state for state, _, _ in train_steps(*made[1:], TrainState(**runs.begin(tmp_path / "r", *made)["state"]))]
-    state = states[1]
+    steps = train_steps(*made[1:], first_state(*made[1:3]))
+    state = [next(steps)[0] for _ in range(2)][-1]
     if part in ("m", "v"):
         spoilt = state._replace(optimizer=state.optimizer | {part: zeros_like(state.optimizer[part])})
     elif part == "step":
@@ -106,9 +106,7 @@ def test_every_part_of_the_state_matters(part, tmp_path, given):
         spoilt = state._replace(rng=np.random.default_rng(99).bit_generator.state)
     else:
         spoilt = state._replace(**{part: 0})
-    right, wrong = (run_on(made, s) for s in (state, spoilt))
-    assert right == run_on(made, state)
-    assert right != wrong
+    assert run_on(made, state) == json.dumps([(step, epoch) for _, step, epoch in steps]) != run_on(made, spoilt)
 
 
 def run_on(made, state):
@@ -128,7 +126,7 @@ def test_kill_9_at_a_random_moment(given, tmp_path):
     held, *made = runs.reopen(tmp_path / "cut", {})
     runs.follow(tmp_path / "cut", *made[1:], held)
     assert_same(tmp_path / "whole", tmp_path / "cut")
-    assert not [p for p in (tmp_path / "cut").iterdir() if p.name.startswith(".") and p.stat().st_size == 0]
+    assert [p.name for p in (tmp_path / "cut").iterdir() if p.name.startswith(".")] == []
 
 
 def test_ctrl_c_ends_the_step_saves_and_exits_130(given, tmp_path, capsys):

@@ -103,7 +103,7 @@ def _restore(tree, arrays):
         return {key: _restore(branch, arrays) for key, branch in tree.items()}
     a = np.lib.format.read_array(io.BytesIO(arrays.pop(tree[ARRAY])), allow_pickle=False)
     if [list(a.shape), a.dtype.str, _sha256(a)] != [tree["shape"], tree["dtype"], tree["sha256"]]:
-        raise CheckpointError(f"{tree[ARRAY]} is not the array that the manifest describes")
+        raise ValueError(f"{tree[ARRAY]} is not the array that the manifest describes")
     return a
 
 

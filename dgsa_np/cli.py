@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__, runs
+from . import __version__, runs, viz
 from .backend import DeviceError, describe_device, resolve_device, to_device
 from .baselines import classifiers, ngram_losses
 from .checkpoint import CheckpointError
@@ -366,12 +366,10 @@ def _levels(accuracy, kinds, task) -> str:
 
 def _write_evaluation(out, clean, accuracy, kinds, data):
     """results.json, and a picture where there are corruptions."""
-    from .viz import robustness_figure
-
     levels = {kind: CORRUPTIONS[data.meta["task"]][kind] for kind in kinds}
     results = {"clean": clean, "levels": {k: c.levels for k, c in levels.items()}, "accuracy": accuracy}
     (out / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     if kinds:
         rows = {name: {kind: [by[kind]] for kind in kinds} for name, by in accuracy.items()}
-        robustness_figure(levels, rows, chance=1 / data.meta["n_out"]).savefig(out / "accuracy.png")
+        viz.save(viz.robustness_figure(levels, rows, chance=1 / data.meta["n_out"]), out / "accuracy.png")
     print(f"\nwritten to {out}/")

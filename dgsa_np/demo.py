@@ -103,7 +103,7 @@ def _draw(out, runs, accuracies, models, data):
         "training": viz.training_figure(epochs),
     }
     for name, figure in figures.items():
-        figure.savefig(out / f"{name}.png")
+        viz.save(figure, out / f"{name}.png")
 
 
 def _views(params, model, data):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__
+from . import __version__, viz
 from .backend import describe_device, resolve_device
 from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from .settings import SettingsError, differences, flat, read_settings, settle
@@ -106,8 +106,6 @@ def follow(folder, model, cfg, data, held, every=30.0) -> dict:
 
 def conclude(folder, model, data) -> dict:
     """Loss and accuracy of the last state and of the best one, on the disk too, with a picture of the run."""
-    from .viz import run_figure
-
     folder, figures = Path(folder), {}
     for name, which in (("last", "checkpoint"), ("best", "best")):
         held = open_run(folder, which)
@@ -118,9 +116,8 @@ def conclude(folder, model, data) -> dict:
     with open(folder / "metrics.jsonl", "a", encoding="utf-8") as log:
         log.write(json.dumps({"result": figures}) + "\n")
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    run_figure([r for r in records if "step" in r], [r for r in records if "epoch" in r]).savefig(
-        folder / "training.png"
-    )
+    steps, epochs = ([r for r in records if key in r] for key in ("step", "epoch"))
+    viz.save(viz.run_figure(steps, epochs), folder / "training.png")
     return figures
 
 

@@ -32,6 +32,14 @@ def in_style(draw):
     return styled
 
 
+def save(figure, path):
+    """To a PNG, and out of pyplot's memory."""
+    import matplotlib.pyplot as plt
+
+    figure.savefig(path)
+    plt.close(figure)
+
+
 @in_style
 def robustness_figure(corruptions, accuracies, chance):
     """Test accuracy against the level of each corruption, mean and range over seeds.

@@ -1,0 +1,68 @@
+"""A step split over threads equals the step in one piece."""
+
+import numpy as np
+import pytest
+
+from dgsa_np.gradcheck import relative_error, same_bits
+from dgsa_np.model import ModelConfig, init_model, loss_and_grads
+from dgsa_np.parallel import choose_threads, loss_and_grads_threaded
+from dgsa_np.params import flatten
+
+
+def batch(task, kind="dgsa", dtype="float64"):
+    cfg = ModelConfig(kind=kind, task=task, width=8, n_heads=2, depth=2, vocab_size=11, max_len=6, patch_size=2)
+    rng = np.random.default_rng(0)
+    params = init_model(cfg, rng, dtype)
+    if task == "vision":
+        return params, rng.random((7, 8, 8)).astype(dtype), rng.integers(0, 10, 7), cfg, None
+    keep = np.arange(6) < rng.integers(1, 7, (7, 1))  # ragged: shards keep different numbers of targets
+    targets = rng.integers(0, 10, (7, 6) if task == "lm" else 7)
+    return params, rng.integers(0, 11, (7, 6)), targets, cfg, keep
+
+
+@pytest.mark.parametrize("task", ["vision", "text", "lm"])
+@pytest.mark.parametrize("kind", ["dgsa", "diff_v1"])
+@pytest.mark.parametrize("threads", [1, 2, 3, 50])
+def test_shards_add_up(task, kind, threads):
+    whole = loss_and_grads(*(args := batch(task, kind)))
+    split = loss_and_grads_threaded(*args, threads=threads)
+    assert abs(split[0] - whole[0]) <= 1e-12 * whole[0]
+    ours, theirs = flatten(split[1]), flatten(whole[1])
+    assert list(ours) == list(theirs)
+    # an error is measured against the largest gradient of all, since some tensors are all but zero
+    scale = max(abs(g).max() for g in theirs.values())
+    assert all(abs(ours[name] - g).max() <= 1e-12 * scale for name, g in theirs.items())
+
+
+def test_a_shard_without_any_kept_target_is_left_out():
+    params, tokens, targets, cfg, keep = batch("lm")
+    keep = keep.copy()
+    keep[:3] = False
+    whole, split = (f(params, tokens, targets, cfg, keep) for f in (loss_and_grads, four_threads))
+    for name, g in flatten(whole[1]).items():
+        assert relative_error(flatten(split[1])[name], g) <= 1e-12, name
+
+
+def four_threads(*args):
+    return loss_and_grads_threaded(*args, threads=4)
+
+
+def test_equal_threads_give_equal_bits_and_single_precision_stays():
+    args = batch("lm", dtype="float32")
+    one, two = (flatten(four_threads(*args)) for _ in range(2))
+    assert all(same_bits(one[name], two[name]) for name in one)
+    assert {a.dtype.name for a in one.values()} == {"float32"}
+
+
+def test_small_steps_and_other_devices_get_one_thread(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(8), raising=False)
+    small, large = ModelConfig(), ModelConfig(task="lm", width=128)
+    assert choose_threads("cpu", 64, small) == 1
+    assert choose_threads("cpu", 16, large) == 8 and choose_threads("cpu", 5, large) == 5
+    assert choose_threads("cuda", 16, large) == 1
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "two"])
+def test_wrong_numbers_of_threads_are_refused(threads):
+    with pytest.raises(ValueError, match="threads is"):
+        loss_and_grads_threaded(*batch("vision"), threads=threads)

@@ -72,7 +72,7 @@ def train_command(args):
         folder, (held, *made) = Path(args.resume), runs.reopen(args.resume, given)
     else:
         made = settle(given)
-        folder = _free(args.out or f"runs/{made[0].data}-{made[1].kind}-{datetime.now():%Y%m%d-%H%M%S}")
+        folder = _new_folder(args.out or f"runs/{made[0].data}-{made[1].kind}-{datetime.now():%Y%m%d-%H%M%S}")
         held = runs.begin(folder, *made)
     _, model, cfg, data = made
     print(f"{'device':10s} {describe_device(cfg.device)}, {cfg.threads} thread{'s' * (cfg.threads > 1)} per step")
@@ -317,15 +317,10 @@ def _kinds(args, task):
 # ---------------------------------------------------------------------------------------------- output
 
 
-def _free(path) -> Path:
-    """A path where nothing is yet."""
+def _new_folder(path) -> Path:
     if Path(path).exists():
         raise UsageError(f"--out {path} exists already, expected a new folder: nothing is overwritten")
-    return Path(path)
-
-
-def _new_folder(path) -> Path:
-    _free(path).mkdir(parents=True)
+    Path(path).mkdir(parents=True)
     return Path(path)
 
 
@@ -334,11 +329,9 @@ def describe_data(data) -> str:
     sizes = {name: len(getattr(data, name).targets) for name in ("train", "valid", "test")}
     counts = ", ".join(f"{n:,} {name}" for name, n in sizes.items())
     meta, shape = data.meta, data.train.inputs.shape[1:]
-    outputs = f"{meta['vocab_size']} {meta['unit']}" if meta["task"] == "lm" else f"{meta['n_out']} classes"
-    text = f"{'data':10s} {meta['name']}: {counts}; inputs {shape}, {outputs}"
-    if meta["task"] == "text":
-        text += f", {meta['vocab_size']:,} words"
-    return f"{text}\n{'':10s} sha256 {meta['sha256']}"
+    outputs = "" if meta["task"] == "lm" else f", {meta['n_out']} classes"
+    symbols = f", {meta['vocab_size']:,} {meta['unit']}" if "unit" in meta else ""
+    return f"{'data':10s} {meta['name']}: {counts}; inputs {shape}{outputs}{symbols}\n{'':10s} sha256 {meta['sha256']}"
 
 
 def describe_model(model) -> str:

@@ -95,12 +95,14 @@ def _compare(scores, condition, other):
 
 
 def _draw(out, runs, accuracies, models, data):
-    epochs = {kind: [r.epochs for r in sorted(runs, key=lambda r: r.seed) if r.name == kind] for kind in models}
+    records = {
+        kind: [(r.steps, r.epochs) for r in sorted(runs, key=lambda r: r.seed) if r.name == kind] for kind in models
+    }
     gated = next(r for r in runs if r.name == "dgsa" and r.seed == min(r.seed for r in runs))
     figures = {
         "accuracy": viz.robustness_figure(CORRUPTIONS["vision"], accuracies, chance=1 / data.meta["n_out"]),
         "maps": viz.attention_figure(_views(gated.params, models["dgsa"], data), layer=models["dgsa"].depth - 1),
-        "training": viz.training_figure(epochs),
+        "training": viz.training_figure(records),
     }
     for name, figure in figures.items():
         viz.save(figure, out / f"{name}.png")

@@ -17,6 +17,7 @@ class Run(NamedTuple):
     name: str
     seed: int
     params: dict
+    steps: list
     epochs: list
     accuracy: dict  # {corruption: [accuracy at each level]}
 
@@ -49,7 +50,7 @@ def run_one(model: ModelConfig, cfg: TrainConfig, data) -> Run:
         return predict(result.params, split, model).argmax(axis=-1)
 
     accuracy = accuracy_under_corruption(classify, data.test, model.task)
-    return Run(model.kind, cfg.seed, result.params, result.epochs, accuracy)
+    return Run(model.kind, cfg.seed, *result, accuracy)
 
 
 def run_grid(models: dict, cfg: TrainConfig, seeds, data, jobs=2):
@@ -65,7 +66,7 @@ def run_baselines(data, kinds=None) -> list:
     """The trivial classifiers of the data's task, under the same corruptions."""
     task = data.meta["task"]
     return [
-        Run(name, 0, {}, [], accuracy_under_corruption(classify, data.test, task, kinds))
+        Run(name, 0, {}, [], [], accuracy_under_corruption(classify, data.test, task, kinds))
         for name, classify in classifiers(data).items()
     ]
 

@@ -113,21 +113,26 @@ def compare_pair(
     grads = _call_backward(backward, dout, cache, args, leaves)
     _check_shapes(backward, grads, leaves)
     _check_purity(forward, backward, args, (out, cache, dout, grads), leaves, before)
-    scale = max((float(abs(g).max()) for g in grads.values()), default=0.0)
+    floor = 1e-15 * max((float(abs(g).max()) for g in grads.values()), default=0.0)
+    numeric, analytic = {}, {}
+    for name, x in leaves.items():
+        directions = _random_directions(x, n_directions, rng)
 
-    def result(name, x):
-        def loss(value):
+        def loss(value, name=name):
             return (dout * forward(*_replace(forward, args, name, value))[0]).sum()
 
-        directions = _random_directions(x, n_directions, rng)
-        numeric = METHODS[method](loss, x, directions=directions)
-        analytic = to_numpy(grads[name])
+        numeric[name], analytic[name] = METHODS[method](loss, x, directions=directions), to_numpy(grads[name])
         if directions is not None:
-            analytic = np.array([(analytic * to_numpy(e)).sum() for e in directions])
-        allowed = TOLERANCE[method] if tolerance is None else tolerance
-        error = relative_error(analytic, numeric, floor=1e-15 * scale)
-        diagnosis = diagnose(numeric, analytic, sizes=sizes, vacuous=1e-15 * scale)
-        return Result(name, x.shape, error, allowed, "" if error <= allowed else diagnosis.message)
+            analytic[name] = np.array([(analytic[name] * to_numpy(e)).sum() for e in directions])
+    allowed = TOLERANCE[method] if tolerance is None else tolerance
+
+    def result(name, x):
+        error = relative_error(analytic[name], numeric[name], floor)
+        if error <= allowed:
+            return Result(name, x.shape, error, allowed, "")
+        others = {} if n_directions else {other: g for other, g in numeric.items() if other != name}
+        found = diagnose(numeric[name], analytic[name], sizes, floor, name=name, others=others)
+        return Result(name, x.shape, error, allowed, found.message)
 
     return [result(name, x) for name, x in leaves.items()]
 
@@ -231,22 +236,22 @@ def _random_directions(x, n, rng):
 
 
 class Diagnosis(NamedTuple):
-    kind: str  # close, shape, not finite, vacuous, zero, sign, factor, transposed, angle
+    kind: str  # close, shape, not finite, vacuous, zero, sign, factor, transposed, branch, rows, angle
     message: str
 
 
-def diagnose(numeric, analytic, sizes=None, vacuous=0.0, tolerance=1e-6) -> Diagnosis:
+def diagnose(numeric, analytic, sizes=None, vacuous=0.0, tolerance=1e-6, name="", others=None) -> Diagnosis:
     """What kind of mistake turns the numeric gradient into the analytic one.
 
     sizes   : {"d": 4, "T": 5}, the sizes that a forgotten factor may come from
     vacuous : a numeric gradient no larger than this checks nothing
+    name    : of the argument; others : {name: numeric gradient} of the other arguments, to find one in its place
     """
     numeric, analytic = (np.asarray(to_numpy(g), float) for g in (numeric, analytic))
     if numeric.shape != analytic.shape:
         return Diagnosis("shape", f"the gradient is {analytic.shape}, expected {numeric.shape}, as the argument")
     if not np.isfinite(analytic).all():
-        bad = int((~np.isfinite(analytic)).sum())
-        why = "a division by 0, or exp of something large"
+        bad, why = int((~np.isfinite(analytic)).sum()), "a division by 0, or exp of something large"
         return Diagnosis("not finite", f"{bad} of {analytic.size} elements are nan or inf: {why}")
     if not abs(numeric).max(initial=0) > vacuous:
         return Diagnosis("vacuous", "the numeric gradient is all but zero, so nothing is checked; choose other inputs")
@@ -257,35 +262,60 @@ def diagnose(numeric, analytic, sizes=None, vacuous=0.0, tolerance=1e-6) -> Diag
         return Diagnosis("close", f"it is right to {tolerance:.0e}: not the formula but its precision is at fault")
     factor = float((analytic * numeric).sum() / (numeric * numeric).sum())
     if _close(analytic, factor * numeric, tolerance):
-        return _explain_factor(factor, sizes or {}, tolerance)
-    square = numeric.ndim >= 2 and numeric.shape[-1] == numeric.shape[-2]
-    if square and _close(analytic.swapaxes(-1, -2), numeric, tolerance):
-        why = "the factors of a matrix product are swapped"
-        return Diagnosis("transposed", f"the gradient is transposed in its last two axes: {why}")
-    return _explain_angle(numeric, analytic, tolerance)
+        return _explain_factor(factor, sizes or {}, tolerance, name)
+    for kind, guess, message in _guesses(numeric, others or {}):
+        if guess.shape == analytic.shape and _close(analytic, guess, tolerance):
+            return Diagnosis(kind, message)
+    return _explain_rows(numeric, analytic, tolerance) or _explain_angle(numeric, analytic, tolerance)
 
 
 def _close(a, b, tolerance):
     return abs(a - b).max() <= tolerance * abs(b).max()
 
 
-def _explain_factor(factor, sizes, tolerance):
+def _guesses(numeric, others):
+    """What may stand in the place of the right gradient."""
+    if numeric.ndim >= 2:
+        why = "the factors of a matrix product are swapped"
+        yield "transposed", numeric.swapaxes(-1, -2), f"the gradient is transposed in its last two axes: {why}"
+    for other, gradient in others.items():
+        for sign, words in ((1, ""), (-1, ", with the wrong sign")):
+            yield "branch", sign * to_numpy(gradient), f"this is the gradient of {other}{words}: they are mixed up"
+
+
+def _explain_factor(factor, sizes, tolerance, name):
     causes = {2: "it is counted twice", 0.5: "half of it is missing, or a factor 2 is"}
     likely = [cause for value, cause in causes.items() if _near(factor, value, tolerance)]
-    for name, n in sizes.items():
+    for letter, n in sizes.items():
         causes = {
-            n**0.5: f"1/sqrt({name}) is missing",
-            n**-0.5: f"1/sqrt({name}) is applied twice",
-            n: f"a sum over {name} where a mean belongs",
-            1 / n: f"a mean over {name} where a sum belongs",
+            n**0.5: f"1/sqrt({letter}) is missing",
+            n**-0.5: f"1/sqrt({letter}) is applied twice",
+            n: f"a sum over {letter} where a mean belongs",
+            1 / n: f"a mean over {letter} where a sum belongs",
         }
         likely += [cause for value, cause in causes.items() if n != 1 and _near(factor, value, tolerance)]
-    sign = "the sign is wrong" if factor < 0 else ""
-    if _near(factor, 1, tolerance):
-        return Diagnosis("sign", f"{sign}: was it subtracted in the forward pass, or is this the inhibitory branch?")
+    inhibitory = "the inhibitory branch enters with a minus, which its gradient keeps"
+    sign = f"the sign is wrong: {inhibitory if '_inh' in name else 'is it subtracted in the forward?'}"
+    if factor < 0 and _near(factor, 1, tolerance):
+        return Diagnosis("sign", sign)
     why = " or ".join(likely) or "look for a constant that the derivative brings down"
-    also = f"{sign}, and " if sign else ""
+    also = f"{sign.split(':')[0]}, and " if factor < 0 else ""
     return Diagnosis("factor", f"{also}the gradient is {abs(factor):.6g} times what it should be everywhere: {why}")
+
+
+def _explain_rows(numeric, analytic, tolerance):
+    """Right but for a factor of its own in each row: a weight per query, forgotten or used twice."""
+    if numeric.ndim < 2 or numeric.shape[-1] == 1:
+        return None
+    square = (numeric * numeric).sum(axis=-1, keepdims=True)
+    factors = (analytic * numeric).sum(axis=-1, keepdims=True) / (square + (square == 0))
+    if not _close(analytic, factors * numeric, tolerance):
+        return None
+    low, high = float(factors[square > 0].min()), float(factors[square > 0].max())
+    lost = "lost" if min(abs(low), abs(high)) >= 1 else "there twice, or another one's"
+    return Diagnosis(
+        "rows", f"each row is off by a factor of its own, {low:.3g} to {high:.3g}: is a gate or lambda {lost}?"
+    )
 
 
 def _near(factor, value, tolerance):

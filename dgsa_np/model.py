@@ -91,15 +91,9 @@ class ModelConfig(AttentionConfig):
 
     @cached_property
     def sizes(self):
-        image = {
-            "image_size": self.image_size,
-            "channels": self.channels,
-            "P*P*channels": self.patch_size**2 * self.channels,
-        }
-        front = (
-            image | {"N": self.n_tokens} if self.task == "vision" else {"V": self.vocab_size, "max_len": self.max_len}
-        )
-        return super().sizes | front | {"F": self.F, "n_out": self.n_out}
+        names = ("image_size", "channels", "max_len", "F", "n_out")
+        sizes = {"P*P*channels": self.patch_size**2 * self.channels, "N": self.n_tokens, "V": self.vocab_size}
+        return super().sizes | sizes | {name: getattr(self, name) for name in names}
 
 
 @lru_cache

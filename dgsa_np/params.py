@@ -61,16 +61,20 @@ def zeros_like(tree):
     return tree_map(zeros, tree)
 
 
+def check_rng(function: str, rng):
+    """Randomness comes from a host generator, so that CPU and GPU runs start equal."""
+    if not isinstance(rng, np.random.Generator):
+        what = type(rng).__name__
+        raise TypeError(f"{function}: rng is {what}, expected numpy.random.Generator: np.random.default_rng(seed)")
+
+
 def draw(specs, sizes: dict, rng, dtype="float32"):
     """Arrays for a tree of Specs, drawn in order on the host, so that every device starts equal.
 
     sizes : the value of each axis symbol, {"C": 64, "H*d": 32}
     rng   : a numpy.random.Generator
     """
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(
-            f"draw: rng is {type(rng).__name__}, expected numpy.random.Generator: np.random.default_rng(seed)"
-        )
+    check_rng("draw", rng)
     if str(dtype) not in ("float32", "float64") and dtype not in (np.float32, np.float64):
         raise TypeError(f"draw: dtype is {dtype}, expected float32 or float64")
 

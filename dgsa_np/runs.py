@@ -6,6 +6,7 @@ import platform
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from . import __version__, viz
 from .backend import describe_device, resolve_device
 from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from .settings import SettingsError, differences, flat, read_settings, settle
+from .settings import SettingsError, read_settings, settle
 from .train import TrainState, evaluate, first_state, train_steps, with_bar
 
 KEYS = {"settings", "dataset", "state", "best"}
@@ -21,8 +22,8 @@ KEYS = {"settings", "dataset", "state", "best"}
 
 def begin(folder, data_config, model, cfg, data) -> dict:
     """A new folder with what is needed to run it again, and the state before the first step. Returns what it holds."""
-    folder, settings = Path(folder), flat(data_config, model, cfg)
-    folder.mkdir(parents=True)
+    folder, settings = Path(folder), asdict(data_config) | asdict(model) | asdict(cfg)
+    folder.mkdir(parents=True, exist_ok=True)
     config = {
         "settings": settings,
         "data_sha256": data.meta["sha256"],
@@ -60,7 +61,7 @@ def reopen(folder, given: dict):
         ("asked for", given | {"root": settings["root"]}),
         ("in config.json", read_settings(Path(folder) / "config.json")),
     ):
-        changed = differences(other, settings)
+        changed = [f"{k} is {v!r}, not {settings.get(k)!r}" for k, v in other.items() if settings.get(k) != v]
         if changed:
             raise SettingsError(f"{folder}: {where}: {'; '.join(changed)}, as the run was started; begin a new run")
     data_config, model, cfg, data = settle(settings | moved)
@@ -116,8 +117,8 @@ def conclude(folder, model, data) -> dict:
     with open(folder / "metrics.jsonl", "a", encoding="utf-8") as log:
         log.write(json.dumps({"result": figures}) + "\n")
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    steps, epochs = ([r for r in records if key in r] for key in ("step", "epoch"))
-    viz.save(viz.run_figure(steps, epochs), folder / "training.png")
+    run = tuple([r for r in records if key in r] for key in ("step", "epoch"))
+    viz.save(viz.training_figure({held["settings"]["kind"]: [run]}), folder / "training.png")
     return figures
 
 

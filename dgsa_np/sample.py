@@ -5,6 +5,7 @@ import numpy as np
 from .backend import to_numpy
 from .checks import check_number, check_whole
 from .model import model_forward
+from .params import check_rng
 
 
 def sample(params, cfg, prompt, n, rng, temperature=1.0, top_k=None):
@@ -24,6 +25,7 @@ def sample(params, cfg, prompt, n, rng, temperature=1.0, top_k=None):
             f"sample: the model has task {cfg.task!r} and {cfg.n_out} outputs, expected task 'lm' with one output per "
             f"token of its vocabulary ({cfg.vocab_size}): only a language model says what comes next"
         )
+    check_rng("sample", rng)
     check_number("sample", low=0, temperature=temperature)
     check_whole("sample", n=n, **({} if top_k is None else {"top_k": top_k}))
     text = [int(token) for token in prompt]

@@ -74,16 +74,6 @@ def settle(given: dict):
     return data_config, model, replace(cfg, device=device, threads=threads), data
 
 
-def flat(*configs) -> dict:
-    """All settings in one dict: no name occurs in two configurations."""
-    return {name: value for config in configs for name, value in asdict(config).items()}
-
-
-def differences(given: dict, settings: dict) -> list:
-    """What is given and is not so in the settings, in words."""
-    return [f"{k} is {v!r}, not {settings.get(k)!r}" for k, v in given.items() if settings.get(k) != v]
-
-
 def read_settings(path) -> dict:
     """Settings from a JSON file: {"width": 32, "data": "pydoc"}, or the config.json of a run."""
     try:

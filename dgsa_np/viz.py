@@ -55,11 +55,8 @@ def robustness_figure(corruptions, accuracies, chance):
     for ax in axes.flat[len(corruptions) :]:
         ax.remove()
     for ax, (kind, corruption) in zip(axes.flat, corruptions.items(), strict=False):
-        xs = corruption.levels
         for name, by_corruption in accuracies.items():
-            ys = np.asarray(by_corruption[kind])
-            ax.plot(xs, ys.mean(axis=0), label=name, **LOOKS[name])
-            ax.fill_between(xs, ys.min(axis=0), ys.max(axis=0), color=LOOKS[name]["color"], alpha=0.15, lw=0)
+            _draw_band(ax, corruption.levels, by_corruption[kind], name, **LOOKS[name])
         ax.axhline(chance, color="0.7", lw=1)
         ax.set(title=kind, xlabel=corruption.unit, ylim=(0, 1.02))
     axes.flat[0].text(0, chance + 0.02, "chance", color="0.5")
@@ -72,49 +69,37 @@ def robustness_figure(corruptions, accuracies, chance):
 
 
 @in_style
-def training_figure(epochs):
-    """Training loss and validation accuracy by epoch, mean and range over seeds.
+def training_figure(runs):
+    """Loss and validation accuracy against the step, mean and range over seeds.
 
-    epochs : {name: [per seed, a list of a dict per epoch]}
-    """
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
-    curves = (("train_loss", "training loss (nats)"), ("valid_accuracy", "validation accuracy"))
-    for ax, (key, label) in zip(axes, curves, strict=True):
-        for name, runs in epochs.items():
-            ys = np.array([[e[key] for e in run] for run in runs])
-            xs = np.arange(1, ys.shape[1] + 1)
-            look = {k: v for k, v in LOOKS[name].items() if k != "marker"}
-            ax.plot(xs, ys.mean(axis=0), label=name, **look)
-            ax.fill_between(xs, ys.min(axis=0), ys.max(axis=0), color=look["color"], alpha=0.15, lw=0)
-        ax.set(xlabel="epoch", ylabel=label)
-    axes[0].set_yscale("log")
-    axes[0].legend()
-    return figure
-
-
-@in_style
-def run_figure(steps, epochs):
-    """One run: the loss of every step and, at the end of each epoch, of the validation split; the learning rate.
-
-    steps, epochs : the records of train
+    runs : {name: [per seed, (steps, epochs)]}, the records of train
     """
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogFormatter
 
-    figure, (ax, rates) = plt.subplots(2, 1, figsize=(7, 5), sharex=True, height_ratios=(3, 1))
-    xs = [s["step"] + 1 for s in steps]
-    ends = np.linspace(0, len(steps), len(epochs) + 1)[1:]
-    ax.plot(xs, [s["loss"] for s in steps], color="#0072B2", lw=0.8, alpha=0.5, label="training, each step")
-    ax.plot(ends, [e["valid_loss"] for e in epochs], "s-", color="#D55E00", label="validation, each epoch")
-    ax.set(ylabel="loss (nats)", yscale="log")
-    ax.yaxis.set_major_formatter(LogFormatter())
-    ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
-    ax.legend()
-    rates.plot(xs, [s["lr"] for s in steps], color="0.4")
-    rates.set(xlabel="step", ylabel="learning rate")
+    figure, (losses, accuracies) = plt.subplots(1, 2, figsize=(10, 3.6))
+    for name, seeds in runs.items():
+        bins = np.array_split(np.arange(len(seeds[0][0])), 60)
+        xs = [b.mean() + 1 for b in bins if len(b)]
+        ends = np.linspace(0, len(seeds[0][0]), len(seeds[0][1]) + 1)[1:]
+        train = [[np.mean([steps[i]["loss"] for i in b]) for b in bins if len(b)] for steps, _ in seeds]
+        _draw_band(losses, xs, train, f"{name}, training", color=LOOKS[name]["color"])
+        for ax, key in ((losses, "valid_loss"), (accuracies, "valid_accuracy")):
+            ys = [[epoch[key] for epoch in epochs] for _, epochs in seeds]
+            _draw_band(ax, ends, ys, f"{name}, validation", markersize=3, linestyle="--", **LOOKS[name])
+    losses.set(xlabel="step", ylabel="loss (nats)", yscale="log")
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+    losses.legend()
+    accuracies.set(xlabel="step", ylabel="validation accuracy")
     return figure
+
+
+def _draw_band(ax, xs, ys, label, **look):
+    """Mean over seeds, and their range."""
+    ys = np.asarray(ys)
+    ax.plot(xs, ys.mean(axis=0), label=label, **look)
+    ax.fill_between(xs, ys.min(axis=0), ys.max(axis=0), color=look["color"], alpha=0.15, lw=0)
 
 
 @in_style

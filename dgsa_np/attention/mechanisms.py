@@ -44,6 +44,9 @@ def token_gate(name):
     return Control(lambda cfg: specs, partial(token_gate_forward, name=name), token_gate_backward)
 
 
+LAMBDA = Control(lambda_specs, lambda_forward, lambda_backward)
+GATE = Control(gate_specs, gate_logits_forward, gate_logits_backward)
+
 SINGLE = {"q": "C C", "k": "C C", "v": "C C"}
 DUAL = {"q_exc": "C H*d", "k_exc": "C H*d", "q_inh": "C H*d", "k_inh": "C H*d", "v": "C C"}
 SHARED = {"q_exc": "C C", "q_inh": "C C", "k": "C C", "v": "C C"}
@@ -51,20 +54,10 @@ SHARED = {"q_exc": "C C", "q_inh": "C C", "k": "C C", "v": "C C"}
 MECHANISMS = {
     "softmax": Mechanism(softmax_head_forward, softmax_head_backward, SINGLE),
     "diff_v1": Mechanism(
-        differential_head_forward,
-        differential_head_backward,
-        DUAL,
-        split=2,
-        control=Control(lambda_specs, lambda_forward, lambda_backward),
-        lambda_init=depth_schedule,
+        differential_head_forward, differential_head_backward, DUAL, split=2, control=LAMBDA, lambda_init=depth_schedule
     ),
     "dgsa": Mechanism(
-        gated_head_forward,
-        gated_head_backward,
-        DUAL,
-        split=2,
-        control=Control(gate_specs, gate_logits_forward, gate_logits_backward),
-        lambda_init=lambda layer: 0.8,
+        gated_head_forward, gated_head_backward, DUAL, split=2, control=GATE, lambda_init=lambda layer: 0.8
     ),
     "diff_v2": Mechanism(
         differential_v2_head_forward, differential_v2_head_backward, SHARED, control=token_gate("W_lambda")

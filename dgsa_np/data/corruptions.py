@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..checks import ShapeError, check_choice, check_number
+from ..params import check_rng
 
 PAD = 0  # the token that fills sentences up
 
@@ -34,10 +35,7 @@ def corrupt(x, kind: str, level: float, rng, clip: bool = False) -> np.ndarray:
     """
     check_choice("corrupt", "kind", kind, tuple(IMAGES | SENTENCES))
     _check_damaged(x, kind)
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(
-            f"corrupt: rng is {type(rng).__name__}, expected numpy.random.Generator: np.random.default_rng(seed)"
-        )
+    check_rng("corrupt", rng)
     corruption = (IMAGES | SENTENCES)[kind]
     check_number(f"corrupt (kind {kind!r})", low=0, high=corruption.most, level=level)
     damaged = x.copy() if level == 0 else corruption.damage(x, level, rng).astype(x.dtype)

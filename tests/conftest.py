@@ -25,6 +25,24 @@ def sources(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="session")
+def mutate():
+    """A function that spoils the content of a file: bytes and bits changed, the end cut off, something put in."""
+
+    def spoil(whole, fuzz):
+        content = bytearray(whole)
+        for place in fuzz.integers(0, len(content), fuzz.integers(1, 5)):
+            content[place] = fuzz.integers(256) if fuzz.random() < 0.5 else content[place] ^ 1 << fuzz.integers(8)
+        if fuzz.random() < 0.2:
+            content = content[: fuzz.integers(len(content))]
+        if fuzz.random() < 0.1:
+            place = fuzz.integers(len(content) + 1)
+            content[place:place] = fuzz.bytes(3)
+        return bytes(content)
+
+    return spoil
+
+
 def pytest_generate_tests(metafunc):
     """A test that takes `case` runs on the whole catalogue of pairs."""
     if "case" in metafunc.fixturenames:

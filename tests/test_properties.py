@@ -40,7 +40,7 @@ from dgsa_np.ops import merge_heads, rmsnorm_forward, rotary_backward, rotary_fo
 from dgsa_np.params import count, flatten, tree_map
 
 B, H, T, S, D, E, C = 2, 3, 4, 6, 5, 7, 12
-seeds = pytest.mark.parametrize("seed", range(4))
+seeds = pytest.mark.parametrize("seed", range(20))
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 

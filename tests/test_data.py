@@ -83,7 +83,7 @@ DAMAGED = {
     "promises a terabyte": (damage(TRAIN, lambda b: TERABYTE + b[16:]), TRAIN, "offset 0"),
     "promises nothing": (damage(TRAIN, lambda b: b[:12] + bytes(4)), TRAIN, "offset 0"),
     "two axes": (damage(TRAIN, lambda b: idx(IMAGES["train"][0])), TRAIN, "is not the head of an idx file of 3 axes"),
-    "other images": (damage("t10k-images-idx3-ubyte", lambda b: idx(IMAGES["t10k"][:, :4])), "t10k", "images (7, 4, 5)"),
+    "other images": (damage("t10k-images-idx3-ubyte", lambda b: idx(IMAGES["t10k"][:, :4])), "t10k", "(7, 4, 5)"),
     "a label too few": (damage("t10k-labels-idx1-ubyte", lambda b: idx(LABELS["t10k"][:6])), "t10k", "as many labels"),
     "label 10": (damage("t10k-labels-idx1-ubyte", lambda b: b[:-1] + b"\x0a"), "t10k", "0 to 9"),
 }
@@ -121,7 +121,7 @@ def test_damage_to_gzipped_files_is_told(name, tmp_path):
 def test_a_folder_of_images_that_is_none(tmp_path):
     (tmp_path / "file").touch()
     for root, words in ((None, "root is None"), (tmp_path / "file", "there is no such file"), (tmp_path, "nor one")):
-        with pytest.raises(DataError, match=f"{words}.*"):
+        with pytest.raises(DataError, match=words):
             load("mnist", root)
 
 
@@ -132,10 +132,6 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr("dgsa_np.data.images.open", refuse, raising=False)
     with pytest.raises(DataError, match=f"{TRAIN}: cannot be read to its end: .*Permission denied"):
         load("mnist", write_idx(tmp_path, packed=False))
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    for name, root in (("text", tmp_path / "a"), ("rt-polarity", tmp_path)):
-        with pytest.raises(DataError, match="cannot be read: Permission denied"):
-            load(name, root)
 
 
 # ------------------------------------------------------------------------------------------------ text
@@ -181,11 +177,11 @@ def test_lines_may_end_as_on_windows(tmp_path):
 
 
 def test_the_vocabulary_knows_the_training_part_alone(tmp_path):
-    data = load("text", text_file(tmp_path, TEXT + "z"), length=100)
+    data = load("text", text_file(tmp_path, TEXT + 20 * "z"), length=16)
     vocabulary = Vocabulary(data.meta["unit"], data.meta["symbols"])
     assert "z" not in vocabulary.symbols and len(set(vocabulary.symbols)) == len(vocabulary.symbols)
     assert vocabulary.decode(vocabulary.encode("azb")) == "a\ufffdb"
-    assert windows(load("text", tmp_path / "text.txt", length=100).test, vocabulary)[1] == [TEXT[1902:] + "\ufffd"]
+    assert [(vocabulary.index["\ufffd"] == split.targets).any() for split in data[:3]] == [False, False, True]
 
 
 def test_bytes_are_read_and_written(tmp_path):
@@ -325,7 +321,10 @@ def fuzzed_images(root):
 
 def fuzzed_gzip(root):
     """Nothing but what was packed."""
-    assert load("mnist", root).meta["sha256"] == "1d3b" * 16
+    data = load("mnist", root)
+    assert np.array_equal(np.round(255 * data.test.inputs), IMAGES["t10k"])
+    assert np.array_equal(np.round(255 * np.concatenate([s.inputs for s in data[:2]])), IMAGES["train"])
+    assert np.array_equal(np.concatenate([s.targets for s in data[:3]]), np.concatenate(list(LABELS.values())))
 
 
 def fuzzed_text(root):
@@ -468,7 +467,7 @@ def test_a_level_of_damage_to_tokens_is_at_most_one(kind):
         ),
         (lambda: load("mnits"), "name is 'mnits', expected one of 'digits', .*; did you mean 'mnist'"),
         (lambda: load("digits", length=4), "length given, expected no options with digits"),
-        (lambda: load("rt-polarity", "x", unit="bytes"), "unit given, expected length, min_count, encoding with rt-pol"),
+        (lambda: load("rt-polarity", "x", unit="bytes"), "unit given, expected length, min_count, encoding"),
         (lambda: load("rt-polarity", "x", min_count=0), "min_count is 0, expected a whole number of at least 1"),
         (lambda: load("digits", root="x"), "root is 'x', expected None"),
         (lambda: load("pydoc", root="x"), "root is 'x', expected None"),

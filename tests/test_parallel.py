@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from dgsa_np.gradcheck import relative_error, same_bits
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads
@@ -47,11 +48,37 @@ def four_threads(*args):
     return loss_and_grads_threaded(*args, threads=4)
 
 
-def test_equal_threads_give_equal_bits_and_single_precision_stays():
-    args = batch("lm", dtype="float32")
-    one, two = (flatten(four_threads(*args)) for _ in range(2))
+@pytest.mark.parametrize("task", ["vision", "text", "lm"])
+def test_equal_threads_give_equal_bits_and_single_precision_stays(task):
+    args = batch(task, dtype="float32")
+    one, two = (dict(enumerate(flatten(four_threads(*args)).values())) for _ in range(2))
     assert all(same_bits(one[name], two[name]) for name in one)
-    assert {a.dtype.name for a in one.values()} == {"float32"}
+    assert {a.dtype.name for a in one.values()} == {"float32"} and one[0].shape == ()  # the loss is the first
+
+
+def test_arguments_are_left_alone_and_blas_gets_its_threads_back():
+    params, tokens, targets, cfg, keep = args = batch("lm")
+    given = {"tokens": tokens, "targets": targets, "keep": keep} | flatten(params)
+    before = {name: a.copy() for name, a in given.items()}
+    with threadpool_limits(limits=2):
+        threads = [pool["num_threads"] for pool in threadpool_info()]
+        four_threads(*args)
+        assert [pool["num_threads"] for pool in threadpool_info()] == threads
+    assert all(same_bits(a, before[name]) for name, a in given.items())
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_one_piece_refuses_the_shards_refuse(threads):
+    params, tokens, targets, cfg, keep = batch("lm")
+    for wrong, error, words in (
+        ((tokens, targets + 9, keep), IndexError, "targets holds .*expected 0 <= targets < 11"),
+        ((tokens - 1, targets, keep), IndexError, "tokens holds -1"),
+        ((tokens, targets[:, :5], None), ValueError, r"targets is \(., 5\), expected \(., 6\)"),
+        ((tokens, targets, keep & False), ValueError, "keep is all False"),
+        ((tokens, targets, keep * 1), TypeError, "keep has dtype int64"),
+    ):
+        with pytest.raises(error, match=words):
+            loss_and_grads_threaded(params, *wrong[:2], cfg, wrong[2], threads)
 
 
 def test_small_steps_and_other_devices_get_one_thread(monkeypatch):

@@ -1,9 +1,9 @@
-# ruff: noqa: E501: a row per bug
 """The tests tested: each planted bug is caught by the rung that is named for it, and right variants pass them all.
 
 A bug is planted by exchanging a function's code in place, so every module that holds the function runs the bug. Where
 forward and backward are wrong together the gradient check must stay silent: that is why the other rungs exist.
 """
+# ruff: noqa: E501 - a table reads best with a row to a line
 
 import inspect
 import textwrap

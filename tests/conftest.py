@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from dgsa_np import checks, model
+from dgsa_np.attention import multihead
 from dgsa_np.cases import all_cases
 from dgsa_np.data import load
 
@@ -41,6 +43,12 @@ def mutate():
         return bytes(content)
 
     return spoil
+
+
+def pytest_sessionstart(session):
+    """Nothing remembered from before: mutation testing forks a process that has run the tests already."""
+    for remembered in (multihead.attention_specs, model.model_specs, checks._check):
+        remembered.cache_clear()
 
 
 def pytest_generate_tests(metafunc):

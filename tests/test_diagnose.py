@@ -1,0 +1,120 @@
+"""What a student is told: each kind of mistake by its name, and right code never called wrong."""
+
+import numpy as np
+import pytest
+
+from dgsa_np.attention import (
+    differential_head_backward,
+    differential_head_forward,
+    gated_head_backward,
+    gated_head_forward,
+    output_gate_head_backward,
+    output_gate_head_forward,
+    softmax_head_backward,
+    softmax_head_forward,
+    twicing_head_backward,
+    twicing_head_forward,
+)
+from dgsa_np.gradcheck import GradientError, check_pair, diagnose
+
+B, H, T, S, D, E = 2, 3, 4, 6, 5, 7
+SIZES = {"d": D, "T": T, "S": S}
+NAMES = ("q_exc", "k_exc", "q_inh", "k_inh", "v", "z_gate")
+
+
+def arguments(seed=0, T=T, S=S, D=D, E=E):
+    normal = np.random.default_rng(seed).standard_normal
+    dual = [normal((B, H, n, D)) for n in (T, S, T, S)]
+    return *dual, normal((B, H, S, E)), normal((B, H, T))
+
+
+def spoilt(change):
+    """gated_head_backward with some of its gradients changed: change(gradients by name, cache)."""
+
+    def gated_backward(do, cache):
+        gradients = dict(zip(NAMES, gated_head_backward(do, cache), strict=True))
+        return tuple((gradients | change(gradients, cache)).values())
+
+    return gated_backward
+
+
+MISTAKES = {  # what is done wrong: (argument, the change, words of the message)
+    "cut path": ("k_inh", lambda g, c: {"k_inh": 0 * g["k_inh"]}, "the gradient is zero: this path is cut"),
+    "sign": ("q_exc", lambda g, c: {"q_exc": -g["q_exc"]}, "the sign is wrong: is it subtracted in the forward?"),
+    "inhibitory sign": ("q_inh", lambda g, c: {"q_inh": -g["q_inh"]}, "the inhibitory branch enters with a minus"),
+    "1/sqrt(d) missing": ("q_exc", lambda g, c: {"q_exc": g["q_exc"] * D**0.5}, "1/sqrt(d) is missing"),
+    "1/sqrt(d) twice": ("k_exc", lambda g, c: {"k_exc": g["k_exc"] / D**0.5}, "1/sqrt(d) is applied twice"),
+    "mean for sum": ("v", lambda g, c: {"v": g["v"] / T}, "a mean over T where a sum belongs"),
+    "sum for mean": ("v", lambda g, c: {"v": g["v"] * S}, "a sum over S where a mean belongs"),
+    "counted twice": ("v", lambda g, c: {"v": 2 * g["v"]}, "it is counted twice"),
+    "wrong branch": ("q_exc", lambda g, c: {"q_exc": g["q_inh"]}, "this is the gradient of q_inh: they are mixed up"),
+    "wrong branch and sign": ("k_inh", lambda g, c: {"k_inh": -g["k_exc"]}, "of k_exc, with the wrong sign"),
+    "lost gate": ("q_exc", lambda g, c: {"q_exc": g["q_exc"] / c.gate[..., None]}, "is a gate or lambda lost?"),
+    "gate of the other branch": (
+        "q_inh",
+        lambda g, c: {"q_inh": g["q_inh"] * (c.gate / c.one_minus_gate)[..., None]},
+        "each row is off by a factor of its own",
+    ),
+    "gate twice": ("q_exc", lambda g, c: {"q_exc": g["q_exc"] * c.gate[..., None]}, "there twice, or another one's"),
+    "nothing known": ("k_exc", lambda g, c: {"k_exc": g["k_exc"] + g["k_exc"] ** 2}, "degrees away"),
+    "overflow": ("v", lambda g, c: {"v": g["v"] * np.inf}, "elements are nan or inf"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_named_with_its_argument(name):
+    argument, change, words = MISTAKES[name]
+    for seed in range(5):
+        with pytest.raises(GradientError) as caught, np.errstate(invalid="ignore"):
+            check_pair(gated_head_forward, spoilt(change), arguments(seed), sizes=SIZES)
+        said = str(caught.value)
+        assert f"wrong in 1 of 6 gradients:\n  {argument} (" in said and words in said, said
+
+
+def test_a_transposed_matrix_is_named():
+    """Where it is square and nothing else tells."""
+    rng = np.random.default_rng(0)
+    g = rng.standard_normal((5, 5))
+    assert "transposed in its last two axes" in diagnose(g, g.T).message
+
+
+def test_two_mistakes_are_told_both():
+    def change(g, cache):
+        return {"q_inh": -g["q_inh"], "v": 0 * g["v"]}
+
+    with pytest.raises(GradientError, match="wrong in 2 of 6 gradients") as caught:
+        check_pair(gated_head_forward, spoilt(change), arguments(), sizes=SIZES)
+    assert "q_inh" in str(caught.value) and "this path is cut" in str(caught.value)
+
+
+def test_a_random_gradient_is_an_angle_and_nothing_else():
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        numeric, analytic = rng.standard_normal((2, 3, 4, 4))
+        others = {"other": rng.standard_normal((3, 4, 4))}
+        assert diagnose(numeric, analytic, sizes=SIZES, name="q_inh", others=others).kind == "angle"
+
+
+def test_a_small_perturbation_is_told_by_its_place():
+    numeric = np.random.default_rng(2).standard_normal((3, 4))
+    analytic = numeric.copy()
+    analytic[2, 1] += 1e-3
+    assert "1 of 12 elements differ, most at index (2, 1)" in diagnose(numeric, analytic).message
+
+
+PAIRS = (
+    (gated_head_forward, gated_head_backward, lambda a: a),
+    (differential_head_forward, differential_head_backward, lambda a: a),
+    (softmax_head_forward, softmax_head_backward, lambda a: (a[0], a[1], a[4])),
+    (output_gate_head_forward, output_gate_head_backward, lambda a: (a[0], a[1], a[4], a[5])),
+    (twicing_head_forward, twicing_head_backward, lambda a: (a[0], a[0] + 1, a[4][:, :, : a[0].shape[2]])),
+)
+
+
+def test_a_thousand_seeds_of_right_code_raise_no_alarm():
+    for seed in range(1000):
+        forward, backward, choose = PAIRS[seed % len(PAIRS)]
+        method = ("complex", "central")[seed // 7 % 2]
+        args = choose(arguments(seed, T=3, S=5, D=2 + seed % 3, E=4))
+        results = check_pair(forward, backward, args, method=method, n_directions=2, seed=seed, sizes=SIZES)
+        assert all(r.message == "" for r in results)

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test gradcheck lint peers clean
+.PHONY: demo test gradcheck lint peers mutate clean
 
 demo: .venv/run
 	$(BIN)/python -m dgsa_np demo --out demo-$$(date +%Y%m%d-%H%M%S)
@@ -25,7 +25,12 @@ peers: .venv/peers
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-.venv/test .venv/peers: .venv/%: .venv/run
+# Mutation testing of ops.py and attention/: a quarter of an hour; mutants/ keeps what was done.
+mutate: .venv/test .venv/mutate
+	OPENBLAS_NUM_THREADS=1 $(BIN)/mutmut run
+	$(BIN)/mutmut results
+
+.venv/test .venv/peers .venv/mutate: .venv/%: .venv/run
 	$(BIN)/python -m pip install --quiet --editable ".[$*]" --constraint tests/constraints.txt
 	@touch $@
 

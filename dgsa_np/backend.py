@@ -1,6 +1,7 @@
 """Where arrays live. The only file that names CuPy, and it imports it only when it is asked for."""
 
 import sys
+import warnings
 from functools import lru_cache
 
 import numpy as np
@@ -59,7 +60,7 @@ def describe_device(device: str) -> str:
 
 
 def to_device(tree, device: str):
-    """The tree with its arrays on "cpu" or "cuda"; arrays that are there already, and numbers, stay as they are."""
+    """The tree with its arrays on "cpu" or "cuda"; arrays there already, and Python's numbers, stay as they are."""
     if resolve_device(device) == "cpu":
         return to_numpy(tree)
     import cupy
@@ -101,7 +102,9 @@ def _describe(a):
 def _why_no_gpu():
     """None if a GPU can be used, else the cause and what to do. CuPy imports without a driver and fails later."""
     try:
-        import cupy
+        with warnings.catch_warnings():  # of a second CuPy, of a missing CUDA_PATH
+            warnings.simplefilter("ignore")
+            import cupy
     except ImportError as error:
         return f"CuPy is not installed ({error}); install it with: pip install 'dgsa-np[cuda13]' (or [cuda12])"
     if not cupy.is_available():

@@ -28,21 +28,37 @@ def sources(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def mutate():
-    """A function that spoils the content of a file: bytes and bits changed, the end cut off, something put in."""
+def fuzzed():
+    """A function that spoils one of some files, again and again: it yields each time, and leaves the files whole."""
 
-    def spoil(whole, fuzz):
-        content = bytearray(whole)
-        for place in fuzz.integers(0, len(content), fuzz.integers(1, 5)):
-            content[place] = fuzz.integers(256) if fuzz.random() < 0.5 else content[place] ^ 1 << fuzz.integers(8)
-        if fuzz.random() < 0.2:
-            content = content[: fuzz.integers(len(content))]
-        if fuzz.random() < 0.1:
-            place = fuzz.integers(len(content) + 1)
-            content[place:place] = fuzz.bytes(3)
-        return bytes(content)
+    def variants(paths, n):
+        whole, rng = {path: path.read_bytes() for path in paths}, np.random.default_rng(1)
+        for _ in range(n):
+            path = paths[rng.integers(len(paths))]
+            rewrite(path, spoil(whole[path], rng))
+            yield
+            rewrite(path, whole[path])
 
-    return spoil
+    return variants
+
+
+def rewrite(path, content):
+    """As a new file: one that is cut to nothing and filled again goes to the disk at once on ext4, in milliseconds."""
+    path.unlink()
+    path.write_bytes(content)
+
+
+def spoil(whole, rng):
+    """Bytes and bits changed, the end cut off, something put in."""
+    content = bytearray(whole)
+    for place in rng.integers(0, len(content), rng.integers(1, 5)):
+        content[place] = rng.integers(256) if rng.random() < 0.5 else content[place] ^ 1 << rng.integers(8)
+    if rng.random() < 0.2:
+        content = content[: rng.integers(len(content))]
+    if rng.random() < 0.1:
+        place = rng.integers(len(content) + 1)
+        content[place:place] = rng.bytes(3)
+    return bytes(content)
 
 
 def pytest_sessionstart(session):

@@ -3,6 +3,7 @@
 
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,16 +16,23 @@ from dgsa_np.attention import (
     causal_mask,
     differential_head_backward,
     differential_head_forward,
+    differential_v2_head_backward,
+    differential_v2_head_forward,
     gated_head_backward,
     gated_head_forward,
     init_attention,
+    output_gate_head_backward,
+    output_gate_head_forward,
     padding_mask,
     softmax_head_backward,
     softmax_head_forward,
+    twicing_head_backward,
+    twicing_head_forward,
 )
 from dgsa_np.backend import DeviceError, array_module, resolve_device
 from dgsa_np.data import corrupt, load
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_backward, model_forward
+from dgsa_np.parallel import loss_and_grads_threaded
 from dgsa_np.params import flatten
 
 rng = np.random.default_rng(0)
@@ -38,6 +46,12 @@ p = init_attention(cfg, rng, "float64")
 model = ModelConfig(width=8, n_heads=2, depth=2, n_out=3, patch_size=2)
 params, images, labels = init_model(model, rng, "float64"), rng.random((2, 8, 8)), np.array([0, 2])
 block = params["blocks"][0]
+lm = ModelConfig(task="lm", width=8, n_heads=2, depth=2, vocab_size=5, max_len=6)
+text, twice = replace(lm, task="text", n_out=3), replace(lm, kind="twicing")
+of_lm, of_text, of_twice = (init_model(c, rng, "float64") for c in (lm, text, twice))
+words, kept = rng.integers(0, 5, (2, 4)), np.ones((2, 4), bool)
+past, past_twice = (model_forward(words, a, c)[1] for a, c in ((of_lm, lm), (of_twice, twice)))
+past_heads, past_attention = past.blocks[0].attention.heads, attention_forward(xs, p, cfg)[1]
 INPUTS = flatten({n: a for n, a in globals().items() if isinstance(a, (np.ndarray, dict)) and not n.startswith("__")})
 
 
@@ -89,6 +103,34 @@ SHAPES = [
     row("no keys", lambda: softmax_head_forward(q, k[:, :, :0], v[:, :, :0]), ValueError, "softmax_head_forward", "k is", "empty"),
     row("no tokens", lambda: ops.embedding_forward(tokens[:0], W), ValueError, "embedding_forward", "tokens is (0, 3)", "empty"),
     row("no targets", lambda: losses.cross_entropy_forward(logits[:0], targets[:0]), ValueError, "logits is (0, 5)", "empty"),
+    row("twicing keys", lambda: twicing_head_forward(q, k, k), ValueError, "twicing_head_forward", "k is (2, 3, 6, 5)", "T = 4", "A^2"),
+    row("twicing v", lambda: twicing_head_forward(q, q, v), ValueError, "twicing_head_forward", "v is (2, 3, 6, 7)", "k (2, 3, 4, 5)"),
+    row("output gate", lambda: output_gate_head_forward(q, k, v, z[:, :2]), ValueError, "output_gate_head_forward", "gate is (2, 2, 4)",
+        "(B, H, T) = (2, 3, 4)"),
+    row("output gate k", lambda: output_gate_head_forward(q, v, v, z), ValueError, "output_gate_head_forward", "k is (2, 3, 6, 7)"),
+    row("lam of v2", lambda: differential_v2_head_forward(q, q, k, v, z[:, :2]), ValueError, "differential_v2_head_forward",
+        "lam is (2, 2, 4)", "(2, 3, 4)"),
+    row("lam axes of v2", lambda: differential_v2_head_forward(q, q, k, v, z[..., None]), ValueError, "differential_v2_head_forward",
+        "lam is (2, 3, 4, 1)"),
+    row("q_inh of v2", lambda: differential_v2_head_forward(q, k, k, v, z), ValueError, "differential_v2_head_forward",
+        "q_inh is (2, 3, 6, 5)", "(2, 3, 4, 5)"),
+    row("rotary odd", lambda: ops.rotary_forward(q, range(4)), ValueError, "rotary_forward", "x is (2, 3, 4, 5)", "an even d"),
+    row("rotary positions", lambda: ops.rotary_forward(q[..., :4], range(5)), ValueError, "rotary_forward", "positions (5,)", "(T,) = (4,)"),
+    row("rotary position", lambda: ops.rotary_forward(q[..., :4], 3), ValueError, "rotary_forward", "positions ()", "(T,) = (4,)"),
+    row("rotary position rows", lambda: ops.rotary_forward(q[..., :4], z[:, 0]), ValueError, "rotary_forward", "positions (2, 4)"),
+    row("rotary axes", lambda: ops.rotary_forward(xs, range(4)), ValueError, "rotary_forward", "x is (2, 4, 12)", "(B, H, T, d)"),
+    row("tokens axes", lambda: model_forward(words[None], of_lm, lm), ValueError, "model_forward", "tokens are (1, 2, 4)", "(B, T)"),
+    row("tokens one axis", lambda: model_forward(words[0], of_text, text), ValueError, "model_forward", "tokens are (4,)", "(B, T)"),
+    row("tokens too long", lambda: model_forward(np.zeros((2, 7), int), of_lm, lm), ValueError, "tokens are (2, 7)", "cfg.max_len = 6"),
+    row("no tokens of a model", lambda: model_forward(words[:, :0], of_text, text), ValueError, "tokens is (2, 0)", "empty"),
+    row("images as tokens", lambda: model_forward(images, of_lm, lm), ValueError, "model_forward", "tokens are (2, 8, 8)", "(B, T)"),
+    row("targets of lm", lambda: loss_and_grads(of_lm, words, words[:, :3], lm), ValueError, "targets is (2, 3)", "(2, 4)", "logits (2, 4, 5)"),
+    row("labels for lm", lambda: loss_and_grads(of_lm, words, labels, lm), ValueError, "targets is (2,)", "(2, 4)"),
+    row("targets for text", lambda: loss_and_grads(of_text, words, words, text), ValueError, "targets is (2, 4)", "(2,)", "logits (2, 3)"),
+    row("past too long", lambda: model_forward(words[:, :3], of_lm, lm, past=past), ValueError, "model_forward",
+        "tokens are (2, 3) after 4 past tokens", "cfg.max_len = 6"),
+    row("mask with a past", lambda: attention_forward(xs, p, cfg, causal_mask(4), past=past_attention), ValueError,
+        "mask is (1, 1, 4, 4)", "(2, 3, 4, 8)"),
 ]  # fmt: skip
 
 UPSTREAM = [
@@ -114,6 +156,17 @@ UPSTREAM = [
     row("None", lambda: ops.silu_backward(None, ops.silu_forward(x)[1]), (TypeError, ValueError), "silu_backward", "None"),
     row("integers", lambda: ops.silu_backward(np.ones((2, 3, 5), int), ops.silu_forward(x)[1]), TypeError, "silu_backward", "int64"),
     row("float16", lambda: ops.silu_backward(x.astype("float16"), ops.silu_forward(x)[1]), TypeError, "silu_backward", "float16"),
+    row("twicing head", lambda: twicing_head_backward(v, twicing_head_forward(q, q, q)[1]), ValueError, "twicing_head_backward",
+        "(2, 3, 6, 7)", "(2, 3, 4, 5)"),
+    row("output gate head", lambda: output_gate_head_backward(q, output_gate_head_forward(q, k, v, z)[1]), ValueError,
+        "output_gate_head_backward", "(2, 3, 4, 5)", "(2, 3, 4, 7)"),
+    row("differential v2 head", lambda: differential_v2_head_backward(q, differential_v2_head_forward(q, q, k, v, z)[1]), ValueError,
+        "(2, 3, 4, 5)", "(2, 3, 4, 7)"),
+    row("rotary", lambda: ops.rotary_backward(q, ops.rotary_forward(q[..., :4], range(4))[1]), ValueError, "rotary_backward",
+        "(2, 3, 4, 5)", "(2, 3, 4, 4)"),
+    row("language model", lambda: model_backward(logits, past), ValueError, "model_backward", "(4, 5)", "(2, 4, 5)"),
+    row("with a past", lambda: attention_backward(xs, attention_forward(xs, p, cfg, past=past_attention)[1]), ValueError,
+        "attention_backward", "past", "train without one"),
 ]  # fmt: skip
 
 DTYPES = [
@@ -138,6 +191,11 @@ DTYPES = [
     row("init float16", lambda: init_attention(cfg, rng, "float16"), TypeError, "dtype is float16", "float32 or float64"),
     row("init integers", lambda: init_model(model, rng, "int64"), TypeError, "dtype is int64", "float32 or float64"),
     row("init unknown dtype", lambda: init_model(model, rng, "float23"), TypeError, "dtype is float23", "float32 or float64"),
+    row("output gate", lambda: output_gate_head_forward(q, k, v, z.astype(int)), TypeError, "output_gate_head_forward", "gate has dtype int64"),
+    row("lam of v2", lambda: differential_v2_head_forward(q, q, k, v, z.astype("float16")), TypeError, "lam has dtype float16"),
+    row("twicing", lambda: twicing_head_forward(q, q, q.astype("float16")), TypeError, "twicing_head_forward", "v has dtype float16"),
+    row("rotary", lambda: ops.rotary_forward(whole.astype(int), range(4)), TypeError, "rotary_forward", "x has dtype int64", "float32"),
+    row("tokens as images", lambda: model_forward(words, params, model), TypeError, "model_forward", "images has dtype int64"),
 ]  # fmt: skip
 
 MASKS = [
@@ -157,6 +215,11 @@ MASKS = [
     row("padding list", lambda: padding_mask([[True]]), TypeError, "padding_mask", "keep is list", "array"),
     row("causal size", lambda: causal_mask(-2), ValueError, "causal_mask", "T is -2", "at least 1"),
     row("causal float", lambda: causal_mask(2.5), (TypeError, ValueError), "causal_mask", "T is 2.5", "whole number"),
+    row("two axes, twicing", lambda: twicing_head_forward(q, q, q, whole[0, 0, :, :4]), ValueError, "twicing_head_forward", "mask[None, None]"),
+    row("two axes, output gate", lambda: output_gate_head_forward(q, k, v, z, whole[0, 0]), ValueError, "output_gate_head_forward",
+        "mask[None, None]"),
+    row("two axes, v2", lambda: differential_v2_head_forward(q, q, k, v, z, whole[0, 0]), ValueError, "differential_v2_head_forward",
+        "mask[None, None]"),
 ]  # fmt: skip
 
 INDICES = [
@@ -175,6 +238,23 @@ INDICES = [
     row("keep nothing", lambda: losses.cross_entropy_forward(logits, targets, targets > 9), ValueError, "keep is all False", "one"),
     row("keep of a model", lambda: model_forward(images, params, model, whole[0, 0, :2]), ValueError, "keep is (2, 6)", "(2, 16)"),
     row("keep float", lambda: model_forward(images, params, model, np.ones((2, 16))), TypeError, "keep has dtype float64", "bool"),
+    row("word too large", lambda: model_forward(words + 5, of_lm, lm), IndexError, "model_forward", "tokens holds", "0 <= tokens < 5",
+        "cfg.vocab_size"),
+    row("word negative", lambda: model_forward(words - 5, of_text, text), IndexError, "model_forward", "tokens holds -", "0 <= tokens < 5"),
+    row("word float", lambda: model_forward(words * 1.0, of_lm, lm), TypeError, "model_forward", "tokens has dtype float64", "integers"),
+    row("word bool", lambda: model_forward(kept, of_text, text), TypeError, "model_forward", "tokens has dtype bool", "integers"),
+    row("next word too large", lambda: loss_and_grads(of_lm, words, words + 5, lm), IndexError, "targets holds", "0 <= targets < 5"),
+    row("next word negative", lambda: loss_and_grads(of_lm, words, words - 5, lm), IndexError, "targets holds -", "0 <= targets < 5"),
+    row("next word float", lambda: loss_and_grads(of_lm, words, words * 1.0, lm), TypeError, "targets has dtype float64", "integers"),
+    row("label of a text", lambda: loss_and_grads(of_text, words, labels + 1, text), IndexError, "targets holds 3", "< 3"),
+    row("keep of words", lambda: model_forward(words, of_lm, lm, kept[:, :3]), ValueError, "keep is (2, 3)", "(2, 4)", "inputs (2, 4)"),
+    row("keep of one text", lambda: model_forward(words, of_text, text, kept[:1]), ValueError, "keep is (1, 4)", "(2, 4)", "inputs (2, 4)"),
+    row("keep one axis", lambda: loss_and_grads(of_text, words, labels, text, kept[0]), ValueError, "keep is (4,)", "(2, 4)"),
+    row("keep of words integers", lambda: model_forward(words, of_lm, lm, kept * 1), TypeError, "keep has dtype int64", "bool"),
+    row("keep of words a list", lambda: model_forward(words, of_lm, lm, kept.tolist()), TypeError, "keep is list", "array"),
+    row("keep no words", lambda: loss_and_grads(of_lm, words, words, lm, ~kept), ValueError, "keep is all False", "one"),
+    row("keep of the new words alone", lambda: model_forward(words[:, :1], of_lm, lm, kept[:, :1], past), ValueError, "keep is (2, 1)",
+        "(2, 5)", "past and new"),
 ]  # fmt: skip
 
 NAMES = [
@@ -205,6 +285,21 @@ NAMES = [
     row("gradient lacks", lambda: optim.sgd_step({"W": W, "b": b}, {"W": W}, 0.1), ValueError, "b"),
     row("gradient too many", lambda: optim.sgd_step({"W": W}, {"W": W, "b": b}, 0.1), ValueError, "b"),
     row("gradient shape", lambda: optim.sgd_step({"W": W[:1]}, {"W": W}, 0.1), ValueError, "W", "(5, 7)", "(1, 7)"),
+    row("a task in part", lambda: ModelConfig(task="lmm"), ValueError, "ModelConfig", "task is 'lmm'", "did you mean 'lm'?"),
+    row("no task", lambda: ModelConfig(task=None), ValueError, "ModelConfig", "task is None", "'vision', 'text', 'lm'"),
+    row("rotary", lambda: AttentionConfig(rotary="yes"), ValueError, "AttentionConfig", "rotary is 'yes'", "False, True"),
+    row("of another task", lambda: model_forward(words, params, lm), ValueError, "model_forward", "params['embed']", "lack tokens"),
+    row("of another task, back", lambda: model_forward(images, of_lm, model), ValueError, "model_forward", "params['embed']", "lack W"),
+    row("lacking, of v2", lambda: attention_forward(xs, p, replace(cfg, kind="diff_v2")), ValueError, "kind 'diff_v2'", "W_lambda"),
+    row("lacking, of output_gate", lambda: attention_forward(xs, p, replace(cfg, kind="output_gate")), ValueError, "'output_gate'", "W_q"),
+    row("past of a classifier", lambda: model_forward(words[:, :1], of_text, text, past=past), ValueError, "model_forward", "past",
+        "task 'text'", "expected 'lm'"),
+    row("past of images", lambda: model_forward(images, params, model, past=past), ValueError, "model_forward", "task 'vision'", "'lm'"),
+    row("past of another batch", lambda: model_forward(words[:1, :1], of_lm, lm, past=past), ValueError, "past with x (1, 1, 8)", "same cfg"),
+    row("past of another model", lambda: model_forward(words[:, :1], of_twice, twice, past=past), ValueError, "past with x", "same cfg"),
+    row("past of twicing", lambda: model_forward(words[:, :1], of_twice, twice, past=past_twice), ValueError, "past with x",
+        "kind 'twicing'", "None", "square"),
+    row("past of no kind", lambda: attention_forward(xs, p, cfg, past=3), ValueError, "attention_forward", "past", "AttentionCache"),
 ]  # fmt: skip
 
 VALUES = [
@@ -230,6 +325,18 @@ VALUES = [
     row("level text", lambda: corrupt(images, "blur", "1", rng), (TypeError, ValueError), "corrupt", "level is '1'", "expected"),
     row("level None", lambda: corrupt(images, "blur", None, rng), (TypeError, ValueError), "corrupt", "level is None", "expected"),
     row("device", lambda: resolve_device("gpu"), ValueError, "resolve_device", "device is 'gpu'", "'auto', 'cpu' or 'cuda'"),
+    row("rotary width", lambda: AttentionConfig(width=30, n_heads=3, rotary=True), ValueError, "width is 30", "4 n_heads = 12", "even"),
+    row("rotary width, softmax", lambda: ModelConfig("softmax", 9, 3, rotary=True), ValueError, "ModelConfig", "width is 9",
+        "2 n_heads = 6", "even", "rotary=True"),
+    row("vocabulary", lambda: ModelConfig(vocab_size=0), ValueError, "ModelConfig", "vocab_size is 0", "at least 1"),
+    row("vocabulary float", lambda: ModelConfig(task="text", vocab_size=5.0), ValueError, "vocab_size is 5.0", "whole number"),
+    row("vocabulary None", lambda: ModelConfig(task="text", vocab_size=None), ValueError, "vocab_size is None", "whole number"),
+    row("length", lambda: ModelConfig(max_len=-1), ValueError, "ModelConfig", "max_len is -1", "at least 1"),
+    row("length text", lambda: ModelConfig(task="text", max_len="6"), ValueError, "max_len is '6'", "whole number"),
+    row("length bool", lambda: ModelConfig(max_len=True), ValueError, "max_len is True", "whole number"),
+    row("no threads", lambda: loss_and_grads_threaded(of_lm, words, words, lm, threads=0), ValueError, "loss_and_grads_threaded",
+        "threads is 0", "at least 1"),
+    row("threads float", lambda: loss_and_grads_threaded(params, images, labels, model, threads=2.0), ValueError, "threads is 2.0"),
 ]  # fmt: skip
 
 NO_ARRAYS = [
@@ -257,6 +364,13 @@ NO_ARRAYS = [
     row("attention x None", lambda: attention_forward(None, p, cfg), TypeError, "attention_forward", "x is None", "array"),
     row("parameter None", lambda: attention_forward(xs, p | {"W_o": None}, cfg), TypeError, "attention_forward", "W_o is None"),
     row("bias None", lambda: attention_forward(xs, p | {"b_gate": None}, cfg), TypeError, "attention_forward", "b_gate is None"),
+    row("gate None", lambda: output_gate_head_forward(q, k, v, None), TypeError, "output_gate_head_forward", "gate is None", "array"),
+    row("lam of v2 None", lambda: differential_v2_head_forward(q, q, k, v, None), TypeError, "differential_v2_head_forward", "lam is None"),
+    row("v of twicing list", lambda: twicing_head_forward(q, q, [v]), TypeError, "twicing_head_forward", "v is list", "array"),
+    row("rotary list", lambda: ops.rotary_forward([1.0], range(1)), TypeError, "rotary_forward", "x is list", "array"),
+    row("words list", lambda: model_forward(words.tolist(), of_lm, lm), TypeError, "model_forward", "tokens is list", "array"),
+    row("words None", lambda: model_forward(None, of_text, text), TypeError, "model_forward", "tokens is None", "array"),
+    row("next words None", lambda: loss_and_grads(of_lm, words, None, lm), TypeError, "targets is None", "array"),
 ]  # fmt: skip
 
 

@@ -110,15 +110,11 @@ def attention_cases(rng):
     for kind in KINDS:
         plain = AttentionConfig(kind=kind, width=12, n_heads=3)
         variants = [(name, plain, mask) for name, mask in masks(rng, T, T).items()]
-        variants += [(n, replace(plain, **switch), None) for n, switch in SWITCHES.items() if switched(plain, switch)]
+        known = [n for n in SWITCHES if kind == "dgsa" or n == "rotary" or (plain.has_head_norm and "gate" not in n)]
+        variants += [(name, replace(plain, **SWITCHES[name]), None) for name in known]
         for name, cfg, mask in variants:
             p = random_params(multihead.init_attention(cfg, rng, "float64"), rng)
             yield Case(f"attention {kind}", name, *pair(multihead, "attention"), (x, p, cfg, mask, 1), cfg.sizes)
-
-
-def switched(cfg, switch):
-    """Does this kind have the switch?"""
-    return "rotary" in switch or cfg.kind == "dgsa" or ("gate" not in switch and cfg.has_head_norm)
 
 
 SMALL = {"width": 8, "n_heads": 2, "depth": 2, "ffn_width": 5, "n_out": 3}

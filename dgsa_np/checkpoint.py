@@ -84,7 +84,7 @@ def _describe(tree, path, arrays):
         return {key: _describe(branch, f"{path}.{key}", arrays) for key, branch in tree.items()}
     if isinstance(tree, (list, tuple)):
         return [_describe(branch, f"{path}.{i}", arrays) for i, branch in enumerate(tree)]
-    if isinstance(tree, np.ndarray) and tree.dtype.kind in "biufc":
+    if type(tree) is np.ndarray and tree.dtype.kind in "biufc":
         name = path.removeprefix(".") or "state"
         arrays[name] = tree
         return {ARRAY: name, "shape": tree.shape, "dtype": tree.dtype.str, "sha256": _sha256(tree)}

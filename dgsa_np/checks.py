@@ -175,7 +175,7 @@ def nearest(name, known) -> str:
 
 def check_choice(function: str, name: str, value, choices):
     """One of a few names, with the nearest one suggested."""
-    if value not in choices:
+    if not any(isinstance(value, type(c)) and value == c for c in choices):  # 1 is not True
         known = ", ".join(map(repr, choices))
         raise ValueError(f"{function}: {name} is {value!r}, expected one of {known}{nearest(value, choices)}")
 

@@ -104,7 +104,7 @@ def evaluate_command(args):
         return predict(params, split, model).argmax(axis=-1)
 
     accuracy = {model.kind: accuracy_under_corruption(classify, data.test, task, kinds)}
-    if args.baselines and task != "lm":
+    if args.baselines and kinds:
         accuracy |= {run.name: run.accuracy for run in run_baselines(data, kinds)}
     print(_levels(accuracy, kinds, task))
     if args.out:
@@ -124,8 +124,7 @@ def sample_command(args):
         why = f"the vocabulary of the run lacks {unknown}" if unknown else "there is nothing to go on from"
         raise UsageError(f"--prompt {args.prompt!r}: {why}")
     rng, params = np.random.default_rng(args.seed), to_device(held["state"]["params"], device)
-    options = args.length, rng, args.temperature, args.top_k
-    tokens = sample(params, model, vocabulary.encode(args.prompt), *options)
+    tokens = sample(params, model, vocabulary.encode(args.prompt), args.length, rng, args.temperature, args.top_k)
     print(args.prompt, end="", flush=True)
     for some in [list(tokens)] if vocabulary.unit == "bytes" else ([t] for t in tokens):  # characters may be many bytes
         print(vocabulary.decode(some), end="", flush=True)

@@ -69,7 +69,7 @@ class ModelConfig(AttentionConfig):
         super().__post_init__()
         if self.n_out is None:
             object.__setattr__(self, "n_out", self.vocab_size if self.task == "lm" else 10)
-        counts = ("n_out", "depth", "image_size", "patch_size", "channels", "vocab_size", "max_len")
+        counts = ("vocab_size", "max_len", "n_out", "depth", "image_size", "patch_size", "channels")
         check_whole("ModelConfig", **{name: getattr(self, name) for name in counts}, ffn_width=self.F)
         if self.task == "vision" and self.image_size % self.patch_size:
             raise ValueError(
@@ -423,6 +423,7 @@ def _mask(cfg, keep, T, start, xp):
 
 def _start(cfg, past):
     """The position of the first token."""
-    if past is not None and cfg.task != "lm":
-        raise ValueError(f"model_forward: past is given with task {cfg.task!r}, expected 'lm': it serves to decode")
+    if past is not None and (cfg.task != "lm" or not isinstance(past, ModelCache)):
+        given = f"past is given with task {cfg.task!r}, a {type(past).__name__}"
+        raise ValueError(f"model_forward: {given}, expected 'lm' and the ModelCache of the tokens before: it decodes")
     return past_length(None if past is None else past.blocks[0].attention)

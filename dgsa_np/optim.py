@@ -12,8 +12,7 @@ from .params import flatten, tree_map, zeros_like
 def sgd_step(params, grads, lr):
     """params - lr grads."""
     _check_like("sgd_step", params, grads)
-    lr = float(lr)
-    return tree_map(lambda p, g: p - lr * g, params, grads)
+    return tree_map(lambda p, g: p - float(lr) * g, params, grads)
 
 
 def adamw_init(params) -> dict:

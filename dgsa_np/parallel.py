@@ -25,7 +25,10 @@ def loss_and_grads_threaded(params, inputs, targets, cfg, keep=None, threads=Non
         threads = choose_threads("cpu" if array_module(params["head"]["W"]) is np else "cuda", len(targets), cfg)
     check_whole("loss_and_grads_threaded", threads=threads)
     counts = keep if keep is not None and cfg.task == "lm" else np.ones(np.shape(targets), bool)
-    shards = [rows for rows in np.array_split(np.arange(len(targets)), threads) if counts[rows].any()]
+    whole = threads == 1 or not len(inputs) == len(targets) == len(
+        targets if keep is None else keep
+    )  # else: refused there
+    shards = [] if whole else [r for r in np.array_split(np.arange(len(targets)), threads) if counts[r].any()]
     if len(shards) < 2:
         return loss_and_grads(params, inputs, targets, cfg, keep)
 

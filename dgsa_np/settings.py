@@ -80,7 +80,7 @@ def read_settings(path) -> dict:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: not JSON: {error}") from error
     content = content.get("settings", content) if isinstance(content, dict) else content
     if not isinstance(content, dict):
@@ -93,7 +93,7 @@ def _value(path, name, value):
     if name not in FIELDS:
         raise SettingsError(f"{path}: unknown key {name!r}{nearest(name, FIELDS)}")
     allowed = getattr(FIELDS[name].type, "__args__", (FIELDS[name].type,))  # int | None: two types
-    if float in allowed and type(value) is int:
+    if float in allowed and type(value) is int and abs(value) < 1e300:
         value = float(value)
     if type(value) not in allowed:
         expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in allowed)

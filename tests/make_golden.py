@@ -2,6 +2,7 @@
 
     python tests/make_golden.py            draw, compute with torch, write the files that differ
     python tests/make_golden.py --check    draw and compute again; exit status 1 where a file differs
+    python tests/make_golden.py --single   write single_precision.json alone: how far float32 is off in torch
 
 Nothing here imports dgsa_np, and only evaluate() needs torch: the files can be read without it.
 A file holds two records, inputs (x, p.W_q ..., mask) and results (out, grad.x, grad.p.W_q ...), the upstream
@@ -11,15 +12,19 @@ gradient, and meta (JSON: the case, the versions):
 """
 
 import argparse
+import importlib.metadata
 import json
 import sys
 import zlib
+from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 GOLDEN = Path(__file__).parent / "golden"
+SINGLE = GOLDEN / "single_precision.json"
+FEW, MANY = 20, 200  # seeds of a median: the bar is set on the few, the many tell a miss from chance
 TOLERANCE = 1e-12
 MASKS = ("none", "causal", "padding", "rows", "nothing")
 HEADS = {  # the arguments, in the order of the signature
@@ -433,10 +438,105 @@ def close(a, b):
     return bool(np.all(a == b) if a.dtype.kind != "f" else np.abs(a - b).max() <= TOLERANCE * np.abs(b).max())
 
 
+# --------------------------------------------------------------------------------- single precision
+
+
+def single_cases(seed):
+    """All cases and, without a file, linear maps of full mantissas and every kind of attention over 256 tokens."""
+    drawn, sizes = cases(seed), (1, 256, 16, 2)  # B, T, C, H
+    exact = ("linear", "linear_without_b", "embedding", "layernorm")  # of short fractions: no rounding at all
+    dense = [in_full(case) for case in drawn if case.name in exact]
+    kinds = (*PROJECTIONS, "diff_v1", "dgsa")
+    long = [attention_case(seed, "long", kind, "causal", 1, sizes, {}) for kind in kinds]
+    return [*drawn, *dense, *long]
+
+
+def in_full(case):
+    return each_float(case, lambda a: a * (np.pi / 3))._replace(name=f"{case.name}_dense")
+
+
+def rounded(case, dtype):
+    """The case with its floating arrays rounded to float32, held in dtype: the same numbers in both precisions."""
+    return each_float(case, lambda a: a.astype("float32").astype(dtype))
+
+
+def each_float(case, change):
+    def changed(a):
+        return a if a is None or a.dtype.kind != "f" else change(a)
+
+    inputs = {name: changed(a) for name, a in case.inputs.items()}
+    return case._replace(inputs=inputs, upstream=changed(case.upstream))
+
+
+def relative_error(got, want):
+    """max|got - want| / max|want|; 0 where both vanish."""
+    off, size = (float(np.abs(a).max()) for a in (got - want, want))
+    return off / size if size else np.inf if off else 0.0
+
+
+def single_errors(function, case):
+    """{"out": ..., "grad.x": ...}: how far function is off in float32, with its own float64 as the truth."""
+    got, want = (function(rounded(case, dtype)) for dtype in ("float32", "float64"))
+    assert {a.dtype.name for a in got.values()} == {"float32"}, {name: a.dtype.name for name, a in got.items()}
+    return {name: relative_error(got[name], want[name]) for name in want}
+
+
+def medians(errors):
+    """Over the seeds: a list of {tensor: error} -> {tensor: median}."""
+    return {name: float(np.median([row[name] for row in errors])) for name in errors[0]}
+
+
+def kernels():
+    """What decides the last bits here: the versions, the BLAS of NumPy, and the vector units that it found."""
+    from threadpoolctl import threadpool_info
+
+    blas = [
+        f"{i['internal_api']} {i['version']} {i.get('architecture')}"
+        for i in threadpool_info()
+        if i["user_api"] == "blas" and "numpy" in i["filepath"]
+    ]
+    simd = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    return {"numpy": np.__version__, "scipy": importlib.metadata.version("scipy"), "blas": blas, "simd": simd}
+
+
+def torch_kernels():
+    import torch
+
+    return {"torch": torch.__version__, "torch_cpu": torch.backends.cpu.get_cpu_capability()}
+
+
+def write_single():
+    """The medians of torch over the few seeds and over the many, one line per case."""
+    errors = defaultdict(list)
+    for seed in range(MANY):
+        for case in single_cases(seed):
+            errors[case.name].append(single_errors(evaluate, case))
+    lines = [f"{json.dumps(name)}: {json.dumps(_few_and_many(rows))}" for name, rows in errors.items()]
+    meta, joined = torch_kernels() | kernels() | {"seeds": [FEW, MANY]}, ",\n".join(lines)
+    text = f'{{"meta": {json.dumps(meta)},\n"medians": {{\n{joined}\n}}}}\n'
+    SINGLE.write_text(text, encoding="utf-8", newline="\n")
+    print(f"{len(errors)} cases, {sum(len(rows[0]) for rows in errors.values())} tensors, {len(text):,} bytes")
+    return 0
+
+
+def _few_and_many(rows):
+    few, many = medians(rows[:FEW]), medians(rows)
+    return {name: [float(f"{m:.3e}") for m in (few[name], many[name])] for name in few}
+
+
+# --------------------------------------------------------------------------------------- command line
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description="Write tests/golden, or check it.")
-    parser.add_argument("--check", action="store_true", help="write nothing; status 1 where a file differs")
-    check = parser.parse_args(arguments).check
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--check", action="store_true", help="write nothing; status 1 where a file differs")
+    only.add_argument("--single", action="store_true", help="write single_precision.json, and nothing else")
+    given = parser.parse_args(arguments)
+    return write_single() if given.single else write_golden(given.check)
+
+
+def write_golden(check):
     drawn = cases()
     stale = sorted({file.stem for file in GOLDEN.glob("*.npz")} - {case.name for case in drawn})
     if check:

@@ -38,7 +38,8 @@ def corrupt(x, kind: str, level: float, rng, clip: bool = False) -> np.ndarray:
     check_rng("corrupt", rng)
     corruption = (IMAGES | SENTENCES)[kind]
     check_number(f"corrupt (kind {kind!r})", low=0, high=corruption.most, level=level)
-    damaged = x.copy() if level == 0 else corruption.damage(x, level, rng).astype(x.dtype)
+    some = level > 0 and (kind in IMAGES or x.any())  # of padding alone there is nothing to damage
+    damaged = corruption.damage(x, level, rng).astype(x.dtype) if some else x.copy()
     return damaged.clip(0, 1) if clip else damaged
 
 

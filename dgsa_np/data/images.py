@@ -36,10 +36,10 @@ def load_idx(name, root=None):
         for what, n_axes in (("images-idx3-ubyte", 3), ("labels-idx1-ubyte", 1))
     )
     for part, x, y in (("train", images, labels), ("t10k", more_images, more_labels)):
-        if len(x) != len(y) or y.max() > 9 or x.shape[1:] != images.shape[1:]:
+        if len(x) != len(y) or y.max() > 9 or x.shape[1:] != (images.shape[2],) * 2 or len(images) < 2:
             raise DataError(
                 f"{root}: {part} has images {x.shape} and labels {y.shape} up to {y.max()}, expected as many labels, "
-                f"0 to 9, and images {images.shape[1:]}"
+                f"0 to 9, and two or more square images of one size"
             )
     n = len(images) - max(1, len(images) // 12)
     parts = (images[:n], labels[:n]), (images[n:], labels[n:]), (more_images, more_labels)
@@ -48,8 +48,8 @@ def load_idx(name, root=None):
 
 
 def _meta(name, images, n_out, arrays):
-    size = {"image_size": images.shape[1], "channels": 1}
-    return {"name": name, "task": "vision", "n_out": n_out, **size, "sha256": sha256(*arrays)}
+    task = {"task": "vision", "n_out": n_out, "image_size": images.shape[1], "channels": 1}
+    return {"name": name, **task, "sha256": sha256(*arrays)}
 
 
 def _find(name, root, stem):

@@ -27,7 +27,9 @@ class Vocabulary:
 
     def split(self, text):
         """The symbols of a text."""
-        return {"characters": list, "bytes": lambda t: list(t.encode()), "words": str.split}[self.unit](text)
+        return {"characters": list, "bytes": lambda t: list(t.encode(errors="surrogateescape")), "words": str.split}[
+            self.unit
+        ](text)
 
     def encode(self, text):
         """(n,) tokens; what the vocabulary lacks becomes the token of UNKNOWN."""
@@ -103,7 +105,7 @@ def load_rt_polarity(name, root=None, length=64, min_count=2, encoding="utf-8"):
     rest, test = train_test_split(np.arange(len(labels)), test_size=0.1, stratify=labels, random_state=0)
     train, valid = train_test_split(rest, test_size=1 / 9, stratify=labels[rest], random_state=0)
     counts = Counter(word for row in train for word in sentences[row].split())
-    words = sorted(word for word, n in counts.items() if n >= min_count)
+    words = sorted(word for word, n in counts.items() if n >= min_count and word != UNKNOWN)
     vocabulary = Vocabulary("words", ["", UNKNOWN, *words])
     tokens = _pad([vocabulary.encode(sentence) for sentence in sentences], length)
     splits = [Split(tokens[r], labels[r], tokens[r] != PAD) for r in (train, valid, test)]
@@ -120,19 +122,16 @@ def _sentences(path, encoding):
 
 def _pad(rows, length):
     """(N, length) tokens, PAD after the end."""
-    tokens = np.full((len(rows), length), PAD, "int64")
-    for i, row in enumerate(rows):
-        tokens[i, : len(row)] = row[:length]
-    return tokens
+    return np.array([np.pad(row[:length], (0, max(0, length - len(row))), constant_values=PAD) for row in rows])
 
 
 def _read(path, encoding="utf-8"):
     try:
         text = path.read_bytes().decode(encoding)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: offset {error.start}: not {encoding}: {error.reason}") from error
+    except (OSError, ValueError, LookupError) as error:  # LookupError: no such encoding
+        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not text.strip():
         raise DataError(f"{path}: the file holds no text")
     return text.replace("\r\n", "\n")

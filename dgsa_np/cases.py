@@ -156,7 +156,7 @@ def model_cases(rng):
         ):
             cfg = model.ModelConfig(kind=kind, **settings)
             params = random_params(model.init_model(cfg, rng, "float64"), rng)
-            args, n_directions = (inputs, params, cfg, kept), None if variant == "swiglu, none" else 8
+            args, n_directions = (inputs, params, cfg, kept), None if variant == "swiglu, none" else 3
             yield Case(f"model {kind}", variant, *pair(model, "model"), args, cfg.sizes, ("inputs",), n_directions)
 
 

@@ -150,7 +150,7 @@ def gradcheck_command(args):
     from .gradcheck import TOLERANCE
 
     print("Largest error over all arguments, max|ours - numeric| / max|numeric|, for a random upstream gradient.")
-    print("complex: complex step, over every element (some whole models: along 8 random directions), allowed")
+    print("complex: complex step, over every element (some whole models: along 3 random directions), allowed")
     print(f"{TOLERANCE['complex']:.0e}; central: central difference, along 4, allowed {TOLERANCE['central']:.0e}.\n")
     print(f"{'pair':22s} {'variant':16s} {'complex':>9s} {'central':>9s}")
     wrong = sum(not _print_check(case) for case in all_cases(args.seed))

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test gradcheck lint peers mutate clean
+.PHONY: demo test gradcheck lint peers torture mutate clean
 
 demo: .venv/run
 	$(BIN)/python -m dgsa_np demo --out demo-$$(date +%Y%m%d-%H%M%S)
@@ -19,6 +19,10 @@ lint: .venv/test
 # The parity tests once more, live against PyTorch.
 peers: .venv/peers
 	$(BIN)/python -m pytest -m peers tests
+
+# Kills, full disks, damaged files by the ten thousand, Ctrl-C: some minutes, and a line of figures each.
+torture: .venv/test
+	$(BIN)/python -m pytest -m torture -s tests
 
 .venv/run: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -30,8 +30,8 @@ def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_de
     returns new params and a new state; nothing is mutated
     """
     _check_like("adamw_step", params, grads)
-    b1, b2 = betas
-    lr, t = float(lr), int(state["step"]) + 1  # a NumPy number would turn float32 into float64
+    b1, b2, lr, eps, weight_decay = map(float, (*betas, lr, eps, weight_decay))  # a NumPy number would widen float32
+    t = int(state["step"]) + 1
     m = tree_map(lambda m, g: b1 * m + (1 - b1) * g, state["m"], grads)
     v = tree_map(lambda v, g: b2 * v + (1 - b2) * (g * g), state["v"], grads)
 

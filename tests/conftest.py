@@ -67,6 +67,14 @@ def pytest_sessionstart(session):
         remembered.cache_clear()
 
 
+def pytest_collection_modifyitems(config, items):
+    """What takes minutes runs where it is asked for: pytest -m torture."""
+    if "torture" not in config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("torture"):
+                item.add_marker(pytest.mark.skip(reason="long: make torture"))
+
+
 def pytest_generate_tests(metafunc):
     """A test that takes `case` runs on the whole catalogue of pairs."""
     if "case" in metafunc.fixturenames:

@@ -381,6 +381,18 @@ def test_attention_with_every_switch_is_what_loops_over_numbers_say(kind, mask):
 
 
 @kinds
+def test_the_heads_that_a_cache_shows_are_what_loops_over_numbers_say(kind):
+    """Their positions count from 0, which no output shows: it depends on distances alone."""
+    for rotary in (False, True):
+        x, p, cfg = layer(kind, np.random.default_rng(0), rotary=rotary)
+        _, cache = multihead.attention_forward(x, p, cfg)
+        assert [f"W_{name}" for name in cache.heads] == [name for name in p if name[:3] in ("W_q", "W_k", "W_v")]
+        for name, got in cache.heads.items():
+            want = specs.project(*plain([x, p[f"W_{name}"]]), 2)
+            compare(got, specs.rotary(want, range(5)) if rotary and name != "v" else want, what=name)
+
+
+@kinds
 def test_attention_of_one_token_and_of_one_head(kind):
     for seed in range(5):
         x, p, cfg = layer(kind, np.random.default_rng(seed), rotary=seed % 2 == 0)

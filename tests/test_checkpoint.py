@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -205,6 +206,38 @@ def test_a_member_that_is_there_twice_is_refused(tmp_path):
     for members in ((listed, W, W), (listed, listed, W)):
         with pytest.raises(CheckpointError, match="every array once"):
             load_checkpoint(archive(tmp_path, *members))
+
+
+HEADERS = {  # of a zip: where their fields stand, and how long they are
+    b"PK\3\4": [(6, 2), (8, 2), (14, 4), (18, 4), (22, 4), (26, 2), (28, 2)],  # flags, method, sum, sizes, lengths
+    b"PK\1\2": [(8, 2), (10, 2), (16, 4), (20, 4), (24, 4), (28, 2), (30, 2), (32, 2), (34, 2), (42, 4)],  # and place
+    b"PK\5\6": [(4, 2), (6, 2), (8, 2), (10, 2), (12, 4), (16, 4), (20, 2)],  # disks, counts, size, place, comment
+}
+
+
+def lies(whole):
+    """Place, length and value of everything that a field of a header may say instead of the truth."""
+    for mark, fields in HEADERS.items():
+        for start in (match.start() for match in re.finditer(re.escape(mark), whole)):
+            for place, size in ((start + at, size) for at, size in fields):
+                true = int.from_bytes(whole[place : place + size], "little")
+                said = {0, 1, true ^ 1, true + 1, 2 * true, true ^ 64, len(whole), 2 ** (8 * size - 1), -1}
+                for value in sorted({n % 2 ** (8 * size) for n in said} - {true}):
+                    yield place, size, value
+
+
+def test_a_header_that_lies_is_seen_through(tmp_path):
+    """Encrypted, beyond the file, of another size, of no size: read right or refused."""
+    path, refused = archive(tmp_path, ("manifest.json", manifest()), W), set()
+    whole = path.read_bytes()
+    for place, size, value in lies(whole):
+        path.unlink()
+        path.write_bytes(whole[:place] + value.to_bytes(size, "little") + whole[place + size :])
+        try:
+            assert same([np.ones(2)], load_checkpoint(path))
+        except CheckpointError:
+            refused.add(place)
+    assert len(refused) > 20  # fields of the directory that matter; what stands beside the members hardly does
 
 
 def test_what_is_no_file_is_refused(tmp_path):

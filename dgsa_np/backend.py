@@ -22,12 +22,13 @@ def array_module(*arrays):
     for a in arrays:
         if a is None or isinstance(a, (int, float, complex, np.generic)):
             continue
-        found = _owner(a)
+        found = owner_of(a)
+        if found is None:
+            what = type(a).__name__
+            raise TypeError(f"array_module: got {what}, expected a NumPy or CuPy array; wrap it in an array first")
         if owner is not None and found is not module:
-            raise TypeError(
-                f"array_module: {_describe(owner)} and {_describe(a)} live on different devices; "
-                "move one with to_device(tree, device) or to_numpy(tree)"
-            )
+            both = " and ".join(f"{type(x).__module__.split('.')[0]} array {x.shape}" for x in (owner, a))
+            raise TypeError(f"array_module: {both} live on different devices; move one with to_device or to_numpy")
         module, owner = found, a
     return module
 
@@ -84,18 +85,10 @@ def erf(x):
     return erf(x)
 
 
-def _owner(a):
-    """numpy or cupy. A CuPy array can exist only where cupy has been imported already."""
-    if isinstance(a, np.ndarray):
-        return np
+def owner_of(a):
+    """numpy, cupy, or None for another thing. A CuPy array can exist only where cupy has been imported already."""
     cupy = sys.modules.get("cupy")
-    if cupy is not None and isinstance(a, cupy.ndarray):
-        return cupy
-    raise TypeError(f"array_module: got {type(a).__name__}, expected a NumPy or CuPy array; wrap it in an array first")
-
-
-def _describe(a):
-    return f"{type(a).__module__.split('.')[0]} array {a.shape}"
+    return np if isinstance(a, (np.ndarray, np.generic)) else cupy if cupy and isinstance(a, cupy.ndarray) else None
 
 
 @lru_cache

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__, runs, viz
+from . import __version__, check, runs, viz
 from .backend import DeviceError, describe_device, resolve_device, to_device
 from .baselines import classifiers, ngram_losses
 from .checkpoint import CheckpointError
-from .checks import check_choice, nearest
 from .data import CORRUPTIONS, DataError, Vocabulary
 from .experiments import accuracy_under_corruption, markdown_table, run_baselines
 from .model import ModelConfig, init_model
@@ -95,10 +94,8 @@ def evaluate_command(args):
     runs.check_data(args.run, held, data)
     task, kinds, params = model.task, _kinds(args, model.task), to_device(held["state"]["params"], device)
     clean = evaluate(params, data.test, model)
-    print(
-        f"{describe_data(data)}\n{'test':10s} accuracy {clean['accuracy']:.4f}, loss {clean['loss']:.4f} nats",
-        flush=True,
-    )
+    figures = f"accuracy {clean['accuracy']:.4f}, loss {clean['loss']:.4f} nats"
+    print(f"{describe_data(data)}\n{'test':10s} {figures}", flush=True)
 
     def classify(split):
         return predict(params, split, model).argmax(axis=-1)
@@ -115,9 +112,7 @@ def sample_command(args):
     held, device = runs.open_run(args.run, args.checkpoint), resolve_device(args.device)
     model, dataset = make(ModelConfig, held["settings"]), held["dataset"]
     if model.task != "lm":
-        raise UsageError(
-            f"{args.run}: its model has task {model.task!r}; only a language model, task 'lm', has a next token"
-        )
+        raise UsageError(f"{args.run}: its model has task {model.task!r}; only a language model (lm) has a next token")
     vocabulary = Vocabulary(dataset["unit"], dataset["symbols"])
     unknown = sorted(set(vocabulary.split(args.prompt)) - set(vocabulary.symbols))
     if unknown or not args.prompt:
@@ -227,13 +222,7 @@ def _add_flags(parsers):
     flag("evaluate", "--out", "folder for results.json and a picture; must not exist")
     flag("sample", "--prompt", "text to go on from", "The ")
     flag("sample", "--length", "tokens to draw", 400, type=_number(int, 1))
-    flag(
-        "sample",
-        "--temperature",
-        "below 1 is safer, above 1 is wilder, 0 takes the likeliest",
-        0.8,
-        type=_number(float, 0),
-    )
+    flag("sample", "--temperature", "below 1 safer, above 1 wilder, 0 the likeliest", 0.8, type=_number(float, 0))
     flag("sample", "--top-k", "draw among so many likeliest tokens only", type=_number(int, 1))
     flag("sample", "--seed", "of the draws", 0, type=_number(int, 0))
     for name in ("evaluate", "sample"):
@@ -261,7 +250,7 @@ def _add_fields(parser, config):
 
 def _refuse(flag, parser):
     known = [option for action in parser._actions for option in action.option_strings]
-    parser.error(f"unknown argument {flag}{nearest(flag.split('=')[0], known)}")
+    parser.error(f"unknown argument {flag}{check.nearest(flag.split('=')[0], known)}")
 
 
 def _type_name(annotation):
@@ -307,7 +296,7 @@ def _kinds(args, task):
     if args.corruption in ("all", "none"):
         return list(known) if args.corruption == "all" else []
     try:
-        check_choice(args.command, "--corruption", args.corruption, ("all", "none", *known))
+        check.one_of(args.command, "--corruption", args.corruption, ("all", "none", *known))
     except ValueError as error:
         raise UsageError(error) from error
     return [args.corruption]

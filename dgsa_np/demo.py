@@ -25,10 +25,8 @@ def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) 
     started = time.perf_counter()
     data = load("digits")
     models = experiments.equal_models(MODEL, KINDS)
-    print(
-        f"digits: {len(data.train.targets)} train, {len(data.valid.targets)} validation, "
-        f"{len(data.test.targets)} test images of 8 x 8"
-    )
+    train_size, valid_size, test_size = (len(split.targets) for split in data[:3])
+    print(f"digits: {train_size} train, {valid_size} validation, {test_size} test images of 8 x 8")
     for kind, model in models.items():
         size = f"{experiments.count_parameters(model):,} parameters"
         print(f"  {kind:8s} {model.n_heads} heads, d = {model.sizes['d']}, feed-forward width {model.F}, {size}")

@@ -78,13 +78,10 @@ METHODS = {"complex": complex_step, "central": central_difference}
 def check_pair(forward, backward, args, **options):
     """Check a pair as compare_pair does; returns its list of Results, or raises GradientError with what is wrong."""
     results = compare_pair(forward, backward, args, **options)
-    wrong = [
-        f"{r.argument} {r.shape}: error {r.error:.1e} > {r.tolerance:.0e}: {r.message}" for r in results if not r.ok
-    ]
+    wrong = [r for r in results if not r.ok]
     if wrong:
-        raise GradientError(
-            f"{backward.__name__} is wrong in {len(wrong)} of {len(results)} gradients:\n  " + "\n  ".join(wrong)
-        )
+        said = [f"\n  {r.argument} {r.shape}: error {r.error:.1e} > {r.tolerance:.0e}: {r.message}" for r in wrong]
+        raise GradientError(f"{backward.__name__} is wrong in {len(wrong)} of {len(results)} gradients:{''.join(said)}")
     return results
 
 
@@ -179,15 +176,12 @@ def _call_backward(backward, dout, cache, args, leaves):
     grads = grads if isinstance(grads, tuple) else (grads,)
     heads = list(dict.fromkeys(name.split(".")[0] for name in leaves))
     if len(grads) != len(heads):
-        raise GradientError(
-            f"{backward.__name__} returns {len(grads)} gradients, expected {len(heads)}, for {', '.join(heads)}"
-        )
+        expected = f"{len(heads)}, for {', '.join(heads)}"
+        raise GradientError(f"{backward.__name__} returns {len(grads)} gradients, expected {expected}")
     flat = flatten(dict(zip(heads, grads, strict=True)))
     if list(flat) != list(leaves):
-        raise GradientError(
-            f"{backward.__name__} returns gradients {sorted(flat)}, expected {sorted(leaves)}, "
-            "in the order of the arguments"
-        )
+        expected = f"{sorted(leaves)}, in the order of the arguments"
+        raise GradientError(f"{backward.__name__} returns gradients {sorted(flat)}, expected {expected}")
     return flat
 
 
@@ -196,9 +190,8 @@ def _check_shapes(backward, grads, leaves):
         g = grads[name]
         if getattr(g, "shape", None) != x.shape or g.dtype != x.dtype:
             what = f"{getattr(g, 'dtype', type(g).__name__)} {getattr(g, 'shape', '')}"
-            raise GradientError(
-                f"{backward.__name__}: the gradient of {name} is {what}, expected {x.dtype} {x.shape}, as {name} itself"
-            )
+            expected = f"{x.dtype} {x.shape}, as {name} itself"
+            raise GradientError(f"{backward.__name__}: the gradient of {name} is {what}, expected {expected}")
 
 
 def _check_purity(forward, backward, args, first, leaves, before):
@@ -206,9 +199,8 @@ def _check_purity(forward, backward, args, first, leaves, before):
     out, cache, dout, grads = first
     for name, x in _named_arrays(forward, args).items():
         if not same_bits(x, before[name]):
-            raise GradientError(
-                f"{forward.__name__} or {backward.__name__} changed its argument {name}; work on a copy"
-            )
+            who = f"{forward.__name__} or {backward.__name__}"
+            raise GradientError(f"{who} changed its argument {name}; work on a copy")
     if not same_bits(forward(*args)[0], out):
         raise GradientError(f"{forward.__name__}: a second call gives other bits; does it keep state?")
     again = _call_backward(backward, dout, cache, args, leaves)
@@ -313,9 +305,8 @@ def _explain_rows(numeric, analytic, tolerance):
         return None
     low, high = float(factors[square > 0].min()), float(factors[square > 0].max())
     lost = "lost" if min(abs(low), abs(high)) >= 1 else "there twice, or another one's"
-    return Diagnosis(
-        "rows", f"each row is off by a factor of its own, {low:.3g} to {high:.3g}: is a gate or lambda {lost}?"
-    )
+    each = f"each row is off by a factor of its own, {low:.3g} to {high:.3g}"
+    return Diagnosis("rows", f"{each}: is a gate or lambda {lost}?")
 
 
 def _near(factor, value, tolerance):
@@ -328,8 +319,6 @@ def _explain_angle(numeric, analytic, tolerance):
     off = abs(analytic - numeric)
     worst = tuple(map(int, np.unravel_index(off.argmax(), numeric.shape)))
     wrong = int((off > tolerance * abs(numeric).max()).sum())
-    return Diagnosis(
-        "angle",
-        f"it points {degrees:.3g} degrees away from the right gradient; {wrong} of {numeric.size} elements differ, "
-        f"most at index {worst}: {analytic[worst]:.6g}, expected {numeric[worst]:.6g}",
-    )
+    apart = f"it points {degrees:.3g} degrees away from the right gradient"
+    most = f"most at index {worst}: {analytic[worst]:.6g}, expected {numeric[worst]:.6g}"
+    return Diagnosis("angle", f"{apart}; {wrong} of {numeric.size} elements differ, {most}")

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import check
 from .backend import array_module, to_numpy
-from .checks import check_arrays, check_indices, check_keep
 
 
 class CrossEntropyCache(NamedTuple):
@@ -26,12 +26,12 @@ def cross_entropy_forward(logits, targets, keep=None):
     returns the loss, an array without axes, and a CrossEntropyCache
     raises  : IndexError for a target outside [0, V); ValueError where nothing is kept
     """
-    check_arrays("cross_entropy_forward", {"logits": "... V"}, logits)
+    check.arrays("cross_entropy_forward", {"logits": "... V"}, logits)
     V = logits.shape[-1]
-    check_indices("cross_entropy_forward", "targets", targets, V, f"logits {logits.shape}", logits.shape[:-1])
-    check_keep("cross_entropy_forward", keep, logits.shape[:-1], f"logits {logits.shape}")
+    check.indices("cross_entropy_forward", "targets", targets, V, f"logits {logits.shape}", logits.shape[:-1])
+    check.keep("cross_entropy_forward", keep, logits.shape[:-1], f"logits {logits.shape}")
     xp = array_module(logits)
-    targets = xp.asarray(targets).reshape(-1)
+    targets = xp.asarray(to_numpy(targets)).reshape(-1)
     weights = xp.asarray(_mean_weights(keep, targets.size, logits.real.dtype))
     z = logits.reshape(-1, V)
     z = z - z.real.max(axis=-1, keepdims=True)
@@ -44,7 +44,7 @@ def cross_entropy_forward(logits, targets, keep=None):
 
 def cross_entropy_backward(cache):
     """dlogits (..., V): probabilities minus one-hot targets, over the number kept.   [derived]"""
-    P, targets, weights, shape = cache
+    P, targets, weights, shape = check.cache("cross_entropy_backward", cache, CrossEntropyCache)
     xp = array_module(P)
     one_hot = targets[:, None] == xp.arange(P.shape[-1])
     # loss = -(weights * log_p).sum()

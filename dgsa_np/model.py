@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
+from . import check
 from .attention.masks import causal_mask, padding_mask
 from .attention.multihead import (
     AttentionCache,
@@ -18,18 +19,8 @@ from .attention.multihead import (
     attention_specs,
     past_length,
 )
-from .backend import array_module
-from .checks import (
-    ShapeError,
-    check_arrays,
-    check_indices,
-    check_is_array,
-    check_keep,
-    check_params,
-    check_upstream,
-    check_whole,
-    choice,
-)
+from .backend import array_module, to_numpy
+from .check import choice
 from .losses import cross_entropy_backward, cross_entropy_forward
 from .ops import (
     EmbeddingCache,
@@ -70,12 +61,10 @@ class ModelConfig(AttentionConfig):
         if self.n_out is None:
             object.__setattr__(self, "n_out", self.vocab_size if self.task == "lm" else 10)
         counts = ("vocab_size", "max_len", "n_out", "depth", "image_size", "patch_size", "channels")
-        check_whole("ModelConfig", **{name: getattr(self, name) for name in counts}, ffn_width=self.F)
+        check.whole("ModelConfig", **{name: getattr(self, name) for name in counts}, ffn_width=self.F)
         if self.task == "vision" and self.image_size % self.patch_size:
-            raise ValueError(
-                f"ModelConfig: image_size is {self.image_size}, expected a multiple of patch_size = {self.patch_size}, "
-                "since patches tile the image"
-            )
+            whole = f"a multiple of patch_size = {self.patch_size}: patches tile the image"
+            raise ValueError(f"ModelConfig: image_size is {self.image_size}, expected {whole}")
 
     @property
     def F(self):
@@ -119,6 +108,7 @@ def init_model(cfg: ModelConfig, rng, dtype="float32") -> dict:
 
     W ~ N(0, 1/fan_in); token table, positions and classifier N(0, 0.02^2); gains 1, biases 0.
     """
+    check.instance("init_model", ModelConfig, cfg=cfg)
     return draw(model_specs(cfg), cfg.sizes, rng, dtype)
 
 
@@ -153,7 +143,7 @@ def patch_embed_forward(images, p, cfg):
 
 def patch_embed_backward(dx, cache):
     """The gradients of W, b and positions; images have none."""
-    linear, positions = cache
+    linear, positions = check.cache("patch_embed_backward", cache, PatchEmbedCache)
     # x = x + p["positions"]
     dpositions = sum_to_shape(dx, positions.shape)
     # x, linear = linear_forward(patches(images, cfg), p["W"], p["b"])
@@ -162,9 +152,9 @@ def patch_embed_backward(dx, cache):
 
 
 def _check_images(images, W, cfg):
-    check_is_array("model_forward", "images", images)
+    check.is_array("model_forward", "images", images)
     letters = "B image_size image_size" + (" channels" if cfg.channels > 1 or images.ndim == 4 else "")
-    check_arrays("model_forward", {"images": letters, "W": "P*P*channels C"}, images, W, sizes=cfg.known_sizes)
+    check.arrays("model_forward", {"images": letters, "W": "P*P*channels C"}, images, W, sizes=cfg.known_sizes)
 
 
 class TokenEmbedCache(NamedTuple):
@@ -189,7 +179,7 @@ def token_embed_forward(tokens, p, cfg, start=0):
 
 def token_embed_backward(dx, cache):
     """The gradients of the table and of the positions; tokens have none."""
-    embedding, positions, start = cache
+    embedding, positions, start = check.cache("token_embed_backward", cache, TokenEmbedCache)
     # x = x + p["positions"][start : start + tokens.shape[1]]
     dpositions = array_module(dx).zeros(positions.shape, dx.dtype)
     dpositions[start : start + dx.shape[1]] = sum_to_shape(dx, dx.shape[1:])
@@ -199,14 +189,12 @@ def token_embed_backward(dx, cache):
 
 
 def _check_tokens(tokens, cfg, start):
-    check_is_array("model_forward", "tokens", tokens)
+    check.is_array("model_forward", "tokens", tokens)
     if len(tokens.shape) != 2 or start + tokens.shape[1] > cfg.max_len:
         after = f" after {start} past tokens" if start else ""
-        raise ShapeError(
-            f"model_forward: tokens are {tokens.shape}{after}, expected (B, T) with no more than cfg.max_len = "
-            f"{cfg.max_len} tokens in all"
-        )
-    check_indices("model_forward", "tokens", tokens, cfg.vocab_size, "cfg.vocab_size")
+        most = f"(B, T) with no more than cfg.max_len = {cfg.max_len} tokens in all"
+        raise check.ShapeError(f"model_forward: tokens are {tokens.shape}{after}, expected {most}")
+    check.indices("model_forward", "tokens", tokens, cfg.vocab_size, "cfg.vocab_size")
 
 
 # --------------------------------------------------------------------------------------- the feed-forward
@@ -240,7 +228,7 @@ def gelu_mlp_forward(x, W_up, W_down):
 
 def gelu_mlp_backward(dy, cache):
     """dx (..., C), dW_up (C, F), dW_down (F, C)."""
-    up, gelu, down = cache
+    up, gelu, down = check.cache("gelu_mlp_backward", cache, GeluMlpCache)
     # y, down = linear_forward(h, W_down)
     dh, dW_down = linear_backward(dy, down)
     # h, gelu = gelu_forward(a)
@@ -285,7 +273,7 @@ def block_forward(x, p, cfg, mask=None, layer=0, past=None):
 
 def block_backward(dx, cache):
     """dx (B, T, C), and grads shaped like p."""
-    norm1, attention, norm2, mlp, cfg = cache
+    norm1, attention, norm2, mlp, cfg = check.cache("block_backward", cache, BlockCache)
     _, mlp_backward = MLPS[cfg.ffn]
     # x = x + m
     dm = dx
@@ -327,7 +315,7 @@ def mean_pool_forward(x, keep=None):
 
 def mean_pool_backward(dy, cache):
     """dx (B, T, C)."""
-    (weights,) = cache
+    (weights,) = check.cache("mean_pool_backward", cache, MeanPoolCache)
     # y = (weights[:, :, None] * x).sum(axis=1)
     return weights[:, :, None] * dy[:, None, :]
 
@@ -353,15 +341,16 @@ def model_forward(inputs, params, cfg, keep=None, past=None):
             cache.blocks[i].attention.head.A_exc
     raises  : ShapeError, TypeError, ValueError, IndexError naming the argument
     """
-    check_params("model_forward", params, model_specs(cfg), cfg.known_sizes, "params")
+    check.instance("model_forward", ModelConfig, cfg=cfg)
+    check.params("model_forward", params, model_specs(cfg), cfg.known_sizes, "params")
     start = _start(cfg, past)
     if cfg.task == "vision":
         x, embed = patch_embed_forward(inputs, params["embed"], cfg)
     else:
         x, embed = token_embed_forward(inputs, params["embed"], cfg, start)
-    check_keep("model_forward", keep, (x.shape[0], start + x.shape[1]), f"inputs {inputs.shape}, past and new")
+    check.keep("model_forward", keep, (x.shape[0], start + x.shape[1]), f"inputs {inputs.shape}, past and new")
     xp = array_module(x)
-    keep = None if keep is None else xp.asarray(keep)
+    keep = None if keep is None else xp.asarray(to_numpy(keep))
     mask = _mask(cfg, keep, x.shape[1], start, xp)
     blocks, pool = [], None
     for layer, p in enumerate(params["blocks"]):
@@ -377,8 +366,8 @@ def model_forward(inputs, params, cfg, keep=None, past=None):
 
 def model_backward(dlogits, cache):
     """Gradients shaped like params."""
-    embed, blocks, norm, pool, head = cache
-    check_upstream("model_backward", dlogits, (*head.x.shape[:-1], head.W.shape[1]))
+    embed, blocks, norm, pool, head = check.cache("model_backward", cache, ModelCache)
+    check.upstream("model_backward", dlogits, (*head.x.shape[:-1], head.W.shape[1]))
     # logits, head = linear_forward(y, params["head"]["W"], params["head"]["b"])
     dy, dW, db = linear_backward(dlogits, head)
     dn = dy

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import check
 from .backend import array_module, erf, to_numpy
-from .checks import ShapeError, check_arrays, check_indices, check_mask, check_upstream
 
 
 def swap(x):
@@ -36,16 +36,17 @@ def sum_rows(x):
 
 def split_heads(x, n_heads):
     """(B, T, H d) -> (B, H, T, d). Its backward is merge_heads."""
-    check_arrays("split_heads", {"x": "B T H*d"}, x)
+    check.arrays("split_heads", {"x": "B T H*d"}, x)
+    check.whole("split_heads", n_heads=n_heads)
     B, T, width = x.shape
     if width % n_heads:
-        raise ShapeError(f"split_heads: x is {x.shape}, expected a last axis that n_heads = {n_heads} divides")
+        raise check.ShapeError(f"split_heads: x is {x.shape}, expected a last axis that n_heads = {n_heads} divides")
     return x.reshape(B, T, n_heads, width // n_heads).swapaxes(1, 2)
 
 
 def merge_heads(x):
     """(B, H, T, d) -> (B, T, H d). Its backward is split_heads."""
-    check_arrays("merge_heads", {"x": "B H T d"}, x)
+    check.arrays("merge_heads", {"x": "B H T d"}, x)
     B, H, T, d = x.shape
     return x.swapaxes(1, 2).reshape(B, T, H * d)
 
@@ -68,7 +69,7 @@ def linear_forward(x, W, b=None):
     returns y : (..., m), and a LinearCache
     raises    : ShapeError, TypeError naming the argument
     """
-    check_arrays("linear_forward", {"x": "... n", "W": "n m", "b": "m"}, x, W, b, optional=("b",))
+    check.arrays("linear_forward", {"x": "... n", "W": "n m", "b": "m"}, x, W, b, optional=("b",))
     y = x @ W
     if b is not None:
         y = y + b
@@ -77,8 +78,8 @@ def linear_forward(x, W, b=None):
 
 def linear_backward(dy, cache):
     """dx (..., n), dW (n, m) and, where forward had a b, db (m,)."""
-    x, W, b = cache
-    check_upstream("linear_backward", dy, (*x.shape[:-1], W.shape[1]))
+    x, W, b = check.cache("linear_backward", cache, LinearCache)
+    check.upstream("linear_backward", dy, (*x.shape[:-1], W.shape[1]))
     rows = dy.reshape(-1, dy.shape[-1])
     # y = x @ W
     dx = (rows @ W.T).reshape(x.shape)
@@ -103,9 +104,9 @@ def embedding_forward(tokens, table):
     returns x : (B, T, C), and an EmbeddingCache
     raises    : IndexError for a token outside [0, V)
     """
-    check_arrays("embedding_forward", {"table": "V C"}, table)
-    check_indices("embedding_forward", "tokens", tokens, table.shape[0], f"table {table.shape}")
-    x = table[array_module(table).asarray(tokens)]
+    check.arrays("embedding_forward", {"table": "V C"}, table)
+    check.indices("embedding_forward", "tokens", tokens, table.shape[0], f"table {table.shape}")
+    x = table[array_module(table).asarray(to_numpy(tokens))]
     return x, EmbeddingCache(to_numpy(tokens), table)
 
 
@@ -115,15 +116,15 @@ def embedding_backward(dx, cache):
     The places of a token are added in pairs, then pairs of pairs: no place twice in one addition, so no atomics,
     the same bits on every run, on a GPU too, and the accuracy of a balanced sum.
     """
-    tokens, table = cache
-    check_upstream("embedding_backward", dx, (*tokens.shape, table.shape[1]))
+    tokens, table = check.cache("embedding_backward", cache, EmbeddingCache)
+    check.upstream("embedding_backward", dx, (*tokens.shape, table.shape[1]))
     xp = array_module(dx)
     rounds, places = _pair_equal(tokens.ravel())
     rows = dx.reshape(-1, table.shape[1]).copy()
     for into, source in rounds:
         rows[xp.asarray(into)] += rows[xp.asarray(source)]
     dtable = xp.zeros(table.shape, dx.dtype)
-    # x = table[array_module(table).asarray(tokens)]
+    # x = table[array_module(table).asarray(to_numpy(tokens))]
     dtable[xp.asarray(tokens.ravel()[places])] = rows[xp.asarray(places)]
     return dtable
 
@@ -159,8 +160,8 @@ def softmax_forward(scores, mask=None):
 
     Rows sum to 1, or are all 0 where nothing may be attended.
     """
-    check_arrays("softmax_forward", {"scores": "... S"}, scores)
-    check_mask("softmax_forward", mask, scores.shape)
+    check.arrays("softmax_forward", {"scores": "... S"}, scores)
+    check.mask("softmax_forward", mask, scores.shape)
     xp = array_module(scores, mask)
     if mask is not None:
         scores = xp.where(mask, scores, xp.finfo(scores.dtype).min / 2)  # before exp: what is forbidden may be inf
@@ -174,8 +175,8 @@ def softmax_forward(scores, mask=None):
 
 def softmax_backward(dA, cache):
     """dscores (..., S): the Jacobian p_i (delta_ij - p_j), applied row by row.   [eq:softmax-backward, derived]"""
-    (A,) = cache
-    check_upstream("softmax_backward", dA, A.shape)
+    (A,) = check.cache("softmax_backward", cache, SoftmaxCache)
+    check.upstream("softmax_backward", dA, A.shape)
     # A = E / (total + (total == 0))
     return A * (dA - (dA * A).sum(axis=-1, keepdims=True))
 
@@ -202,7 +203,7 @@ def silu_forward(x):
     x : (..., n)
     returns y : (..., n), and a SiluCache
     """
-    check_arrays("silu_forward", {"x": "... n"}, x)
+    check.arrays("silu_forward", {"x": "... n"}, x)
     sigma = sigmoid(x)
     y = x * sigma
     return y, SiluCache(x, sigma)
@@ -210,8 +211,8 @@ def silu_forward(x):
 
 def silu_backward(dy, cache):
     """dx (..., n)."""
-    x, sigma = cache
-    check_upstream("silu_backward", dy, x.shape)
+    x, sigma = check.cache("silu_backward", cache, SiluCache)
+    check.upstream("silu_backward", dy, x.shape)
     # y = x * sigma
     # sigma = sigmoid(x)
     return dy * sigma * (1 + x * (1 - sigma))
@@ -230,7 +231,7 @@ def gelu_forward(x):
     x : (..., n)
     returns y : (..., n), and a GeluCache
     """
-    check_arrays("gelu_forward", {"x": "... n"}, x)
+    check.arrays("gelu_forward", {"x": "... n"}, x)
     Phi = 0.5 * (1 + erf(x * math.sqrt(0.5)))
     y = x * Phi
     return y, GeluCache(x, Phi)
@@ -238,8 +239,8 @@ def gelu_forward(x):
 
 def gelu_backward(dy, cache):
     """dx (..., n)."""
-    x, Phi = cache
-    check_upstream("gelu_backward", dy, x.shape)
+    x, Phi = check.cache("gelu_backward", cache, GeluCache)
+    check.upstream("gelu_backward", dy, x.shape)
     # y = x * Phi
     # Phi = 0.5 * (1 + erf(x * math.sqrt(0.5)))
     density = array_module(x).exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
@@ -264,7 +265,8 @@ def rmsnorm_forward(x, w, eps=1e-5):
     returns y : (..., n), and a RmsnormCache
     raises    : ShapeError, TypeError naming the argument
     """
-    check_arrays("rmsnorm_forward", {"x": "... n", "w": "n"}, x, w)
+    check.arrays("rmsnorm_forward", {"x": "... n", "w": "n"}, x, w)
+    check.number("rmsnorm_forward", low=0, eps=eps)
     r = ((x * x).mean(axis=-1, keepdims=True) + eps) ** -0.5
     n = x * r
     y = n * w
@@ -273,8 +275,8 @@ def rmsnorm_forward(x, w, eps=1e-5):
 
 def rmsnorm_backward(dy, cache):
     """dx (..., n), dw (n,).                                                 [eq:rmsnorm-backward, derived]"""
-    n, r, w = cache
-    check_upstream("rmsnorm_backward", dy, n.shape)
+    n, r, w = check.cache("rmsnorm_backward", cache, RmsnormCache)
+    check.upstream("rmsnorm_backward", dy, n.shape)
     # y = n * w
     dn, dw = dy * w, sum_rows(dy * n)
     # n = x * r
@@ -298,7 +300,8 @@ def layernorm_forward(x, w, b, eps=1e-5):
     returns y : (..., n), and a LayernormCache
     raises    : ShapeError, TypeError naming the argument
     """
-    check_arrays("layernorm_forward", {"x": "... n", "w": "n", "b": "n"}, x, w, b)
+    check.arrays("layernorm_forward", {"x": "... n", "w": "n", "b": "n"}, x, w, b)
+    check.number("layernorm_forward", low=0, eps=eps)
     centred = x - x.mean(axis=-1, keepdims=True)
     r = ((centred * centred).mean(axis=-1, keepdims=True) + eps) ** -0.5
     n = centred * r
@@ -308,8 +311,8 @@ def layernorm_forward(x, w, b, eps=1e-5):
 
 def layernorm_backward(dy, cache):
     """dx (..., n), dw (n,), db (n,)."""
-    n, r, w = cache
-    check_upstream("layernorm_backward", dy, n.shape)
+    n, r, w = check.cache("layernorm_backward", cache, LayernormCache)
+    check.upstream("layernorm_backward", dy, n.shape)
     # y = n * w + b
     dn, dw, db = dy * w, sum_rows(dy * n), sum_rows(dy)
     # n = centred * r
@@ -340,14 +343,12 @@ def rotary_forward(x, positions):
 
     The product of a query and a key depends on the distance of their positions alone.
     """
-    check_arrays("rotary_forward", {"x": "B H T d"}, x)
+    check.arrays("rotary_forward", {"x": "B H T d"}, x)
     d, xp = x.shape[-1], array_module(x)
     positions = xp.asarray(positions, "float64")
     if d % 2 or positions.shape != x.shape[2:3]:
-        raise ShapeError(
-            f"rotary_forward: x is {x.shape} and positions {positions.shape}, expected (B, H, T, d) with an even d, "
-            f"since columns turn in pairs, and (T,) = ({x.shape[2]},)"
-        )
+        wanted = f"(B, H, T, d) with an even d, since columns turn in pairs, and (T,) = ({x.shape[2]},)"
+        raise check.ShapeError(f"rotary_forward: x is {x.shape} and positions {positions.shape}, expected {wanted}")
     angles = positions[:, None] * 10000 ** (-xp.arange(0, d, 2) / d)
     cos, sin = xp.cos(angles).astype(x.real.dtype), xp.sin(angles).astype(x.real.dtype)
     y = _rotate(x, cos, sin)
@@ -356,8 +357,8 @@ def rotary_forward(x, positions):
 
 def rotary_backward(dy, cache):
     """dx (B, H, T, d): turned back."""
-    cos, sin, shape = cache
-    check_upstream("rotary_backward", dy, shape)
+    cos, sin, shape = check.cache("rotary_backward", cache, RotaryCache)
+    check.upstream("rotary_backward", dy, shape)
     # y = _rotate(x, cos, sin)
     return _rotate(dy, cos, -sin)
 
@@ -390,7 +391,7 @@ def swiglu_forward(x, W_gate, W_up, W_down):
     raises    : ShapeError, TypeError naming the argument
     """
     shapes = {"x": "... C", "W_gate": "C F", "W_up": "C F", "W_down": "F C"}
-    check_arrays("swiglu_forward", shapes, x, W_gate, W_up, W_down)
+    check.arrays("swiglu_forward", shapes, x, W_gate, W_up, W_down)
     a, gate_path = linear_forward(x, W_gate)
     s, silu = silu_forward(a)
     u, up_path = linear_forward(x, W_up)
@@ -400,7 +401,7 @@ def swiglu_forward(x, W_gate, W_up, W_down):
 
 def swiglu_backward(dy, cache):
     """dx (..., C), dW_gate (C, F), dW_up (C, F), dW_down (F, C)."""
-    gate_path, silu, up_path, down_path, s, u = cache
+    gate_path, silu, up_path, down_path, s, u = check.cache("swiglu_backward", cache, SwigluCache)
     # y, down_path = linear_forward(s * u, W_down)
     dh, dW_down = linear_backward(dy, down_path)
     # u, up_path = linear_forward(x, W_up)

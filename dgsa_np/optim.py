@@ -4,19 +4,21 @@ import math
 
 import numpy as np
 
+from . import check
 from .backend import array_module
-from .checks import ShapeError, differing_names
 from .params import flatten, tree_map, zeros_like
 
 
 def sgd_step(params, grads, lr):
     """params - lr grads."""
-    _check_like("sgd_step", params, grads)
+    _check_like("sgd_step", params, grads=grads)
+    check.number("sgd_step", lr=lr)
     return tree_map(lambda p, g: p - float(lr) * g, params, grads)
 
 
 def adamw_init(params) -> dict:
     """The state of adamw_step: running means of the gradient and its square, and the number of steps taken."""
+    _flat("adamw_init", "params", params)
     return {"m": zeros_like(params), "v": zeros_like(params), "step": 0}
 
 
@@ -29,8 +31,11 @@ def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_de
     The decay acts on matrices only (two axes or more): gains, biases and lambda vectors are left alone.
     returns new params and a new state; nothing is mutated
     """
-    _check_like("adamw_step", params, grads)
-    b1, b2, lr, eps, weight_decay = map(float, (*betas, lr, eps, weight_decay))  # a NumPy number would widen float32
+    check.instance("adamw_step", dict, state=state)
+    _check_like("adamw_step", params, grads=grads, m=state["m"], v=state["v"])
+    check.number("adamw_step", lr=lr)
+    check.number("adamw_step", low=0, beta1=betas[0], beta2=betas[1], eps=eps, weight_decay=weight_decay)
+    b1, b2, lr, eps, weight_decay = map(float, (*betas, lr, eps, weight_decay))  # NumPy's turn float32 into float64
     t = int(state["step"]) + 1
     m = tree_map(lambda m, g: b1 * m + (1 - b1) * g, state["m"], grads)
     v = tree_map(lambda v, g: b2 * v + (1 - b2) * (g * g), state["v"], grads)
@@ -44,7 +49,7 @@ def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_de
 
 def global_norm(grads):
     """The length of all gradients as one vector, an array without axes; summed in float64."""
-    wide = (g.astype(np.promote_types(g.dtype, "float64")) for g in flatten(grads).values())
+    wide = (g.astype(np.promote_types(g.dtype, "float64")) for g in _flat("global_norm", "grads", grads).values())
     return sum((g * g).sum() for g in wide) ** 0.5
 
 
@@ -53,6 +58,7 @@ def clip_by_norm(grads, max_norm):
 
     Nothing is read from the device.
     """
+    check.number("clip_by_norm", low=0, max_norm=max_norm)
     norm = global_norm(grads)
     factor = array_module(norm).minimum(1, max_norm / (norm + 1e-12))
     return tree_map(lambda g: g * factor.astype(g.dtype), grads), norm
@@ -69,13 +75,21 @@ def warmup_cosine(step, total, peak, warmup, final=0.0) -> float:
     return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def _check_like(function, params, grads):
-    """Gradients have the names and shapes of the parameters."""
-    params, grads = flatten(params), flatten(grads)
-    if params.keys() != grads.keys():
-        raise ValueError(f"{function}: the gradients {differing_names(grads, params)}")
-    for name, g in grads.items():
-        if g.shape != params[name].shape:
-            raise ShapeError(
-                f"{function}: the gradient of {name} is {g.shape}, expected {params[name].shape}, as the parameter"
-            )
+def _flat(function, name, tree):
+    """The leaves of a tree of arrays."""
+    flat = flatten(tree)
+    check.arrays(function, {f"{name} {leaf}".strip(): "..." for leaf in flat}, *flat.values())
+    return flat
+
+
+def _check_like(function, params, **trees):
+    """Gradients, and what is kept of them, have the names and shapes of the parameters."""
+    params = _flat(function, "params", params)
+    for whose, tree in trees.items():
+        tree = _flat(function, whose, tree)
+        if params.keys() != tree.keys():
+            raise ValueError(f"{function}: {whose} {check.differing_names(tree, params)}")
+        for name, g in tree.items():
+            if g.shape != params[name].shape:
+                shape = f"{params[name].shape}, as the parameter"
+                raise check.ShapeError(f"{function}: {whose} {name} is {g.shape}, expected {shape}")

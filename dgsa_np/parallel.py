@@ -7,9 +7,9 @@ from functools import lru_cache
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from . import check
 from .backend import array_module
-from .checks import check_whole
-from .model import loss_and_grads
+from .model import ModelConfig, loss_and_grads
 from .params import tree_map
 
 WORTH = 2**16  # B T C, below which handing work to threads costs more than it saves
@@ -21,9 +21,10 @@ def loss_and_grads_threaded(params, inputs, targets, cfg, keep=None, threads=Non
     Shards are weighted by their kept targets and added in a fixed order: the same threads give the same bits.
     threads : None chooses, see choose_threads
     """
+    check.instance("loss_and_grads_threaded", ModelConfig, cfg=cfg)
     if threads is None:
         threads = choose_threads("cpu" if array_module(params["head"]["W"]) is np else "cuda", len(targets), cfg)
-    check_whole("loss_and_grads_threaded", threads=threads)
+    check.whole("loss_and_grads_threaded", threads=threads)
     counts = keep if keep is not None and cfg.task == "lm" else np.ones(np.shape(targets), bool)
     whole = threads == 1 or not len(inputs) == len(targets) == len(
         targets if keep is None else keep

@@ -32,17 +32,12 @@ def tree_map(f, tree, *others):
 
 def flatten(tree, prefix: str = "") -> dict:
     """A flat dict of leaves under dotted names: {"blocks.0.attention.W_q": array}."""
-    if isinstance(tree, dict):
-        items = tree.items()
-    elif isinstance(tree, (list, tuple)):
-        items = enumerate(tree)
-    else:
+    if isinstance(tree, (list, tuple)):
+        tree = dict(enumerate(tree))
+    if not isinstance(tree, dict):
         return {} if tree is None else {prefix: tree}
-    return {
-        name: leaf
-        for key, branch in items
-        for name, leaf in flatten(branch, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
+    dot = f"{prefix}." if prefix else ""
+    return {name: leaf for key, branch in tree.items() for name, leaf in flatten(branch, f"{dot}{key}").items()}
 
 
 def count(tree) -> int:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from . import check
 from .backend import to_numpy
-from .checks import check_number, check_whole
-from .model import model_forward
+from .model import ModelConfig, model_forward
 from .params import check_rng
 
 
@@ -20,16 +20,17 @@ def sample(params, cfg, prompt, n, rng, temperature=1.0, top_k=None):
     Keys and values of the past are kept, so a token costs one row and not all; a kind that cannot (twicing) reads
     the whole window again. When cfg.max_len tokens are full, the window slides: the later half is read afresh.
     """
+    check.instance("sample", ModelConfig, cfg=cfg)
     if cfg.task != "lm" or cfg.n_out != cfg.vocab_size:
         raise ValueError(
             f"sample: the model has task {cfg.task!r} and {cfg.n_out} outputs, expected task 'lm' with one output per "
             f"token of its vocabulary ({cfg.vocab_size}): only a language model says what comes next"
         )
     check_rng("sample", rng)
-    check_number("sample", low=0, temperature=temperature)
-    check_whole("sample", n=n, **({} if top_k is None else {"top_k": top_k}))
+    check.number("sample", low=0, temperature=temperature)
+    check.whole("sample", n=n, **({} if top_k is None else {"top_k": top_k}))
     text = [int(token) for token in prompt]
-    check_whole("sample", **{"the length of the prompt": len(text)})
+    check.whole("sample", **{"the length of the prompt": len(text)})
     new, past, seen = text[-cfg.max_len :], None, 0
     for _ in range(n):
         logits, past = model_forward(np.array([new]), params, cfg, past=past)

@@ -4,8 +4,9 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from . import check
 from .backend import resolve_device
-from .checks import check_choices, choice, nearest
+from .check import choice
 from .data import LOADERS, load
 from .model import ModelConfig
 from .parallel import choose_threads
@@ -37,7 +38,7 @@ class DataConfig:
     encoding: str | None = None  # of files of sentences
 
     def __post_init__(self):
-        check_choices(self)
+        check.choices(self)
 
     def load(self):
         options = {name: value for name, value in asdict(self).items() if value is not None and name != "data"}
@@ -64,9 +65,8 @@ def settle(given: dict):
     fixed = {f.name: data.meta[f.name] for f in fields(ModelConfig) if f.name in data.meta}
     for name, value in fixed.items():
         if given.get(name, value) != value:
-            raise SettingsError(
-                f"{name} is {given[name]!r}, expected {value!r}: it comes from the data {data_config.data}"
-            )
+            expected = f"{value!r}: it comes from the data {data_config.data}"
+            raise SettingsError(f"{name} is {given[name]!r}, expected {expected}")
     settings = RECIPES.get(data_config.data, {}) | given | fixed
     model, cfg = make(ModelConfig, settings), make(TrainConfig, settings)
     device = resolve_device(cfg.device)
@@ -91,7 +91,7 @@ def read_settings(path) -> dict:
 def _value(path, name, value):
     """A setting from JSON, of the type that its field has."""
     if name not in FIELDS:
-        raise SettingsError(f"{path}: unknown key {name!r}{nearest(name, FIELDS)}")
+        raise SettingsError(f"{path}: unknown key {name!r}{check.nearest(name, FIELDS)}")
     allowed = getattr(FIELDS[name].type, "__args__", (FIELDS[name].type,))  # int | None: two types
     if float in allowed and type(value) is int and abs(value) < 1e300:
         value = float(value)

@@ -8,10 +8,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from . import check
 from .backend import array_module, resolve_device, to_device, to_numpy
-from .checks import check_choices, check_whole, choice, set_numbers
+from .check import choice
 from .losses import cross_entropy_forward
-from .model import ModelConfig, init_model, model_forward
+from .model import ModelConfig, init_model, model_forward, model_specs
 from .optim import adamw_init, adamw_step, clip_by_norm, warmup_cosine
 from .parallel import choose_threads, loss_and_grads_threaded
 from .params import flatten
@@ -38,13 +39,13 @@ class TrainConfig:
     threads: int | None = None  # that share a step; None: one per core, but one for small steps and on a GPU
 
     def __post_init__(self):
-        check_choices(self)
-        check_whole("TrainConfig", epochs=self.epochs, batch_size=self.batch_size)
-        check_whole("TrainConfig", least=0, seed=self.seed)
-        check_whole("TrainConfig", **({} if self.threads is None else {"threads": self.threads}))
-        set_numbers(self, "lr", "clip", low=1e-12)
-        set_numbers(self, "weight_decay", low=0)
-        set_numbers(self, "warmup", low=0, high=0.999)
+        check.choices(self)
+        check.whole("TrainConfig", epochs=self.epochs, batch_size=self.batch_size)
+        check.whole("TrainConfig", least=0, seed=self.seed)
+        check.whole("TrainConfig", **({} if self.threads is None else {"threads": self.threads}))
+        check.set_numbers(self, "lr", "clip", low=1e-12)
+        check.set_numbers(self, "weight_decay", low=0)
+        check.set_numbers(self, "warmup", low=0, high=0.999)
 
 
 class TrainState(NamedTuple):
@@ -82,8 +83,11 @@ def train(model: ModelConfig, cfg: TrainConfig, data, params=None, progress=Fals
 
 def first_state(model: ModelConfig, cfg: TrainConfig, params=None) -> TrainState:
     """Before the first step, on the host."""
+    check.instance("first_state", ModelConfig, model=model)
+    check.instance("first_state", TrainConfig, cfg=cfg)
     rng = np.random.default_rng(cfg.seed)
     params = init_model(model, rng) if params is None else params
+    check.params("first_state", params, model_specs(model), model.known_sizes, "params")
     return TrainState(params, adamw_init(params), rng.bit_generator.state)
 
 
@@ -93,6 +97,8 @@ def train_steps(model: ModelConfig, cfg: TrainConfig, data, state: TrainState):
     States are never changed, so whoever keeps one can save it, or go on from it with the same bits.
     Inside, BLAS runs on one thread: matrices are small, and bits do not depend on the number of cores.
     """
+    check.instance("train_steps", ModelConfig, model=model)
+    check.instance("train_steps", TrainConfig, cfg=cfg)
     device = resolve_device(cfg.device)
     state = state._replace(params=to_device(state.params, device), optimizer=to_device(state.optimizer, device))
     batch, per_epoch = _sizes(cfg, data)
@@ -114,6 +120,8 @@ def train_steps(model: ModelConfig, cfg: TrainConfig, data, state: TrainState):
 
 def with_bar(steps, model, cfg, data, start=0, progress=True):
     """The steps, with a bar that shows loss, accuracy and time left where the terminal can."""
+    check.instance("with_bar", TrainConfig, cfg=cfg)
+    check.instance("with_bar", ModelConfig, model=model)
     total = cfg.epochs * _sizes(cfg, data)[1]
     name = f"train {model.kind}"
     with tqdm(total=total, initial=start, disable=None if progress else True, unit="step", desc=name) as bar:
@@ -158,6 +166,8 @@ def evaluate(params, split, model: ModelConfig) -> dict:
 
 def _predictions(params, split, model):
     """Logits on the host and the rows they belong to, batch by batch."""
+    check.instance("predict", ModelConfig, model=model)
+    check.params("predict", params, model_specs(model), model.known_sizes, "params")
     xp = array_module(params["head"]["W"])
     size = max(1, EVALUATION // model.n_tokens)
     for start in range(0, len(split.inputs), size):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dgsa_np import checks, model
+from dgsa_np import check, model
 from dgsa_np.attention import multihead
 from dgsa_np.cases import all_cases
 from dgsa_np.data import load
@@ -63,7 +63,7 @@ def spoil(whole, rng):
 
 def pytest_sessionstart(session):
     """Nothing remembered from before: mutation testing forks a process that has run the tests already."""
-    for remembered in (multihead.attention_specs, model.model_specs, checks._check):
+    for remembered in (multihead.attention_specs, model.model_specs, check._check):
         remembered.cache_clear()
 
 

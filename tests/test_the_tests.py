@@ -225,7 +225,7 @@ MORE = {  # what is wrong: (the change, the rung that catches it)
     "silu changes its argument": (
         (ops.silu_forward, "    sigma = sigmoid(x)", "    x *= 1.5\n    sigma = sigmoid(x)"), lambda _: complex_step("silu")),
     "softmax backward spoils its cache": (
-        (ops.softmax_backward, "    check_upstream", "    A *= 1.1\n    check_upstream"), lambda _: complex_step("softmax [none]")),
+        (ops.softmax_backward, "    check.upstream", "    A *= 1.1\n    check.upstream"), lambda _: complex_step("softmax [none]")),
     "AdamW moves the parameters it was given": (
         (optim.adamw_step, "decay = weight", "p += 1e-3\n        decay = weight"),
         calls(test_small_floors.test_a_step_changes_none_of_its_arguments_and_keeps_the_dtype, "float64")),

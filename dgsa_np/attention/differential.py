@@ -3,8 +3,8 @@
 import math
 from typing import NamedTuple
 
+from .. import check
 from ..backend import array_module
-from ..checks import ShapeError, check_arrays, check_upstream
 from ..ops import sum_to_shape, swap
 from ..params import Spec
 from .softmax import SoftmaxMapCache, check_head, softmax_map_backward, softmax_map_forward
@@ -46,8 +46,8 @@ def differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None):
 
 def differential_head_backward(do, cache):
     """dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam, each shaped like its argument.   [derived]"""
-    A, A_exc, A_inh, lam, v, exc, inh = cache
-    check_upstream("differential_head_backward", do, (*A.shape[:3], v.shape[-1]))
+    A, A_exc, A_inh, lam, v, exc, inh = check.cache("differential_head_backward", cache, DifferentialHeadCache)
+    check.upstream("differential_head_backward", do, (*A.shape[:3], v.shape[-1]))
     # o = A @ v
     dA, dv = do @ swap(v), swap(A) @ do
     # A = A_exc - lam[..., None] * A_inh
@@ -62,9 +62,10 @@ def differential_head_backward(do, cache):
 
 def check_lam(function, q, lam, shape):
     """lam broadcasts to (B, H, T)."""
-    check_arrays(function, {"q_exc": "...", "lam": "..."}, q, lam)
+    check.arrays(function, {"q_exc": "...", "lam": "..."}, q, lam)
     if any(m not in (1, n) for m, n in zip(lam.shape[::-1], shape[::-1], strict=False)) or lam.ndim > 3:
-        raise ShapeError(f"{function}: lam is {lam.shape}, expected a shape that broadcasts to (B, H, T) = {shape}")
+        wanted = f"a shape that broadcasts to (B, H, T) = {shape}"
+        raise check.ShapeError(f"{function}: lam is {lam.shape}, expected {wanted}")
 
 
 # ------------------------------------------------------------------------------------ lambda, learned
@@ -103,7 +104,7 @@ def lambda_forward(x, p, cfg, lambda_init):
 
 def lambda_backward(dlam, cache):
     """dx, which is 0, and the gradients of the four vectors."""
-    p, e_exc, e_inh = cache
+    p, e_exc, e_inh = check.cache("lambda_backward", cache, LambdaCache)
     # e_inh = exp((p["lambda_q_inh"] * p["lambda_k_inh"]).sum())
     # e_exc = exp((p["lambda_q_exc"] * p["lambda_k_exc"]).sum())
     return 0, {

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
+from .. import check
 from ..backend import array_module
-from ..checks import check_upstream
 from ..ops import LinearCache, linear_backward, linear_forward, sigmoid, sum_to_shape, swap
 from ..params import Spec
 from .softmax import SoftmaxMapCache, check_head, softmax_map_backward, softmax_map_forward
@@ -45,8 +45,8 @@ def gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
 
 def gated_head_backward(do, cache):
     """dq_exc, dk_exc, dq_inh, dk_inh, dv, dz_gate, shaped like the arguments.   [eq:gated-head-backward, derived]"""
-    A, A_exc, A_inh, gate, one_minus_gate, v, exc, inh = cache
-    check_upstream("gated_head_backward", do, (*A.shape[:3], v.shape[-1]))
+    A, A_exc, A_inh, gate, one_minus_gate, v, exc, inh = check.cache("gated_head_backward", cache, GatedHeadCache)
+    check.upstream("gated_head_backward", do, (*A.shape[:3], v.shape[-1]))
     # o = A @ v
     dA, dv = do @ swap(v), swap(A) @ do
     # A = gate[..., None] * A_exc - one_minus_gate[..., None] * A_inh

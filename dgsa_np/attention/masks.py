@@ -2,18 +2,18 @@
 
 import numpy as np
 
-from ..checks import check_is_array, check_keep, check_whole
+from .. import check
 
 
 def causal_mask(T, S=None, xp=np):
     """(1, 1, T, S): a query sees the keys up to its own place. With S > T the queries are the last T of S."""
     S = T if S is None else S
-    check_whole("causal_mask", T=T, S=S)
+    check.whole("causal_mask", T=T, S=S)
     return xp.tri(T, S, S - T, dtype=bool)[None, None]
 
 
 def padding_mask(keep):
     """(B, 1, 1, S): no query sees a dropped key.      keep : (B, S) bool, True = a real token"""
-    check_is_array("padding_mask", "keep", keep)
-    check_keep("padding_mask", keep, (*keep.shape, "B", "S")[:2], "its two axes (B, S)")
+    check.is_array("padding_mask", "keep", keep)
+    check.keep("padding_mask", keep, (*keep.shape, "B", "S")[:2], "its two axes (B, S)")
     return keep[:, None, None, :]

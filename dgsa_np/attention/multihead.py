@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
+from .. import check
 from ..backend import array_module
-from ..checks import check_arrays, check_choices, check_params, check_upstream, check_whole, choice, set_numbers
+from ..check import choice
 from ..ops import (
     LinearCache,
     RmsnormCache,
@@ -30,13 +31,9 @@ class AttentionConfig:
     kind: str = choice("dgsa", KINDS)
     width: int = 64  # C
     n_heads: int = 4  # H
-    head_norm: bool = choice(
-        True, (False, True)
-    )  # RMSNorm of each head's output and the factor (1 - lambda_init): dgsa, diff_v1
+    head_norm: bool = choice(True, (False, True))  # dgsa, diff_v1: RMSNorm of each head, times 1 - lambda_init
     lambda_init: float | None = None  # None: the kind's own, 0.8 for dgsa, growing with depth for diff_v1
-    gate: str = choice(
-        "token", ("token", "head")
-    )  # dgsa: a gate per token and head, or "head", one learned number per head
+    gate: str = choice("token", ("token", "head"))  # dgsa: a gate per token and head, or a number per head
     gate_bias: float = 1.0  # dgsa: the gate starts at sigmoid(gate_bias)
     eps: float = 1e-5  # of the head norm, and of every other RMSNorm of a model
     rotary: bool = choice(False, (False, True))  # turn queries and keys by their positions
@@ -44,18 +41,16 @@ class AttentionConfig:
 
     def __post_init__(self):
         where = type(self).__name__
-        check_choices(self)
-        check_whole(where, width=self.width, n_heads=self.n_heads)
-        set_numbers(self, "gate_bias", *([] if self.lambda_init is None else ["lambda_init"]))
-        set_numbers(self, "eps", low=0)
+        check.choices(self)
+        check.whole(where, width=self.width, n_heads=self.n_heads)
+        check.set_numbers(self, "gate_bias", *([] if self.lambda_init is None else ["lambda_init"]))
+        check.set_numbers(self, "eps", low=0)
         unit = self.mechanism.split * (2 if self.rotary else 1)
         if self.width % (unit * self.n_heads):
-            parity = "an even" if self.rotary else "a"
-            raise ValueError(
-                f"{where}: width is {self.width}, expected a multiple of {unit} n_heads = {unit * self.n_heads}, since "
-                f"d = width / ({self.mechanism.split} n_heads) is {parity} whole number for kind {self.kind!r} with "
-                f"rotary={self.rotary}"
-            )
+            parity, of = "an even" if self.rotary else "a", f"kind {self.kind!r} with rotary={self.rotary}"
+            why = f"d = width / ({self.mechanism.split} n_heads) is {parity} whole number for {of}"
+            wanted = f"a multiple of {unit} n_heads = {unit * self.n_heads}"
+            raise ValueError(f"{where}: width is {self.width}, expected {wanted}, since {why}")
 
     @property
     def mechanism(self):
@@ -74,12 +69,13 @@ class AttentionConfig:
 
     @cached_property
     def known_sizes(self):
-        """The same for check_arrays: (letter, value, where it comes from)."""
+        """The same for check.arrays: (letter, value, where it comes from)."""
         origin = f"cfg ({self.kind}, width {self.width}, n_heads {self.n_heads})"
         return tuple((letter, value, origin) for letter, value in self.sizes.items())
 
     def lambda_init_at(self, layer):
         """lambda_init at a depth, counted from 0; None for kinds that have none."""
+        check.whole("AttentionConfig", least=0, layer=layer)
         if self.lambda_init is not None or self.mechanism.lambda_init is None:
             return self.lambda_init
         return self.mechanism.lambda_init(layer)
@@ -100,6 +96,7 @@ def init_attention(cfg: AttentionConfig, rng, dtype="float32") -> dict:
 
     W ~ N(0, 1/fan_in), W_gate 0, b_gate = cfg.gate_bias, gains 1, lambda vectors N(0, 0.1^2).
     """
+    check.instance("init_attention", AttentionConfig, cfg=cfg)
     return draw(attention_specs(cfg), cfg.sizes, rng, dtype)
 
 
@@ -123,7 +120,7 @@ def head_norm_forward(o, w_norm, lambda_init, eps=1e-5):
 
 def head_norm_backward(dh, cache):
     """do (B, H, T, e), dw_norm (e,)."""
-    rmsnorm, lambda_init = cache
+    rmsnorm, lambda_init = check.cache("head_norm_backward", cache, HeadNormCache)
     # h = (1 - lambda_init) * n
     dn = (1 - lambda_init) * dh
     # n, rmsnorm = rmsnorm_forward(o, w_norm, eps)
@@ -152,10 +149,9 @@ def attention_forward(x, p, cfg, mask=None, layer=0, past=None):
     returns y : (B, T, C), and an AttentionCache
     raises    : ShapeError, TypeError, ValueError naming the argument
     """
-    if not isinstance(cfg, AttentionConfig):
-        raise TypeError(f"attention_forward: cfg is {type(cfg).__name__}, expected an AttentionConfig")
-    check_arrays("attention_forward", {"x": "B T C"}, x, sizes=cfg.known_sizes)
-    check_params("attention_forward", p, attention_specs(cfg), cfg.known_sizes, f"the parameters of kind {cfg.kind!r}")
+    check.instance("attention_forward", AttentionConfig, cfg=cfg)
+    check.arrays("attention_forward", {"x": "B T C"}, x, sizes=cfg.known_sizes)
+    check.params("attention_forward", p, attention_specs(cfg), cfg.known_sizes, f"the parameters of kind {cfg.kind!r}")
     mechanism, lambda_init = cfg.mechanism, cfg.lambda_init_at(layer)
     heads, projections, rotations, control, norm, mix = {}, {}, {}, None, None, ()
     start = _check_past(past, cfg, x)
@@ -178,8 +174,10 @@ def attention_forward(x, p, cfg, mask=None, layer=0, past=None):
 
 def attention_backward(dy, cache):
     """dx (B, T, C), and grads shaped like p."""
-    heads, projections, rotations, control, head, norm, output, cfg = cache
-    check_upstream("attention_backward", dy, (*output.x.shape[:-1], output.W.shape[1]))
+    heads, projections, rotations, control, head, norm, output, cfg = check.cache(
+        "attention_backward", cache, AttentionCache
+    )
+    check.upstream("attention_backward", dy, (*output.x.shape[:-1], output.W.shape[1]))
     if heads["v"].shape[2] != dy.shape[1]:
         raise ValueError("attention_backward: forward was given a past, which serves to decode; train without one")
     mechanism, grads = cfg.mechanism, {}

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..checks import check_upstream
+from .. import check
 from ..ops import LinearCache, linear_backward, linear_forward, sigmoid, swap
 from .softmax import SoftmaxHeadCache, check_head, softmax_head_backward, softmax_head_forward
 
@@ -38,8 +38,8 @@ def output_gate_head_forward(q, k, v, gate, mask=None):
 
 def output_gate_head_backward(do, cache):
     """dq (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e), dgate (B, H, T).   [derived]"""
-    gate, o_softmax, softmax = cache
-    check_upstream("output_gate_head_backward", do, o_softmax.shape)
+    gate, o_softmax, softmax = check.cache("output_gate_head_backward", cache, OutputGateHeadCache)
+    check.upstream("output_gate_head_backward", do, o_softmax.shape)
     # o = gate[..., None] * o_softmax
     do_softmax, dgate = gate[..., None] * do, (do * o_softmax).sum(axis=-1)
     # o_softmax, softmax = softmax_head_forward(q, k, v, mask)
@@ -70,7 +70,7 @@ def token_gate_forward(x, p, cfg, lambda_init, name="W_gate"):
 
 def token_gate_backward(dgate, cache):
     """dx (B, T, C), and the gradient of the matrix."""
-    name, z, linear = cache
+    name, z, linear = check.cache("token_gate_backward", cache, TokenGateCache)
     # gate = sigmoid(swap(z))
     dz = swap(dgate) * sigmoid(z) * sigmoid(-z)
     # z, linear = linear_forward(x, p[name])

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from ..checks import check_arrays, check_mask, check_upstream
+from .. import check
 from ..ops import SoftmaxCache, softmax_backward, softmax_forward, swap
 
 
@@ -29,7 +29,7 @@ def softmax_map_forward(q, k, mask=None):
 
 def softmax_map_backward(dA, cache):
     """dq (B, H, T, d), dk (B, H, S, d)."""
-    q, k, softmax = cache
+    q, k, softmax = check.cache("softmax_map_backward", cache, SoftmaxMapCache)
     scale = 1 / math.sqrt(q.shape[-1])
     # A, softmax = softmax_forward(S, mask)
     dS = softmax_backward(dA, softmax)
@@ -65,8 +65,8 @@ def softmax_head_forward(q, k, v, mask=None):
 
 def softmax_head_backward(do, cache):
     """dq (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e).                    [eq:softmax-head-backward, derived]"""
-    A, v, map = cache
-    check_upstream("softmax_head_backward", do, (*A.shape[:3], v.shape[-1]))
+    A, v, map = check.cache("softmax_head_backward", cache, SoftmaxHeadCache)
+    check.upstream("softmax_head_backward", do, (*A.shape[:3], v.shape[-1]))
     # o = A @ v
     dA, dv = do @ swap(v), swap(A) @ do
     # A, map = softmax_map_forward(q, k, mask)
@@ -80,8 +80,8 @@ HEAD_AXES |= {name + branch: HEAD_AXES[name] for name in "qk" for branch in ("_e
 
 def check_head(function, arrays, mask):
     """The shapes of a head's arguments, queries and keys first; returns (B, H, T, S)."""
-    check_arrays(function, {name: HEAD_AXES[name] for name in arrays}, *arrays.values())
+    check.arrays(function, {name: HEAD_AXES[name] for name in arrays}, *arrays.values())
     q, k, *_ = arrays.values()
     shape = (*q.shape[:3], k.shape[2])
-    check_mask(function, mask, shape)
+    check.mask(function, mask, shape)
     return shape

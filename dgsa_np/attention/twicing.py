@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..checks import ShapeError, check_upstream
+from .. import check
 from ..ops import swap
 from .softmax import SoftmaxMapCache, check_head, softmax_map_backward, softmax_map_forward
 
@@ -33,7 +33,8 @@ def twicing_head_forward(q, k, v, mask=None):
     """
     B, H, T, S = check_head("twicing_head_forward", {"q": q, "k": k, "v": v}, mask)
     if S != T:
-        raise ShapeError(f"twicing_head_forward: k is {k.shape}, expected T = {T} keys as q {q.shape}: A^2 is square")
+        why = f"T = {T} keys as q {q.shape}: A^2 is square"
+        raise check.ShapeError(f"twicing_head_forward: k is {k.shape}, expected {why}")
     A, map = softmax_map_forward(q, k, mask)
     first = A @ v
     missed = v - first
@@ -43,8 +44,8 @@ def twicing_head_forward(q, k, v, mask=None):
 
 def twicing_head_backward(do, cache):
     """dq, dk (B, H, T, d), dv (B, H, T, e).                                 [eq:twicing-head-backward, derived]"""
-    A, v, missed, map = cache
-    check_upstream("twicing_head_backward", do, v.shape)
+    A, v, missed, map = check.cache("twicing_head_backward", cache, TwicingHeadCache)
+    check.upstream("twicing_head_backward", do, v.shape)
     # o = first + A @ missed
     dA, dmissed = do @ swap(missed), swap(A) @ do
     # missed = v - first

@@ -2,7 +2,7 @@
 
 import inspect
 
-from ..checks import check_choice, nearest
+from .. import check
 from .images import load_digits, load_idx
 from .splits import Dataset
 from .text import load_pydoc, load_rt_polarity, load_text
@@ -25,9 +25,9 @@ def load(name: str = "digits", root=None, **options) -> Dataset:
     options : length, unit, overlap of a language; length, min_count, encoding of sentences; see data/text.py
     raises  : ValueError for a name or an option that does not exist; DataError for files, with path and offset
     """
-    check_choice("load", "name", name, tuple(LOADERS))
+    check.one_of("load", "name", name, tuple(LOADERS))
     known = [p for p in inspect.signature(LOADERS[name]).parameters if p not in ("name", "root")]
     for option in options.keys() - set(known):
         expected = ", ".join(known) or "no options"
-        raise ValueError(f"load: {option} given, expected {expected} with {name}{nearest(option, known)}")
+        raise ValueError(f"load: {option} given, expected {expected} with {name}{check.nearest(option, known)}")
     return LOADERS[name](name, root, **options)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..checks import check_choice, check_whole
+from .. import check
 from .corruptions import PAD
 from .splits import DataError, Dataset, Split, sha256
 
@@ -68,8 +68,8 @@ def _language(text, name, length, unit, overlap):
     unit    : "characters", with a vocabulary of those in the training part, or "bytes"
     overlap : training windows start every length / overlap tokens, the others every length
     """
-    check_choice("load", "unit", unit, ("characters", "bytes"))
-    check_whole("load", length=length, overlap=overlap)
+    check.one_of("load", "unit", unit, ("characters", "bytes"))
+    check.whole("load", length=length, overlap=overlap)
     n = len(text)
     parts = text[: n * 18 // 20], text[n * 18 // 20 : n * 19 // 20], text[n * 19 // 20 :]
     symbols = [UNKNOWN, *sorted(set(parts[0]) - {UNKNOWN})] if unit == "characters" else list(range(256))
@@ -99,7 +99,7 @@ def load_rt_polarity(name, root=None, length=64, min_count=2, encoding="utf-8"):
 
     if root is None:
         raise DataError(f"{name}: root is None, expected the folder that holds rt-polarity.neg and rt-polarity.pos")
-    check_whole("load", length=length, min_count=min_count)
+    check.whole("load", length=length, min_count=min_count)
     sides = [_sentences(Path(root) / f"rt-polarity.{side}", encoding) for side in ("neg", "pos")]
     sentences, labels = sides[0] + sides[1], np.repeat([0, 1], [len(side) for side in sides])
     rest, test = train_test_split(np.arange(len(labels)), test_size=0.1, stratify=labels, random_state=0)

@@ -11,9 +11,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from .backend import array_module, to_numpy
+from .backend import array_module, owner_of, to_numpy
 from .params import Spec, flatten
 
+LARGEST = np.finfo("float64").max
 FLOATS = ("float32", "float64", "complex64", "complex128")
 
 
@@ -21,7 +22,7 @@ class ShapeError(ValueError):
     """An array does not have the shape that the formula needs."""
 
 
-def check_arrays(function: str, axes: dict, *arrays, sizes: tuple = (), optional: tuple = ()):
+def arrays(function: str, axes: dict, *arrays, sizes: tuple = (), optional: tuple = ()):
     """Floating arrays, on one device, whose shapes agree letter by letter.
 
     axes     : {"q": "B H T d", "k": "B H S d"}, in the order of the arrays; "... C" leaves leading axes free
@@ -31,7 +32,7 @@ def check_arrays(function: str, axes: dict, *arrays, sizes: tuple = (), optional
     named = [(name, letters, a) for (name, letters), a in zip(axes.items(), arrays, strict=True)]
     named = [row for row in named if row[2] is not None or row[0] not in optional]
     for name, _, a in named:
-        check_is_array(function, name, a)
+        is_array(function, name, a)
     array_module(*arrays)
     _check(function, tuple((name, letters, a.shape, a.dtype.name) for name, letters, a in named), sizes)
 
@@ -40,7 +41,7 @@ def check_arrays(function: str, axes: dict, *arrays, sizes: tuple = (), optional
 def _check(function, given, sizes):
     bound = {letter: (value, origin) for letter, value, origin in sizes}
     for name, letters, shape, dtype in given:
-        check_float(function, name, dtype)
+        floating(function, name, dtype)
         names = letters.split()
         free = names[0] == "..."
         names = names[free:]
@@ -52,7 +53,7 @@ def _check(function, given, sizes):
         bound |= {n: (s, f"{name} {shape}") for n, s in zip(names, tail, strict=True) if n not in bound}
 
 
-def check_float(function: str, name: str, dtype: str):
+def floating(function: str, name: str, dtype: str):
     """float32 or float64; complex for the complex step."""
     if dtype not in FLOATS:
         hint = "float16 loses the gradients" if dtype == "float16" else "convert with .astype('float32')"
@@ -66,39 +67,44 @@ def _explain(function, name, shape, letters, bound):
     return f"{function}: {name} is {shape}, expected ({pattern}) = ({wanted})" + (f"; {origins}" if origins else "")
 
 
-def check_mask(function: str, mask, shape: tuple):
+def mask(function: str, mask, shape: tuple):
     """A boolean mask with as many axes as the scores, broadcastable to their shape."""
     if mask is None:
         return
-    check_is_array(function, "mask", mask)
+    is_array(function, "mask", mask)
     if mask.dtype.name != "bool":
         raise TypeError(f"{function}: mask has dtype {mask.dtype}, expected bool, True = may attend")
     if mask.ndim != len(shape):
         hint = "; write mask[None, None] for one that every batch entry and head shares" if mask.ndim == 2 else ""
-        raise ShapeError(
-            f"{function}: mask is {mask.shape}, expected {len(shape)} axes, broadcastable to {shape}{hint}"
-        )
+        wanted = f"{len(shape)} axes, broadcastable to {shape}"
+        raise ShapeError(f"{function}: mask is {mask.shape}, expected {wanted}{hint}")
     if any(m not in (1, n) for m, n in zip(mask.shape, shape, strict=True)):
         raise ShapeError(f"{function}: mask is {mask.shape}, expected a shape that broadcasts to the scores {shape}")
 
 
-def check_upstream(function: str, dout, shape: tuple):
+def cache(function: str, cache, kind):
+    """The cache that the pair's own forward returned; it is handed back, to be unpacked."""
+    if type(cache).__name__ != kind.__name__:  # the name, since a notebook may have read a class again
+        raise TypeError(f"{function}: cache is {type(cache).__name__}, expected the {kind.__name__} of its forward")
+    return cache
+
+
+def upstream(function: str, dout, shape: tuple):
     """The upstream gradient is floating and has the shape of what forward returned."""
-    if getattr(dout, "shape", None) != tuple(shape):
-        raise ShapeError(
-            f"{function}: the upstream gradient is {getattr(dout, 'shape', dout)}, expected {tuple(shape)}, "
-            "the shape of what forward returned"
-        )
-    check_float(function, "the upstream gradient", dout.dtype.name)
+    given = type(dout).__name__ if owner_of(dout) is None else dout.shape
+    if given != tuple(shape):
+        why = "the shape of what forward returned"
+        raise ShapeError(f"{function}: the upstream gradient is {given}, expected an array {tuple(shape)}, {why}")
+    floating(function, "the upstream gradient", dout.dtype.name)
 
 
-def check_indices(function: str, name: str, indices, size: int, origin: str, shape: tuple | None = None):
+def indices(function: str, name: str, indices, size: int, origin: str, shape: tuple | None = None):
     """Integer indices in [0, size), looked at on the host (a GPU would wrap them round in silence).
 
     indices : on the host, the place to keep them; from a GPU the check costs one read
     shape   : what is expected, where origin fixes it
     """
-    check_is_array(function, name, indices)
+    is_array(function, name, indices)
     if shape is not None and indices.shape != shape:
         raise ShapeError(f"{function}: {name} is {indices.shape}, expected {shape}; it comes from {origin}")
     if indices.dtype.kind not in "iu":
@@ -112,22 +118,22 @@ def check_indices(function: str, name: str, indices, size: int, origin: str, sha
         raise IndexError(f"{function}: {name} holds {worst}, expected 0 <= {name} < {size}; {size} comes from {origin}")
 
 
-def check_keep(function: str, keep, shape: tuple, origin: str):
+def keep(function: str, keep, shape: tuple, origin: str):
     """A boolean keep, True = counts, with the shape of the targets or tokens; None keeps all."""
     if keep is None:
         return
-    check_is_array(function, "keep", keep)
+    is_array(function, "keep", keep)
     if keep.dtype.name != "bool":
         raise TypeError(f"{function}: keep has dtype {keep.dtype}, expected bool, True = counts")
     if keep.shape != shape:
         raise ShapeError(f"{function}: keep is {keep.shape}, expected {shape}; it comes from {origin}")
 
 
-def check_params(function: str, p, specs, sizes: tuple, whose: str):
+def params(function: str, p, specs, sizes: tuple, whose: str):
     """Nested parameters: exactly the names of their specs, each with its shape."""
     _check_names(function, p, specs, whose)
     flat, axes = flatten(p), {name: spec.axes for name, spec in flatten(specs).items()}
-    check_arrays(function, axes, *map(flat.get, axes), sizes=sizes)
+    arrays(function, axes, *map(flat.get, axes), sizes=sizes)
 
 
 def _check_names(function, p, specs, whose):
@@ -136,17 +142,14 @@ def _check_names(function, p, specs, whose):
             raise TypeError(f"{function}: {whose} is {type(p).__name__}, expected a dict with {', '.join(specs)}")
         if p.keys() != specs.keys():
             raise ValueError(f"{function}: {whose} {differing_names(p, specs)}")
-        for name in specs:
-            if isinstance(specs[name], Spec):
-                check_is_array(function, name, p[name])
-            else:
-                _check_names(function, p[name], specs[name], f"{whose}[{name!r}]")
-    else:
-        if not isinstance(p, (list, tuple)) or len(p) != len(specs):
-            given = f"{len(p)} blocks" if isinstance(p, (list, tuple)) else type(p).__name__
-            raise ShapeError(f"{function}: {whose} is {given}, expected a list of cfg.depth = {len(specs)}")
-        for i, spec in enumerate(specs):
-            _check_names(function, p[i], spec, f"{whose}[{i}]")
+    elif not isinstance(p, (list, tuple)) or len(p) != len(specs):
+        given = f"{len(p)} blocks" if isinstance(p, (list, tuple)) else type(p).__name__
+        raise ShapeError(f"{function}: {whose} is {given}, expected a list of cfg.depth = {len(specs)}")
+    for key in specs if isinstance(specs, dict) else range(len(specs)):
+        if isinstance(specs[key], Spec):
+            is_array(function, key, p[key])
+        else:
+            _check_names(function, p[key], specs[key], f"{whose}[{key!r}]")
 
 
 def differing_names(given, expected) -> str:
@@ -158,11 +161,18 @@ def differing_names(given, expected) -> str:
     return f"{' and '.join(said)}; expected {', '.join(map(str, expected))}"
 
 
-def check_is_array(function: str, name: str, a):
+def instance(function: str, kind, **values):
+    """Instances of a class, or of one that extends it."""
+    for name, value in values.items():
+        if not isinstance(value, kind):
+            what = "the class itself" if isinstance(value, type) else type(value).__name__
+            raise TypeError(f"{function}: {name} is {what}, expected an instance of {kind.__name__}")
+
+
+def is_array(function: str, name: str, a):
     """Something with a shape and a dtype."""
-    if not (hasattr(a, "shape") and hasattr(a, "dtype")):
-        what = "None" if a is None else type(a).__name__
-        raise TypeError(f"{function}: {name} is {what}, expected an array; wrap it with numpy.asarray")
+    if owner_of(a) is None:
+        raise TypeError(f"{function}: {name} is {type(a).__name__}, expected an array; wrap it with numpy.asarray")
 
 
 def nearest(name, known) -> str:
@@ -173,7 +183,7 @@ def nearest(name, known) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def check_choice(function: str, name: str, value, choices):
+def one_of(function: str, name: str, value, choices):
     """One of a few names, with the nearest one suggested."""
     if not any(isinstance(value, type(c)) and value == c for c in choices):  # 1 is not True
         known = ", ".join(map(repr, choices))
@@ -185,14 +195,14 @@ def choice(default, choices):
     return field(default=default, metadata={"choices": choices})
 
 
-def check_choices(config):
+def choices(config):
     """Every such field of a configuration holds one of its values."""
     for f in fields(config):
         if "choices" in f.metadata:
-            check_choice(type(config).__name__, f.name, getattr(config, f.name), f.metadata["choices"])
+            one_of(type(config).__name__, f.name, getattr(config, f.name), f.metadata["choices"])
 
 
-def check_whole(function: str, least: int = 1, **values):
+def whole(function: str, least: int = 1, **values):
     """Whole numbers, none below the least."""
     for name, value in values.items():
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
@@ -202,14 +212,14 @@ def check_whole(function: str, least: int = 1, **values):
 def set_numbers(config, *names: str, low=-math.inf, high=math.inf):
     """Numbers of a frozen configuration, checked and made Python's: a NumPy number turns float32 into float64."""
     for name in names:
-        check_number(type(config).__name__, low, high, **{name: getattr(config, name)})
+        number(type(config).__name__, low, high, **{name: getattr(config, name)})
         object.__setattr__(config, name, float(getattr(config, name)))
 
 
-def check_number(function: str, low=-math.inf, high=math.inf, **values):
+def number(function: str, low=-math.inf, high=math.inf, **values):
     """Finite numbers between two bounds."""
     for name, value in values.items():
-        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        if not (number and math.isfinite(value) and low <= value <= high):
+        number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        if not (number and max(low, -LARGEST) <= value <= min(high, LARGEST)):  # nan is not
             within = f", {low} <= {name} <= {high}" if (low, high) != (-math.inf, math.inf) else ""
             raise ValueError(f"{function}: {name} is {value!r}, expected a finite number{within}")

@@ -24,8 +24,9 @@ def array_module(*arrays):
             continue
         found = owner_of(a)
         if found is None:
-            what = type(a).__name__
-            raise TypeError(f"array_module: got {what}, expected a NumPy or CuPy array; wrap it in an array first")
+            raise TypeError(
+                f"array_module: got {type(a).__name__}, expected a NumPy or CuPy array; wrap it in one first"
+            )
         if owner is not None and found is not module:
             both = " and ".join(f"{type(x).__module__.split('.')[0]} array {x.shape}" for x in (owner, a))
             raise TypeError(f"array_module: {both} live on different devices; move one with to_device or to_numpy")
@@ -38,7 +39,7 @@ def resolve_device(device: str = "auto") -> str:
 
     raises : ValueError for another name; DeviceError if "cuda" cannot be had, with the cause
     """
-    if device not in ("auto", "cpu", "cuda"):
+    if not isinstance(device, str) or device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"resolve_device: device is {device!r}, expected 'auto', 'cpu' or 'cuda'")
     if device == "cpu":
         return "cpu"

@@ -6,6 +6,8 @@ dtypes costs one look-up.
 """
 
 import math
+import os
+import sys
 from dataclasses import field, fields
 from functools import lru_cache
 
@@ -14,7 +16,7 @@ import numpy as np
 from .backend import array_module, owner_of, to_numpy
 from .params import Spec, flatten
 
-LARGEST = np.finfo("float64").max
+PATH = (str, os.PathLike)
 FLOATS = ("float32", "float64", "complex64", "complex128")
 
 
@@ -82,10 +84,11 @@ def mask(function: str, mask, shape: tuple):
         raise ShapeError(f"{function}: mask is {mask.shape}, expected a shape that broadcasts to the scores {shape}")
 
 
-def cache(function: str, cache, kind):
-    """The cache that the pair's own forward returned; it is handed back, to be unpacked."""
+def cache(function: str, cache, kind, *upstream):
+    """The cache that the pair's own forward returned, on the device of the gradient; handed back, to be unpacked."""
     if type(cache).__name__ != kind.__name__:  # the name, since a notebook may have read a class again
         raise TypeError(f"{function}: cache is {type(cache).__name__}, expected the {kind.__name__} of its forward")
+    array_module(*(a for a in (*upstream, *cache) if owner_of(a) and a.dtype.kind in "fc"))
     return cache
 
 
@@ -162,11 +165,12 @@ def differing_names(given, expected) -> str:
 
 
 def instance(function: str, kind, **values):
-    """Instances of a class, or of one that extends it."""
+    """Instances of a class, of one that extends it, or of one of several."""
     for name, value in values.items():
         if not isinstance(value, kind):
+            names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
             what = "the class itself" if isinstance(value, type) else type(value).__name__
-            raise TypeError(f"{function}: {name} is {what}, expected an instance of {kind.__name__}")
+            raise TypeError(f"{function}: {name} is {what}, expected an instance of {names}")
 
 
 def is_array(function: str, name: str, a):
@@ -220,6 +224,6 @@ def number(function: str, low=-math.inf, high=math.inf, **values):
     """Finite numbers between two bounds."""
     for name, value in values.items():
         number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-        if not (number and max(low, -LARGEST) <= value <= min(high, LARGEST)):  # nan is not
+        if not (number and abs(value) <= sys.float_info.max and low <= value <= high):  # nan is not
             within = f", {low} <= {name} <= {high}" if (low, high) != (-math.inf, math.inf) else ""
             raise ValueError(f"{function}: {name} is {value!r}, expected a finite number{within}")

@@ -339,9 +339,8 @@ def _levels(accuracy, kinds, task) -> str:
     tables = []
     for kind in kinds:
         head = [f"{kind}, accuracy %", *(f"{level:g}" for level in CORRUPTIONS[task][kind].levels)]
-        tables.append(
-            markdown_table([head, *([n, *(f"{100 * a:.1f}" for a in by[kind])] for n, by in accuracy.items())])
-        )
+        rows = [[name, *(f"{100 * a:.1f}" for a in by[kind])] for name, by in accuracy.items()]
+        tables.append(markdown_table([head, *rows]))
     return "\n\n".join(["", *tables]) if tables else ""
 
 

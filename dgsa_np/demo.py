@@ -57,25 +57,19 @@ def table(scores) -> str:
 def findings(scores) -> str:
     """What was found, whatever it is, computed from the numbers."""
     n = len(scores["dgsa"]["clean"])
-    sentences = [
-        f"{n} seeds, tiny models, one split of one small data set, several comparisons without correction: "
-        "a demonstration, not evidence."
-    ]
+    why = "tiny models, one split of one small data set, several comparisons without correction"
+    sentences = [f"{n} seeds, {why}: a demonstration, not evidence."]
     for condition in ("clean", "all corruptions"):
         for other in KINDS[:2]:
             sentences.append(_compare(scores, condition, other))
     best = max(scores, key=lambda name: scores[name]["all corruptions"].mean())
-    trivial = best not in KINDS
-    sentences.append(
-        f"Over all corruptions the best of all is {best} with {100 * scores[best]['all corruptions'].mean():.1f} %"
-        + (": a trivial baseline beats every transformer here." if trivial else ".")
-    )
+    reached = f"{best} with {100 * scores[best]['all corruptions'].mean():.1f} %"
+    trivial = "" if best in KINDS else ": a trivial baseline beats every transformer here"
+    sentences.append(f"Over all corruptions the best of all is {reached}{trivial}.")
     gains = {c: scores["dgsa"][c].mean() - scores["softmax"][c].mean() for c in CORRUPTIONS["vision"]}
     most, least = max(gains, key=gains.get), min(gains, key=gains.get)
-    sentences.append(
-        f"Against softmax, dgsa does best under {most} ({100 * gains[most]:+.1f} points) "
-        f"and worst under {least} ({100 * gains[least]:+.1f})."
-    )
+    best, worst = f"{most} ({100 * gains[most]:+.1f} points)", f"{least} ({100 * gains[least]:+.1f})"
+    sentences.append(f"Against softmax, dgsa does best under {best} and worst under {worst}.")
     return "\n".join(f"- {s}" for s in sentences)
 
 
@@ -86,17 +80,14 @@ def _compare(scores, condition, other):
     text = f"{where} dgsa is {abs(100 * mean):.1f} points {'above' if mean >= 0 else 'below'} {other}"
     if math.isnan(half):
         return f"{text}; one seed says nothing about chance."
-    verdict = (
-        "more than chance between seeds would explain" if abs(mean) > half else "which chance between seeds can explain"
-    )
-    return f"{text} (95 % interval {100 * (mean - half):+.1f} to {100 * (mean + half):+.1f}), {verdict}."
+    verdict = "more than chance between seeds would" if abs(mean) > half else "which chance between seeds can"
+    return f"{text} (95 % interval {100 * (mean - half):+.1f} to {100 * (mean + half):+.1f}), {verdict} explain."
 
 
 def _draw(out, runs, accuracies, models, data):
-    records = {
-        kind: [(r.steps, r.epochs) for r in sorted(runs, key=lambda r: r.seed) if r.name == kind] for kind in models
-    }
-    gated = next(r for r in runs if r.name == "dgsa" and r.seed == min(r.seed for r in runs))
+    in_order = sorted(runs, key=lambda r: r.seed)
+    records = {kind: [(r.steps, r.epochs) for r in in_order if r.name == kind] for kind in models}
+    gated = next(r for r in in_order if r.name == "dgsa")
     figures = {
         "accuracy": viz.robustness_figure(CORRUPTIONS["vision"], accuracies, chance=1 / data.meta["n_out"]),
         "maps": viz.attention_figure(_views(gated.params, models["dgsa"], data), layer=models["dgsa"].depth - 1),

@@ -6,10 +6,12 @@ gradient: an upstream of ones is blind wherever the outputs have a constant sum,
 
 import inspect
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from . import check
 from .backend import array_module, to_numpy
 from .params import flatten, tree_map
 
@@ -44,6 +46,7 @@ def central_difference(f, x, h=1e-5, directions=None):
     directions : (n, *x.shape), to get n slopes along these instead of all of the gradient
     returns the gradient, shaped like x, or (n,) slopes
     """
+    _check_slopes("central_difference", f, x, h)
     return _slopes(lambda e: (float(f(x + h * e)) - float(f(x - h * e))) / (2 * h), x, directions)
 
 
@@ -54,7 +57,14 @@ def complex_step(f, x, h=1e-30, directions=None):
 
     f must be analytic: no abs, no conj, and comparisons on the real part alone. Arguments as above.
     """
+    _check_slopes("complex_step", f, x, h)
     return _slopes(lambda e: float(f(x + 1j * h * e).imag) / h, x, directions)
+
+
+def _check_slopes(function, f, x, h):
+    check.instance(function, Callable, f=f)
+    check.arrays(function, {"x": "..."}, x)
+    check.number(function, low=1e-300, h=h)
 
 
 def _slopes(slope, x, directions):
@@ -99,6 +109,11 @@ def compare_pair(
     returns a list of Results, one per array
     raises  GradientError if a shape or dtype differs, an argument is changed, or a second call gives other bits
     """
+    check.instance("check_pair", Callable, forward=forward, backward=backward)
+    check.instance("check_pair", (tuple, list), args=args)
+    check.one_of("check_pair", "method", method, tuple(METHODS))
+    check.whole("check_pair", 0, seed=seed, **({} if n_directions is None else {"n_directions": n_directions}))
+    check.number("check_pair", 0, **({} if tolerance is None else {"tolerance": tolerance}))
     args, rng = tuple(args), np.random.default_rng(seed)
     arrays = _named_arrays(forward, args)
     before = {name: to_numpy(a).copy() for name, a in arrays.items()}
@@ -239,7 +254,10 @@ def diagnose(numeric, analytic, sizes=None, vacuous=0.0, tolerance=1e-6, name=""
     vacuous : a numeric gradient no larger than this checks nothing
     name    : of the argument; others : {name: numeric gradient} of the other arguments, to find one in its place
     """
-    numeric, analytic = (np.asarray(to_numpy(g), float) for g in (numeric, analytic))
+    check.instance("diagnose", (dict, type(None)), sizes=sizes, others=others)
+    check.number("diagnose", low=0, vacuous=vacuous, tolerance=tolerance)
+    check.arrays("diagnose", {"numeric": "...", "analytic": "..."}, numeric, analytic)
+    numeric, analytic = to_numpy(numeric).real, to_numpy(analytic).real
     if numeric.shape != analytic.shape:
         return Diagnosis("shape", f"the gradient is {analytic.shape}, expected {numeric.shape}, as the argument")
     if not np.isfinite(analytic).all():

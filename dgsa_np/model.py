@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from . import check
+from . import check, ops
 from .attention.masks import causal_mask, padding_mask
 from .attention.multihead import (
     AttentionCache,
@@ -22,22 +22,6 @@ from .attention.multihead import (
 from .backend import array_module, to_numpy
 from .check import choice
 from .losses import cross_entropy_backward, cross_entropy_forward
-from .ops import (
-    EmbeddingCache,
-    LinearCache,
-    RmsnormCache,
-    embedding_backward,
-    embedding_forward,
-    gelu_backward,
-    gelu_forward,
-    linear_backward,
-    linear_forward,
-    rmsnorm_backward,
-    rmsnorm_forward,
-    sum_to_shape,
-    swiglu_backward,
-    swiglu_forward,
-)
 from .params import Spec, draw
 
 
@@ -116,7 +100,7 @@ def init_model(cfg: ModelConfig, rng, dtype="float32") -> dict:
 
 
 class PatchEmbedCache(NamedTuple):
-    linear: LinearCache
+    linear: ops.LinearCache
     positions: object
 
 
@@ -136,18 +120,18 @@ def patch_embed_forward(images, p, cfg):
     returns x : (B, N, C), and a PatchEmbedCache
     """
     _check_images(images, p["W"], cfg)
-    x, linear = linear_forward(patches(images, cfg), p["W"], p["b"])
+    x, linear = ops.linear_forward(patches(images, cfg), p["W"], p["b"])
     x = x + p["positions"]
     return x, PatchEmbedCache(linear, p["positions"])
 
 
 def patch_embed_backward(dx, cache):
     """The gradients of W, b and positions; images have none."""
-    linear, positions = check.cache("patch_embed_backward", cache, PatchEmbedCache)
+    linear, positions = check.cache("patch_embed_backward", cache, PatchEmbedCache, dx)
     # x = x + p["positions"]
-    dpositions = sum_to_shape(dx, positions.shape)
-    # x, linear = linear_forward(patches(images, cfg), p["W"], p["b"])
-    _, dW, db = linear_backward(dx, linear)
+    dpositions = ops.sum_to_shape(dx, positions.shape)
+    # x, linear = ops.linear_forward(patches(images, cfg), p["W"], p["b"])
+    _, dW, db = ops.linear_backward(dx, linear)
     return {"W": dW, "b": db, "positions": dpositions}
 
 
@@ -158,7 +142,7 @@ def _check_images(images, W, cfg):
 
 
 class TokenEmbedCache(NamedTuple):
-    embedding: EmbeddingCache
+    embedding: ops.EmbeddingCache
     positions: object
     start: int
 
@@ -172,19 +156,19 @@ def token_embed_forward(tokens, p, cfg, start=0):
     returns x : (B, T, C), and a TokenEmbedCache
     """
     _check_tokens(tokens, cfg, start)
-    x, embedding = embedding_forward(tokens, p["tokens"])
+    x, embedding = ops.embedding_forward(tokens, p["tokens"])
     x = x + p["positions"][start : start + tokens.shape[1]]
     return x, TokenEmbedCache(embedding, p["positions"], start)
 
 
 def token_embed_backward(dx, cache):
     """The gradients of the table and of the positions; tokens have none."""
-    embedding, positions, start = check.cache("token_embed_backward", cache, TokenEmbedCache)
+    embedding, positions, start = check.cache("token_embed_backward", cache, TokenEmbedCache, dx)
     # x = x + p["positions"][start : start + tokens.shape[1]]
     dpositions = array_module(dx).zeros(positions.shape, dx.dtype)
-    dpositions[start : start + dx.shape[1]] = sum_to_shape(dx, dx.shape[1:])
-    # x, embedding = embedding_forward(tokens, p["tokens"])
-    dtable = embedding_backward(dx, embedding)
+    dpositions[start : start + dx.shape[1]] = ops.sum_to_shape(dx, dx.shape[1:])
+    # x, embedding = ops.embedding_forward(tokens, p["tokens"])
+    dtable = ops.embedding_backward(dx, embedding)
     return {"tokens": dtable, "positions": dpositions}
 
 
@@ -220,34 +204,34 @@ def gelu_mlp_forward(x, W_up, W_down):
     x : (..., C)      W_up : (C, F)      W_down : (F, C)
     returns y : (..., C), and a GeluMlpCache
     """
-    a, up = linear_forward(x, W_up)
-    h, gelu = gelu_forward(a)
-    y, down = linear_forward(h, W_down)
+    a, up = ops.linear_forward(x, W_up)
+    h, gelu = ops.gelu_forward(a)
+    y, down = ops.linear_forward(h, W_down)
     return y, GeluMlpCache(up, gelu, down)
 
 
 def gelu_mlp_backward(dy, cache):
     """dx (..., C), dW_up (C, F), dW_down (F, C)."""
-    up, gelu, down = check.cache("gelu_mlp_backward", cache, GeluMlpCache)
-    # y, down = linear_forward(h, W_down)
-    dh, dW_down = linear_backward(dy, down)
-    # h, gelu = gelu_forward(a)
-    da = gelu_backward(dh, gelu)
-    # a, up = linear_forward(x, W_up)
-    dx, dW_up = linear_backward(da, up)
+    up, gelu, down = check.cache("gelu_mlp_backward", cache, GeluMlpCache, dy)
+    # y, down = ops.linear_forward(h, W_down)
+    dh, dW_down = ops.linear_backward(dy, down)
+    # h, gelu = ops.gelu_forward(a)
+    da = ops.gelu_backward(dh, gelu)
+    # a, up = ops.linear_forward(x, W_up)
+    dx, dW_up = ops.linear_backward(da, up)
     return dx, dW_up, dW_down
 
 
-MLPS = {"swiglu": (swiglu_forward, swiglu_backward), "gelu": (gelu_mlp_forward, gelu_mlp_backward)}
+MLPS = {"swiglu": (ops.swiglu_forward, ops.swiglu_backward), "gelu": (gelu_mlp_forward, gelu_mlp_backward)}
 
 
 # -------------------------------------------------------------------------------------------- the block
 
 
 class BlockCache(NamedTuple):
-    norm1: RmsnormCache
+    norm1: ops.RmsnormCache
     attention: AttentionCache
-    norm2: RmsnormCache
+    norm2: ops.RmsnormCache
     mlp: object
     cfg: ModelConfig
 
@@ -262,10 +246,10 @@ def block_forward(x, p, cfg, mask=None, layer=0, past=None):
     """
     mlp_forward, _ = MLPS[cfg.ffn]
     past = None if past is None else past.attention
-    n1, norm1 = rmsnorm_forward(x, p["norm1"]["w"], cfg.eps)
+    n1, norm1 = ops.rmsnorm_forward(x, p["norm1"]["w"], cfg.eps)
     a, attention = attention_forward(n1, p["attention"], cfg, mask, layer, past)
     x = x + a
-    n2, norm2 = rmsnorm_forward(x, p["norm2"]["w"], cfg.eps)
+    n2, norm2 = ops.rmsnorm_forward(x, p["norm2"]["w"], cfg.eps)
     m, mlp = mlp_forward(n2, **p["mlp"])
     x = x + m
     return x, BlockCache(norm1, attention, norm2, mlp, cfg)
@@ -273,21 +257,21 @@ def block_forward(x, p, cfg, mask=None, layer=0, past=None):
 
 def block_backward(dx, cache):
     """dx (B, T, C), and grads shaped like p."""
-    norm1, attention, norm2, mlp, cfg = check.cache("block_backward", cache, BlockCache)
+    norm1, attention, norm2, mlp, cfg = check.cache("block_backward", cache, BlockCache, dx)
     _, mlp_backward = MLPS[cfg.ffn]
     # x = x + m
     dm = dx
     # m, mlp = mlp_forward(n2, **p["mlp"])
     dn2, *dmlp = mlp_backward(dm, mlp)
-    # n2, norm2 = rmsnorm_forward(x, p["norm2"]["w"], cfg.eps)
-    dx_mlp, dw2 = rmsnorm_backward(dn2, norm2)
+    # n2, norm2 = ops.rmsnorm_forward(x, p["norm2"]["w"], cfg.eps)
+    dx_mlp, dw2 = ops.rmsnorm_backward(dn2, norm2)
     dx = dx + dx_mlp
     # x = x + a
     da = dx
     # a, attention = attention_forward(n1, p["attention"], cfg, mask, layer, past)
     dn1, dattention = attention_backward(da, attention)
-    # n1, norm1 = rmsnorm_forward(x, p["norm1"]["w"], cfg.eps)
-    dx_attention, dw1 = rmsnorm_backward(dn1, norm1)
+    # n1, norm1 = ops.rmsnorm_forward(x, p["norm1"]["w"], cfg.eps)
+    dx_attention, dw1 = ops.rmsnorm_backward(dn1, norm1)
     dx = dx + dx_attention
     mlp_grads = dict(zip(mlp_specs(cfg), dmlp, strict=True))
     return dx, {"norm1": {"w": dw1}, "attention": dattention, "norm2": {"w": dw2}, "mlp": mlp_grads}
@@ -315,7 +299,7 @@ def mean_pool_forward(x, keep=None):
 
 def mean_pool_backward(dy, cache):
     """dx (B, T, C)."""
-    (weights,) = check.cache("mean_pool_backward", cache, MeanPoolCache)
+    (weights,) = check.cache("mean_pool_backward", cache, MeanPoolCache, dy)
     # y = (weights[:, :, None] * x).sum(axis=1)
     return weights[:, :, None] * dy[:, None, :]
 
@@ -323,9 +307,9 @@ def mean_pool_backward(dy, cache):
 class ModelCache(NamedTuple):
     embed: PatchEmbedCache | TokenEmbedCache
     blocks: list
-    norm: RmsnormCache
+    norm: ops.RmsnormCache
     pool: MeanPoolCache | None  # None for a language model, which has logits at every token
-    head: LinearCache
+    head: ops.LinearCache
 
 
 def model_forward(inputs, params, cfg, keep=None, past=None):
@@ -356,26 +340,26 @@ def model_forward(inputs, params, cfg, keep=None, past=None):
     for layer, p in enumerate(params["blocks"]):
         x, block = block_forward(x, p, cfg, mask, layer, None if past is None else past.blocks[layer])
         blocks.append(block)
-    n, norm = rmsnorm_forward(x, params["norm"]["w"], cfg.eps)
+    n, norm = ops.rmsnorm_forward(x, params["norm"]["w"], cfg.eps)
     y = n
     if cfg.task != "lm":
         y, pool = mean_pool_forward(n, keep)
-    logits, head = linear_forward(y, params["head"]["W"], params["head"]["b"])
+    logits, head = ops.linear_forward(y, params["head"]["W"], params["head"]["b"])
     return logits, ModelCache(embed, blocks, norm, pool, head)
 
 
 def model_backward(dlogits, cache):
     """Gradients shaped like params."""
-    embed, blocks, norm, pool, head = check.cache("model_backward", cache, ModelCache)
+    embed, blocks, norm, pool, head = check.cache("model_backward", cache, ModelCache, dlogits)
     check.upstream("model_backward", dlogits, (*head.x.shape[:-1], head.W.shape[1]))
-    # logits, head = linear_forward(y, params["head"]["W"], params["head"]["b"])
-    dy, dW, db = linear_backward(dlogits, head)
+    # logits, head = ops.linear_forward(y, params["head"]["W"], params["head"]["b"])
+    dy, dW, db = ops.linear_backward(dlogits, head)
     dn = dy
     if pool is not None:
         # y, pool = mean_pool_forward(n, keep)
         dn = mean_pool_backward(dy, pool)
-    # n, norm = rmsnorm_forward(x, params["norm"]["w"], cfg.eps)
-    dx, dw = rmsnorm_backward(dn, norm)
+    # n, norm = ops.rmsnorm_forward(x, params["norm"]["w"], cfg.eps)
+    dx, dw = ops.rmsnorm_backward(dn, norm)
     dblocks = []
     for block in reversed(blocks):
         # x, block = block_forward(x, p, cfg, mask, layer, None if past is None else past.blocks[layer])

@@ -78,7 +78,7 @@ def linear_forward(x, W, b=None):
 
 def linear_backward(dy, cache):
     """dx (..., n), dW (n, m) and, where forward had a b, db (m,)."""
-    x, W, b = check.cache("linear_backward", cache, LinearCache)
+    x, W, b = check.cache("linear_backward", cache, LinearCache, dy)
     check.upstream("linear_backward", dy, (*x.shape[:-1], W.shape[1]))
     rows = dy.reshape(-1, dy.shape[-1])
     # y = x @ W
@@ -116,7 +116,7 @@ def embedding_backward(dx, cache):
     The places of a token are added in pairs, then pairs of pairs: no place twice in one addition, so no atomics,
     the same bits on every run, on a GPU too, and the accuracy of a balanced sum.
     """
-    tokens, table = check.cache("embedding_backward", cache, EmbeddingCache)
+    tokens, table = check.cache("embedding_backward", cache, EmbeddingCache, dx)
     check.upstream("embedding_backward", dx, (*tokens.shape, table.shape[1]))
     xp = array_module(dx)
     rounds, places = _pair_equal(tokens.ravel())
@@ -175,7 +175,7 @@ def softmax_forward(scores, mask=None):
 
 def softmax_backward(dA, cache):
     """dscores (..., S): the Jacobian p_i (delta_ij - p_j), applied row by row.   [eq:softmax-backward, derived]"""
-    (A,) = check.cache("softmax_backward", cache, SoftmaxCache)
+    (A,) = check.cache("softmax_backward", cache, SoftmaxCache, dA)
     check.upstream("softmax_backward", dA, A.shape)
     # A = E / (total + (total == 0))
     return A * (dA - (dA * A).sum(axis=-1, keepdims=True))
@@ -211,7 +211,7 @@ def silu_forward(x):
 
 def silu_backward(dy, cache):
     """dx (..., n)."""
-    x, sigma = check.cache("silu_backward", cache, SiluCache)
+    x, sigma = check.cache("silu_backward", cache, SiluCache, dy)
     check.upstream("silu_backward", dy, x.shape)
     # y = x * sigma
     # sigma = sigmoid(x)
@@ -239,7 +239,7 @@ def gelu_forward(x):
 
 def gelu_backward(dy, cache):
     """dx (..., n)."""
-    x, Phi = check.cache("gelu_backward", cache, GeluCache)
+    x, Phi = check.cache("gelu_backward", cache, GeluCache, dy)
     check.upstream("gelu_backward", dy, x.shape)
     # y = x * Phi
     # Phi = 0.5 * (1 + erf(x * math.sqrt(0.5)))
@@ -275,7 +275,7 @@ def rmsnorm_forward(x, w, eps=1e-5):
 
 def rmsnorm_backward(dy, cache):
     """dx (..., n), dw (n,).                                                 [eq:rmsnorm-backward, derived]"""
-    n, r, w = check.cache("rmsnorm_backward", cache, RmsnormCache)
+    n, r, w = check.cache("rmsnorm_backward", cache, RmsnormCache, dy)
     check.upstream("rmsnorm_backward", dy, n.shape)
     # y = n * w
     dn, dw = dy * w, sum_rows(dy * n)
@@ -311,7 +311,7 @@ def layernorm_forward(x, w, b, eps=1e-5):
 
 def layernorm_backward(dy, cache):
     """dx (..., n), dw (n,), db (n,)."""
-    n, r, w = check.cache("layernorm_backward", cache, LayernormCache)
+    n, r, w = check.cache("layernorm_backward", cache, LayernormCache, dy)
     check.upstream("layernorm_backward", dy, n.shape)
     # y = n * w + b
     dn, dw, db = dy * w, sum_rows(dy * n), sum_rows(dy)
@@ -357,7 +357,7 @@ def rotary_forward(x, positions):
 
 def rotary_backward(dy, cache):
     """dx (B, H, T, d): turned back."""
-    cos, sin, shape = check.cache("rotary_backward", cache, RotaryCache)
+    cos, sin, shape = check.cache("rotary_backward", cache, RotaryCache, dy)
     check.upstream("rotary_backward", dy, shape)
     # y = _rotate(x, cos, sin)
     return _rotate(dy, cos, -sin)
@@ -401,7 +401,7 @@ def swiglu_forward(x, W_gate, W_up, W_down):
 
 def swiglu_backward(dy, cache):
     """dx (..., C), dW_gate (C, F), dW_up (C, F), dW_down (F, C)."""
-    gate_path, silu, up_path, down_path, s, u = check.cache("swiglu_backward", cache, SwigluCache)
+    gate_path, silu, up_path, down_path, s, u = check.cache("swiglu_backward", cache, SwigluCache, dy)
     # y, down_path = linear_forward(s * u, W_down)
     dh, dW_down = linear_backward(dy, down_path)
     # u, up_path = linear_forward(x, W_up)

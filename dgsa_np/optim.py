@@ -32,9 +32,11 @@ def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_de
     returns new params and a new state; nothing is mutated
     """
     check.instance("adamw_step", dict, state=state)
+    check.instance("adamw_step", (tuple, list), betas=betas)
+    check.whole("adamw_step", 0, **{"state['step']": state["step"]})
     _check_like("adamw_step", params, grads=grads, m=state["m"], v=state["v"])
-    check.number("adamw_step", lr=lr)
-    check.number("adamw_step", low=0, beta1=betas[0], beta2=betas[1], eps=eps, weight_decay=weight_decay)
+    check.number("adamw_step", low=0, lr=lr, eps=eps, weight_decay=weight_decay)
+    check.number("adamw_step", low=0, high=0.999999, **{f"betas[{i}]": b for i, b in enumerate(betas)})
     b1, b2, lr, eps, weight_decay = map(float, (*betas, lr, eps, weight_decay))  # NumPy's turn float32 into float64
     t = int(state["step"]) + 1
     m = tree_map(lambda m, g: b1 * m + (1 - b1) * g, state["m"], grads)
@@ -69,6 +71,7 @@ def warmup_cosine(step, total, peak, warmup, final=0.0) -> float:
 
     step : from 0 to total - 1
     """
+    check.number("warmup_cosine", step=step, total=total, peak=peak, warmup=warmup, final=final)
     if step < warmup:
         return peak * (step + 1) / warmup
     done = (step - warmup) / max(1, total - warmup)

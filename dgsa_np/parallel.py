@@ -22,14 +22,14 @@ def loss_and_grads_threaded(params, inputs, targets, cfg, keep=None, threads=Non
     threads : None chooses, see choose_threads
     """
     check.instance("loss_and_grads_threaded", ModelConfig, cfg=cfg)
+    lengths = {getattr(a, "shape", ())[:1] for a in (inputs, targets, targets if keep is None else keep)}
+    if len(lengths) != 1 or lengths == {()}:  # it is refused there
+        return loss_and_grads(params, inputs, targets, cfg, keep)
     if threads is None:
         threads = choose_threads("cpu" if array_module(params["head"]["W"]) is np else "cuda", len(targets), cfg)
     check.whole("loss_and_grads_threaded", threads=threads)
-    counts = keep if keep is not None and cfg.task == "lm" else np.ones(np.shape(targets), bool)
-    whole = threads == 1 or not len(inputs) == len(targets) == len(
-        targets if keep is None else keep
-    )  # else: refused there
-    shards = [] if whole else [r for r in np.array_split(np.arange(len(targets)), threads) if counts[r].any()]
+    counts = keep if keep is not None and cfg.task == "lm" else np.ones(targets.shape, bool)
+    shards = [rows for rows in np.array_split(np.arange(len(targets)), threads) if counts[rows].any()]
     if len(shards) < 2:
         return loss_and_grads(params, inputs, targets, cfg, keep)
 

@@ -22,15 +22,14 @@ def sample(params, cfg, prompt, n, rng, temperature=1.0, top_k=None):
     """
     check.instance("sample", ModelConfig, cfg=cfg)
     if cfg.task != "lm" or cfg.n_out != cfg.vocab_size:
-        raise ValueError(
-            f"sample: the model has task {cfg.task!r} and {cfg.n_out} outputs, expected task 'lm' with one output per "
-            f"token of its vocabulary ({cfg.vocab_size}): only a language model says what comes next"
-        )
+        wanted = f"task 'lm' with one per token of its vocabulary ({cfg.vocab_size}): it says what comes next"
+        raise ValueError(f"sample: cfg has task {cfg.task!r} and {cfg.n_out} outputs, expected {wanted}")
     check_rng("sample", rng)
     check.number("sample", low=0, temperature=temperature)
     check.whole("sample", n=n, **({} if top_k is None else {"top_k": top_k}))
-    text = [int(token) for token in prompt]
-    check.whole("sample", **{"the length of the prompt": len(text)})
+    check.whole("sample", **{"the length of the prompt": np.size(prompt)})
+    check.indices("sample", "prompt", np.asarray(prompt), cfg.vocab_size, "cfg.vocab_size")
+    text = np.asarray(prompt).ravel().tolist()
     new, past, seen = text[-cfg.max_len :], None, 0
     for _ in range(n):
         logits, past = model_forward(np.array([new]), params, cfg, past=past)
@@ -45,6 +44,8 @@ def sample(params, cfg, prompt, n, rng, temperature=1.0, top_k=None):
 
 
 def _draw(logits, rng, temperature, top_k):
+    if not np.isfinite(logits).all():
+        raise ValueError("sample: params give logits that are not finite, expected those of a trained model")
     if temperature == 0:
         return int(logits.argmax())
     if top_k is not None and top_k < len(logits):

@@ -39,6 +39,9 @@ class DataConfig:
 
     def __post_init__(self):
         check.choices(self)
+        numbers = {name: getattr(self, name) for name in ("length", "overlap", "min_count")}
+        check.whole("DataConfig", **{name: value for name, value in numbers.items() if value is not None})
+        check.instance("DataConfig", (*check.PATH, type(None)), root=self.root, encoding=self.encoding)
 
     def load(self):
         options = {name: value for name, value in asdict(self).items() if value is not None and name != "data"}
@@ -60,6 +63,7 @@ def settle(given: dict):
     Later wins: defaults, the data set's recipe, given; what the data fixes (n_out, image_size, vocab_size ...) may
     be given, but not differently.
     """
+    check.instance("settle", dict, given=given)
     data_config = make(DataConfig, given)
     data = data_config.load()
     fixed = {f.name: data.meta[f.name] for f in fields(ModelConfig) if f.name in data.meta}
@@ -76,6 +80,7 @@ def settle(given: dict):
 
 def read_settings(path) -> dict:
     """Settings from a JSON file: {"width": 32, "data": "pydoc"}, or the config.json of a run."""
+    check.instance("read_settings", check.PATH, path=path)
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

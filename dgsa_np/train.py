@@ -11,6 +11,7 @@ from tqdm import tqdm
 from . import check
 from .backend import array_module, resolve_device, to_device, to_numpy
 from .check import choice
+from .data import Dataset, Split
 from .losses import cross_entropy_forward
 from .model import ModelConfig, init_model, model_forward, model_specs
 from .optim import adamw_init, adamw_step, clip_by_norm, warmup_cosine
@@ -99,6 +100,7 @@ def train_steps(model: ModelConfig, cfg: TrainConfig, data, state: TrainState):
     """
     check.instance("train_steps", ModelConfig, model=model)
     check.instance("train_steps", TrainConfig, cfg=cfg)
+    check.instance("train_steps", TrainState, state=state)
     device = resolve_device(cfg.device)
     state = state._replace(params=to_device(state.params, device), optimizer=to_device(state.optimizer, device))
     batch, per_epoch = _sizes(cfg, data)
@@ -167,10 +169,11 @@ def evaluate(params, split, model: ModelConfig) -> dict:
 def _predictions(params, split, model):
     """Logits on the host and the rows they belong to, batch by batch."""
     check.instance("predict", ModelConfig, model=model)
+    check.instance("predict", Split, split=split)
     check.params("predict", params, model_specs(model), model.known_sizes, "params")
     xp = array_module(params["head"]["W"])
     size = max(1, EVALUATION // model.n_tokens)
-    for start in range(0, len(split.inputs), size):
+    for start in range(0, split.length(), size):
         rows = split.take(slice(start, start + size))
         inputs = xp.asarray(rows[0]) if model.task == "vision" else rows[0]
         yield to_numpy(model_forward(inputs, params, model, rows[2])[0]), rows
@@ -178,7 +181,9 @@ def _predictions(params, split, model):
 
 def _sizes(cfg, data):
     """Rows of a batch, and batches of an epoch."""
-    n = len(data.train.targets)
+    check.instance("train", Dataset, data=data)
+    check.instance("train", Split, train=data.train, valid=data.valid)
+    n = data.train.length()
     batch = min(cfg.batch_size, n)
     return batch, n // batch
 

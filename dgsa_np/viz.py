@@ -114,9 +114,8 @@ def attention_figure(views, layer):
     heads = [head for _, head in views.values()]
     shown = int(abs(heads[0].A - heads[-1].A)[0].sum(axis=(1, 2)).argmax())
     limit = max(abs(m[0, shown]).max() for head in heads for m in (head.A_exc, head.A_inh, head.A))
-    figure, axes = plt.subplots(
-        len(views), 5, figsize=(13.5, 2.9 * len(views)), squeeze=False, width_ratios=(1, 1, 1, 1, 1.25)
-    )
+    layout = {"figsize": (13.5, 2.9 * len(views)), "squeeze": False, "width_ratios": (1, 1, 1, 1, 1.25)}
+    figure, axes = plt.subplots(len(views), 5, **layout)
     for row, (title, (image, head)) in zip(axes, views.items(), strict=True):
         _draw_image(row[0], image, title)
         maps = {

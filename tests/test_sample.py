@@ -95,7 +95,7 @@ def test_wrong_wishes_are_refused(wrong, words):
 
 def test_a_token_outside_the_vocabulary_and_a_classifier_are_refused():
     params, cfg = language_model()
-    with pytest.raises(IndexError, match="tokens holds 11, expected 0 <= tokens < 11"):
+    with pytest.raises(IndexError, match="prompt holds 11, expected 0 <= prompt < 11"):
         draw(params, cfg, [11])
     cfg = ModelConfig(width=16, n_heads=2)
     with pytest.raises(ValueError, match="task 'vision' and 10 outputs, expected task 'lm'"):

@@ -46,7 +46,7 @@ def differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None):
 
 def differential_head_backward(do, cache):
     """dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam, each shaped like its argument.   [derived]"""
-    A, A_exc, A_inh, lam, v, exc, inh = check.cache("differential_head_backward", cache, DifferentialHeadCache)
+    A, A_exc, A_inh, lam, v, exc, inh = check.cache("differential_head_backward", cache, DifferentialHeadCache, do)
     check.upstream("differential_head_backward", do, (*A.shape[:3], v.shape[-1]))
     # o = A @ v
     dA, dv = do @ swap(v), swap(A) @ do
@@ -104,7 +104,7 @@ def lambda_forward(x, p, cfg, lambda_init):
 
 def lambda_backward(dlam, cache):
     """dx, which is 0, and the gradients of the four vectors."""
-    p, e_exc, e_inh = check.cache("lambda_backward", cache, LambdaCache)
+    p, e_exc, e_inh = check.cache("lambda_backward", cache, LambdaCache, dlam)
     # e_inh = exp((p["lambda_q_inh"] * p["lambda_k_inh"]).sum())
     # e_exc = exp((p["lambda_q_exc"] * p["lambda_k_exc"]).sum())
     return 0, {

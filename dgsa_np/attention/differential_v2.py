@@ -1,7 +1,7 @@
 """Differential Transformer V2: two queries look at the same keys and values; lambda is a number per token and head."""
 
 from .. import check
-from .differential import check_lam, differential_head_backward, differential_head_forward
+from .differential import DifferentialHeadCache, check_lam, differential_head_backward, differential_head_forward
 from .softmax import check_head
 
 
@@ -23,6 +23,7 @@ def differential_v2_head_forward(q_exc, q_inh, k, v, lam, mask=None):
 
 def differential_v2_head_backward(do, cache):
     """dq_exc, dq_inh (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e), dlam (B, H, T).   [derived]"""
+    check.cache("differential_v2_head_backward", cache, DifferentialHeadCache, do)
     check.upstream("differential_v2_head_backward", do, (*cache.A.shape[:3], cache.v.shape[-1]))
     # o, head = differential_head_forward(q_exc, k, q_inh, k, v, lam, mask)
     dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam = differential_head_backward(do, cache)

@@ -45,7 +45,7 @@ def gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
 
 def gated_head_backward(do, cache):
     """dq_exc, dk_exc, dq_inh, dk_inh, dv, dz_gate, shaped like the arguments.   [eq:gated-head-backward, derived]"""
-    A, A_exc, A_inh, gate, one_minus_gate, v, exc, inh = check.cache("gated_head_backward", cache, GatedHeadCache)
+    A, A_exc, A_inh, gate, one_minus_gate, v, exc, inh = check.cache("gated_head_backward", cache, GatedHeadCache, do)
     check.upstream("gated_head_backward", do, (*A.shape[:3], v.shape[-1]))
     # o = A @ v
     dA, dv = do @ swap(v), swap(A) @ do

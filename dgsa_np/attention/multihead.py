@@ -5,21 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from .. import check
+from .. import check, ops
 from ..backend import array_module
 from ..check import choice
-from ..ops import (
-    LinearCache,
-    RmsnormCache,
-    linear_backward,
-    linear_forward,
-    merge_heads,
-    rmsnorm_backward,
-    rmsnorm_forward,
-    rotary_backward,
-    rotary_forward,
-    split_heads,
-)
 from ..params import Spec, draw
 from .mechanisms import KINDS, MECHANISMS
 
@@ -101,7 +89,7 @@ def init_attention(cfg: AttentionConfig, rng, dtype="float32") -> dict:
 
 
 class HeadNormCache(NamedTuple):
-    rmsnorm: RmsnormCache
+    rmsnorm: ops.RmsnormCache
     lambda_init: float
 
 
@@ -113,28 +101,28 @@ def head_norm_forward(o, w_norm, lambda_init, eps=1e-5):
     o : (B, H, T, e)      w_norm : (e,)
     returns h : (B, H, T, e), and a HeadNormCache
     """
-    n, rmsnorm = rmsnorm_forward(o, w_norm, eps)
+    n, rmsnorm = ops.rmsnorm_forward(o, w_norm, eps)
     h = (1 - lambda_init) * n
     return h, HeadNormCache(rmsnorm, lambda_init)
 
 
 def head_norm_backward(dh, cache):
     """do (B, H, T, e), dw_norm (e,)."""
-    rmsnorm, lambda_init = check.cache("head_norm_backward", cache, HeadNormCache)
+    rmsnorm, lambda_init = check.cache("head_norm_backward", cache, HeadNormCache, dh)
     # h = (1 - lambda_init) * n
     dn = (1 - lambda_init) * dh
-    # n, rmsnorm = rmsnorm_forward(o, w_norm, eps)
-    return rmsnorm_backward(dn, rmsnorm)
+    # n, rmsnorm = ops.rmsnorm_forward(o, w_norm, eps)
+    return ops.rmsnorm_backward(dn, rmsnorm)
 
 
 class AttentionCache(NamedTuple):
     heads: dict  # name -> (B, H, T, d): the queries, keys and values as the head saw them
-    projections: dict  # name -> LinearCache
+    projections: dict  # name -> ops.LinearCache
     rotations: dict  # name -> RotaryCache
     control: object
     head: object  # the mechanism's own cache: A_exc, A_inh, gate ...
     norm: HeadNormCache | None
-    output: LinearCache
+    output: ops.LinearCache
     cfg: AttentionConfig
 
 
@@ -156,10 +144,10 @@ def attention_forward(x, p, cfg, mask=None, layer=0, past=None):
     heads, projections, rotations, control, norm, mix = {}, {}, {}, None, None, ()
     start = _check_past(past, cfg, x)
     for name in mechanism.projections:
-        projected, projections[name] = linear_forward(x, p[f"W_{name}"])
-        heads[name] = split_heads(projected, cfg.n_heads)
+        projected, projections[name] = ops.linear_forward(x, p[f"W_{name}"])
+        heads[name] = ops.split_heads(projected, cfg.n_heads)
         if cfg.rotary and name[0] in "qk":
-            heads[name], rotations[name] = rotary_forward(heads[name], range(start, start + x.shape[1]))
+            heads[name], rotations[name] = ops.rotary_forward(heads[name], range(start, start + x.shape[1]))
         if past is not None and name[0] in "kv":
             heads[name] = array_module(x).concatenate([past.heads[name], heads[name]], axis=2)
     if mechanism.control:
@@ -168,7 +156,7 @@ def attention_forward(x, p, cfg, mask=None, layer=0, past=None):
     h = o
     if cfg.has_head_norm:
         h, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
-    y, output = linear_forward(merge_heads(h), p["W_o"])
+    y, output = ops.linear_forward(ops.merge_heads(h), p["W_o"])
     return y, AttentionCache(heads, projections, rotations, control, head, norm, output, cfg)
 
 
@@ -181,9 +169,9 @@ def attention_backward(dy, cache):
     if heads["v"].shape[2] != dy.shape[1]:
         raise ValueError("attention_backward: forward was given a past, which serves to decode; train without one")
     mechanism, grads = cfg.mechanism, {}
-    # y, output = linear_forward(merge_heads(h), p["W_o"])
-    dmerged, grads["W_o"] = linear_backward(dy, output)
-    dh = split_heads(dmerged, cfg.n_heads)
+    # y, output = ops.linear_forward(ops.merge_heads(h), p["W_o"])
+    dmerged, grads["W_o"] = ops.linear_backward(dy, output)
+    dh = ops.split_heads(dmerged, cfg.n_heads)
     do = dh
     if cfg.has_head_norm:
         # h, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
@@ -198,10 +186,10 @@ def attention_backward(dy, cache):
     for name in reversed(mechanism.projections):
         dhead = dheads.pop()
         if name in rotations:
-            # heads[name], rotations[name] = rotary_forward(heads[name], range(start, start + x.shape[1]))
-            dhead = rotary_backward(dhead, rotations[name])
-        # projected, projections[name] = linear_forward(x, p[f"W_{name}"])
-        dx_name, grads[f"W_{name}"] = linear_backward(merge_heads(dhead), projections[name])
+            # heads[name], rotations[name] = ops.rotary_forward(heads[name], range(start, start + x.shape[1]))
+            dhead = ops.rotary_backward(dhead, rotations[name])
+        # projected, projections[name] = ops.linear_forward(x, p[f"W_{name}"])
+        dx_name, grads[f"W_{name}"] = ops.linear_backward(ops.merge_heads(dhead), projections[name])
         dx = dx + dx_name
     return dx, {name: grads[name] for name in attention_specs(cfg)}
 
@@ -222,4 +210,7 @@ def _check_past(past, cfg, x):
 
 def attention_map(cache):
     """The fused map (B, H, T, S) that a head applied to its values; of a head's cache, or of an AttentionCache."""
-    return getattr(cache, "head", cache).A
+    head = getattr(cache, "head", cache)
+    if not hasattr(head, "A"):
+        raise TypeError(f"attention_map: cache is {type(cache).__name__}, expected that of a head or an AttentionCache")
+    return head.A

@@ -38,7 +38,7 @@ def output_gate_head_forward(q, k, v, gate, mask=None):
 
 def output_gate_head_backward(do, cache):
     """dq (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e), dgate (B, H, T).   [derived]"""
-    gate, o_softmax, softmax = check.cache("output_gate_head_backward", cache, OutputGateHeadCache)
+    gate, o_softmax, softmax = check.cache("output_gate_head_backward", cache, OutputGateHeadCache, do)
     check.upstream("output_gate_head_backward", do, o_softmax.shape)
     # o = gate[..., None] * o_softmax
     do_softmax, dgate = gate[..., None] * do, (do * o_softmax).sum(axis=-1)
@@ -70,7 +70,7 @@ def token_gate_forward(x, p, cfg, lambda_init, name="W_gate"):
 
 def token_gate_backward(dgate, cache):
     """dx (B, T, C), and the gradient of the matrix."""
-    name, z, linear = check.cache("token_gate_backward", cache, TokenGateCache)
+    name, z, linear = check.cache("token_gate_backward", cache, TokenGateCache, dgate)
     # gate = sigmoid(swap(z))
     dz = swap(dgate) * sigmoid(z) * sigmoid(-z)
     # z, linear = linear_forward(x, p[name])

@@ -29,7 +29,7 @@ def softmax_map_forward(q, k, mask=None):
 
 def softmax_map_backward(dA, cache):
     """dq (B, H, T, d), dk (B, H, S, d)."""
-    q, k, softmax = check.cache("softmax_map_backward", cache, SoftmaxMapCache)
+    q, k, softmax = check.cache("softmax_map_backward", cache, SoftmaxMapCache, dA)
     scale = 1 / math.sqrt(q.shape[-1])
     # A, softmax = softmax_forward(S, mask)
     dS = softmax_backward(dA, softmax)
@@ -65,7 +65,7 @@ def softmax_head_forward(q, k, v, mask=None):
 
 def softmax_head_backward(do, cache):
     """dq (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e).                    [eq:softmax-head-backward, derived]"""
-    A, v, map = check.cache("softmax_head_backward", cache, SoftmaxHeadCache)
+    A, v, map = check.cache("softmax_head_backward", cache, SoftmaxHeadCache, do)
     check.upstream("softmax_head_backward", do, (*A.shape[:3], v.shape[-1]))
     # o = A @ v
     dA, dv = do @ swap(v), swap(A) @ do

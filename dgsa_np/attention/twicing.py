@@ -44,7 +44,7 @@ def twicing_head_forward(q, k, v, mask=None):
 
 def twicing_head_backward(do, cache):
     """dq, dk (B, H, T, d), dv (B, H, T, e).                                 [eq:twicing-head-backward, derived]"""
-    A, v, missed, map = check.cache("twicing_head_backward", cache, TwicingHeadCache)
+    A, v, missed, map = check.cache("twicing_head_backward", cache, TwicingHeadCache, do)
     check.upstream("twicing_head_backward", do, v.shape)
     # o = first + A @ missed
     dA, dmissed = do @ swap(missed), swap(A) @ do

@@ -26,6 +26,7 @@ def load(name: str = "digits", root=None, **options) -> Dataset:
     raises  : ValueError for a name or an option that does not exist; DataError for files, with path and offset
     """
     check.one_of("load", "name", name, tuple(LOADERS))
+    check.instance("load", (*check.PATH, type(None)), root=root)
     known = [p for p in inspect.signature(LOADERS[name]).parameters if p not in ("name", "root")]
     for option in options.keys() - set(known):
         expected = ", ".join(known) or "no options"

@@ -37,10 +37,8 @@ def load_idx(name, root=None):
     )
     for part, x, y in (("train", images, labels), ("t10k", more_images, more_labels)):
         if len(x) != len(y) or y.max() > 9 or x.shape[1:] != (images.shape[2],) * 2 or len(images) < 2:
-            raise DataError(
-                f"{root}: {part} has images {x.shape} and labels {y.shape} up to {y.max()}, expected as many labels, "
-                f"0 to 9, and two or more square images of one size"
-            )
+            wanted = "as many labels, 0 to 9, and two or more square images of one size"
+            raise DataError(f"{root}: {part} has images {x.shape}, labels {y.shape} up to {y.max()}, expected {wanted}")
     n = len(images) - max(1, len(images) // 12)
     parts = (images[:n], labels[:n]), (images[n:], labels[n:]), (more_images, more_labels)
     splits = [Split(x.astype("float32") / 255, y.astype("int64")) for x, y in parts]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import check
 from .corruptions import PAD, corrupt
 
 
@@ -16,6 +17,16 @@ class Split(NamedTuple):
     inputs: np.ndarray  # images (N, h, w[, channels]) float32 in [0, 1], or tokens (N, T) integers
     targets: np.ndarray  # (N,) integers; of a language model (N, T), the token after each
     keep: np.ndarray | None = None  # tokens of sentences: bool (N, T), True = a real token
+
+    def length(self) -> int:
+        """How many rows; raises ValueError where inputs, targets and keep disagree."""
+        arrays = {name: a for name, a in self._asdict().items() if a is not None or name != "keep"}
+        for name, a in arrays.items():
+            check.is_array("Split", name, a)
+        if len({a.shape[:1] for a in arrays.values()}) != 1 or not self.inputs.shape[:1] > (0,):
+            shapes = ", ".join(f"{name} {a.shape}" for name, a in arrays.items())
+            raise check.ShapeError(f"Split: {shapes}, expected as many rows of each, and one at least")
+        return len(self.inputs)
 
     def take(self, rows):
         """Inputs, targets and keep of some rows."""

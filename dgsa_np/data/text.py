@@ -27,6 +27,7 @@ class Vocabulary:
 
     def split(self, text):
         """The symbols of a text."""
+        check.instance("Vocabulary", str, text=text)
         return {"characters": list, "bytes": lambda t: list(t.encode(errors="surrogateescape")), "words": str.split}[
             self.unit
         ](text)
@@ -37,6 +38,8 @@ class Vocabulary:
         return np.array([self.index.get(s, unknown) for s in self.split(text)], "int64")
 
     def decode(self, tokens) -> str:
+        if np.size(tokens):
+            check.indices("Vocabulary", "tokens", np.asarray(tokens), len(self.symbols), "the vocabulary")
         symbols = [self.symbols[t] for t in tokens]
         if self.unit == "bytes":
             return bytes(symbols).decode(errors="replace")
@@ -100,6 +103,7 @@ def load_rt_polarity(name, root=None, length=64, min_count=2, encoding="utf-8"):
     if root is None:
         raise DataError(f"{name}: root is None, expected the folder that holds rt-polarity.neg and rt-polarity.pos")
     check.whole("load", length=length, min_count=min_count)
+    check.instance("load", str, encoding=encoding)
     sides = [_sentences(Path(root) / f"rt-polarity.{side}", encoding) for side in ("neg", "pos")]
     sentences, labels = sides[0] + sides[1], np.repeat([0, 1], [len(side) for side in sides])
     rest, test = train_test_split(np.arange(len(labels)), test_size=0.1, stratify=labels, random_state=0)

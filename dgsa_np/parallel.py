@@ -58,6 +58,10 @@ def _pool(threads):
     return ThreadPoolExecutor(threads)
 
 
+if hasattr(os, "register_at_fork"):  # a child process has the pool, but not its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 @lru_cache
 def _blas():
     return ThreadpoolController()

@@ -1,5 +1,9 @@
 """A step split over threads equals the step in one piece."""
 
+import os
+import signal
+import time
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -93,3 +97,21 @@ def test_small_steps_and_other_devices_get_one_thread(monkeypatch):
 def test_wrong_numbers_of_threads_are_refused(threads):
     with pytest.raises(ValueError, match="threads is"):
         loss_and_grads_threaded(*batch("vision"), threads=threads)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own():
+    """The pool of the parent is copied without its threads: a child that asked it would wait for ever."""
+    loss_and_grads_threaded(*(args := batch("vision")), threads=2)
+    child = os.fork()
+    if not child:
+        loss_and_grads_threaded(*args, threads=2)
+        os._exit(0)
+    for _ in range(100):
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    pytest.fail("the child hangs")

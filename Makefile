@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test gradcheck lint peers torture mutate clean
+.PHONY: demo test gradcheck lint peers notebooks check-notebooks torture mutate clean
 
 demo: .venv/run
 	$(BIN)/python -m dgsa_np demo --out demo-$$(date +%Y%m%d-%H%M%S)
@@ -20,6 +20,14 @@ lint: .venv/test
 peers: .venv/peers
 	$(BIN)/python -m pytest -m peers tests
 
+# The notebooks from their sources (py:percent), run in fresh kernels, with their outputs.
+notebooks: .venv/notebooks
+	cd notebooks && for source in [0-9]*.py; do echo $$source; \
+	  ../$(BIN)/jupytext --quiet --to ipynb --execute $$source || exit 1; done
+
+check-notebooks: .venv/notebooks .venv/test
+	$(BIN)/python -m pytest -m "notebooks or not notebooks" -s tests/test_notebooks.py
+
 # Kills, full disks, damaged files by the ten thousand, Ctrl-C: some minutes, and a line of figures each.
 torture: .venv/test
 	$(BIN)/python -m pytest -m torture -s tests
@@ -34,7 +42,7 @@ mutate: .venv/test .venv/mutate
 	OPENBLAS_NUM_THREADS=1 $(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-.venv/test .venv/peers .venv/mutate: .venv/%: .venv/run
+.venv/test .venv/peers .venv/notebooks .venv/mutate: .venv/%: .venv/run
 	$(BIN)/python -m pip install --quiet --editable ".[$*]" --constraint tests/constraints.txt
 	@touch $@
 

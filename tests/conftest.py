@@ -68,11 +68,11 @@ def pytest_sessionstart(session):
 
 
 def pytest_collection_modifyitems(config, items):
-    """What takes minutes runs where it is asked for: pytest -m torture."""
-    if "torture" not in config.option.markexpr:
+    """What takes minutes runs where it is asked for: pytest -m torture, pytest -m notebooks."""
+    for marker, command in (("torture", "make torture"), ("notebooks", "make check-notebooks")):
         for item in items:
-            if item.get_closest_marker("torture"):
-                item.add_marker(pytest.mark.skip(reason="long: make torture"))
+            if item.get_closest_marker(marker) and marker not in config.option.markexpr:
+                item.add_marker(pytest.mark.skip(reason=f"long: {command}"))
 
 
 def pytest_generate_tests(metafunc):

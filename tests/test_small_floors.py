@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from dgsa_np import train as training
-from dgsa_np.attention import AttentionConfig, causal_mask, init_attention, padding_mask
+from dgsa_np.attention import AttentionConfig, causal_mask, init_attention, mechanisms, padding_mask
 from dgsa_np.backend import DeviceError, array_module, resolve_device, to_device, to_numpy
 from dgsa_np.data import CORRUPTIONS, corrupt, load
+from dgsa_np.gradcheck import relative_error
 from dgsa_np.losses import cross_entropy_backward, cross_entropy_forward
 from dgsa_np.model import ModelConfig
 from dgsa_np.ops import (
@@ -451,3 +452,21 @@ def test_a_blur_keeps_a_constant_image_and_mixes_no_channels_and_no_images():
     x = pictures(GREY, "float64")
     blurred = corrupt(x, "blur", 1.0, np.random.default_rng(0))
     assert (blurred.std(axis=(1, 2)) < 0.7 * x.std(axis=(1, 2))).all()
+
+
+def test_a_control_with_one_matrix_goes_by_the_name_that_it_is_given():
+    control, rng = mechanisms.token_gate("W_other"), np.random.default_rng(0)
+    assert control.specs(None) == {"W_other": Spec("C H")}
+    x, W, dgate = rng.standard_normal((2, 3, 5)), rng.standard_normal((5, 4)), rng.standard_normal((2, 4, 3))
+    gate, cache = control.forward(x, {"W_other": W}, None, None)
+    assert relative_error(gate, 1 / (1 + np.exp(-(x @ W).swapaxes(1, 2)))) < 1e-14
+    dx, grads = control.backward(dgate, cache)
+    dz = (dgate * gate * (1 - gate)).swapaxes(1, 2)
+    assert relative_error(dx, dz @ W.T) < 1e-14 and list(grads) == ["W_other"]
+    assert relative_error(grads["W_other"], np.einsum("btc,bth->ch", x, dz)) < 1e-14
+
+
+def test_lambda_vectors_start_small_and_projections_at_one_over_the_fan_in():
+    p = init_attention(AttentionConfig(kind="diff_v1", width=2048, n_heads=1), np.random.default_rng(0))
+    for name, std in {"lambda_q_exc": 0.1, "lambda_k_inh": 0.1, "W_q_exc": 2048**-0.5, "W_o": 2048**-0.5}.items():
+        assert abs(p[name].std() / std - 1) < 0.06 and abs(p[name].mean()) < 0.1 * std, name

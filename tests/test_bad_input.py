@@ -30,6 +30,7 @@ from dgsa_np.attention import (
     twicing_head_forward,
 )
 from dgsa_np.backend import DeviceError, array_module, resolve_device
+from dgsa_np.cases import all_cases
 from dgsa_np.data import corrupt, load
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_backward, model_forward
 from dgsa_np.parallel import loss_and_grads_threaded
@@ -314,6 +315,8 @@ VALUES = [
     row("eps", lambda: AttentionConfig(eps=-1.0), ValueError, "eps is -1.0", "expected"),
     row("gate_bias", lambda: AttentionConfig(gate_bias="1"), (TypeError, ValueError), "gate_bias is '1'", "number"),
     row("lambda_init", lambda: AttentionConfig(lambda_init="0.8"), (TypeError, ValueError), "lambda_init is '0.8'", "number"),
+    row("odd d with rotary", lambda: AttentionConfig(width=12, n_heads=2, rotary=True), ValueError, "AttentionConfig: width is 12, expected a multiple of 4 n_heads = 8, since d = width / (2 n_heads) is an even whole number for kind 'dgsa' with rotary=True"),
+    row("d of no whole number", lambda: AttentionConfig(width=9, n_heads=2, kind="softmax"), ValueError, "AttentionConfig: width is 9, expected a multiple of 1 n_heads = 2, since d = width / (1 n_heads) is a whole number for kind 'softmax' with rotary=False"),
     row("no config", lambda: attention_forward(xs, p, "dgsa"), TypeError, "attention_forward", "cfg is str", "AttentionConfig"),
     row("seed for a generator", lambda: init_attention(cfg, 0), TypeError, "rng is int", "numpy.random.Generator", "default_rng"),
     row("no generator", lambda: init_model(model, None), TypeError, "rng is NoneType", "numpy.random.Generator"),
@@ -451,3 +454,20 @@ def test_arrays_on_two_devices_are_refused_and_both_are_named(call, monkeypatch)
     with pytest.raises(TypeError, match="live on different devices") as caught:
         call(FakeCupyArray)
     assert "numpy array (" in str(caught.value) and "cupy array (" in str(caught.value)
+
+
+PAIRS = {case.backward.__name__: case for case in all_cases()}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_backward_refuses_another_cache_and_a_gradient_from_elsewhere(name, monkeypatch):
+    case = PAIRS[name]
+    out, cache = case.forward(*case.args)
+    upstream = [] if name == "cross_entropy_backward" else [np.ones_like(out)]
+    for other in (None, (1, 2), losses.CrossEntropyCache if upstream else cache[:2]):
+        refuse(lambda other=other: case.backward(*upstream, other), TypeError,
+               (f"{name}: cache is {type(other).__name__}, expected the {type(cache).__name__} of its forward",))  # fmt: skip
+    if upstream and name != "head_norm_backward":  # a step of a layer, which holds no array of its own
+        monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(ndarray=FakeCupyArray))
+        with pytest.raises(TypeError, match="live on different devices"):
+            case.backward(FakeCupyArray(out), cache)

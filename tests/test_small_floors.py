@@ -470,3 +470,8 @@ def test_lambda_vectors_start_small_and_projections_at_one_over_the_fan_in():
     p = init_attention(AttentionConfig(kind="diff_v1", width=2048, n_heads=1), np.random.default_rng(0))
     for name, std in {"lambda_q_exc": 0.1, "lambda_k_inh": 0.1, "W_q_exc": 2048**-0.5, "W_o": 2048**-0.5}.items():
         assert abs(p[name].std() / std - 1) < 0.06 and abs(p[name].mean()) < 0.1 * std, name
+
+
+def test_gates_start_where_they_are_told():
+    p = init_attention(AttentionConfig(width=16, n_heads=2, gate_bias=-0.3), np.random.default_rng(0), "float64")
+    assert (p["W_gate"] == 0).all() and (p["b_gate"] == -0.3).all() and (p["w_norm"] == 1).all()

@@ -212,7 +212,7 @@ MASKS = [
     row("attention, two axes", lambda: attention_forward(xs, p, cfg, causal_mask(4)[0, 0]), ValueError, "mask[None, None]"),
     row("list", lambda: softmax_head_forward(q, k, v, [[[[True]]]]), TypeError, "softmax_head_forward", "mask is list", "array"),
     row("padding float", lambda: padding_mask(np.ones((2, 3))), (TypeError, ValueError), "padding_mask", "keep has dtype float64", "bool"),
-    row("padding axes", lambda: padding_mask(whole[0, 0, 0]), ValueError, "padding_mask", "(6,)", "(B, S)"),
+    row("padding axes", lambda: padding_mask(whole[0, 0, 0]), ValueError, "padding_mask: keep is (6,), expected (6, 'S'); it comes from its two axes (B, S)"),
     row("padding list", lambda: padding_mask([[True]]), TypeError, "padding_mask", "keep is list", "array"),
     row("causal size", lambda: causal_mask(-2), ValueError, "causal_mask", "T is -2", "at least 1"),
     row("causal float", lambda: causal_mask(2.5), (TypeError, ValueError), "causal_mask", "T is 2.5", "whole number"),

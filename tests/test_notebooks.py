@@ -11,6 +11,13 @@ SOURCES = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 TRAINING = ("07", "08")
 LIMIT = {True: 120, False: 60}  # seconds on two cores, with training and without
 
+INSTALL = """\
+try:
+    import dgsa_np  # noqa: F401
+except ModuleNotFoundError:  # on Colab: install from the repository
+    source = "dgsa-np[notebooks] @ git+https://github.com/OWNER/dgsa_np"
+    get_ipython().run_line_magic("pip", f'install --quiet "{source}"')  # noqa: F821"""
+
 each = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 
 
@@ -60,6 +67,12 @@ def test_the_first_cell_says_what_it_is_for(path):
     first = text(cells(path)[0])
     assert first.startswith(f"# {path.stem[:2]} ")
     assert [word for word in ("You will do", "You will learn", "You need", "Time") if word not in first] == []
+
+
+@each
+def test_it_installs_itself_on_colab(path):
+    """The second cell, the same in all: the address of the repository stands in one line of each."""
+    assert text(cells(path)[1]) == INSTALL
 
 
 @pytest.mark.notebooks

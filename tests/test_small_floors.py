@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from dgsa_np import train as training
-from dgsa_np.attention import AttentionConfig, causal_mask, init_attention, mechanisms, padding_mask
+from dgsa_np.attention import (
+    AttentionConfig,
+    causal_mask,
+    differential_head_backward,
+    differential_head_forward,
+    init_attention,
+    mechanisms,
+    padding_mask,
+)
 from dgsa_np.backend import DeviceError, array_module, resolve_device, to_device, to_numpy
 from dgsa_np.data import CORRUPTIONS, corrupt, load
 from dgsa_np.gradcheck import relative_error
@@ -21,6 +29,8 @@ from dgsa_np.ops import (
     layernorm_forward,
     linear_backward,
     linear_forward,
+    rotary_backward,
+    rotary_forward,
     sigmoid,
     softmax_backward,
     softmax_forward,
@@ -475,3 +485,14 @@ def test_lambda_vectors_start_small_and_projections_at_one_over_the_fan_in():
 def test_gates_start_where_they_are_told():
     p = init_attention(AttentionConfig(width=16, n_heads=2, gate_bias=-0.3), np.random.default_rng(0), "float64")
     assert (p["W_gate"] == 0).all() and (p["b_gate"] == -0.3).all() and (p["w_norm"] == 1).all()
+
+
+def test_single_precision_stays_single():
+    """An angle, a lambda that is a number: made inside, in the dtype of the arguments."""
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal((2, 3, 4, n)).astype("float32") for n in (6, 6, 5))
+    y, cache = rotary_forward(q, np.arange(4))
+    assert y.dtype == cache.cos.dtype == cache.sin.dtype == rotary_backward(q, cache).dtype == "float32"
+    o, cache = differential_head_forward(q, k, q, k, v, 0.5)
+    grads = differential_head_backward(o, cache)
+    assert o.dtype == cache.lam.dtype == "float32" and {g.dtype.name for g in grads} == {"float32"}

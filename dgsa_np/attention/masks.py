@@ -15,5 +15,5 @@ def causal_mask(T, S=None, xp=np):
 def padding_mask(keep):
     """(B, 1, 1, S): no query sees a dropped key.      keep : (B, S) bool, True = a real token"""
     check.is_array("padding_mask", "keep", keep)
-    check.keep("padding_mask", keep, (*keep.shape, "B", "S")[:2], "its two axes (B, S)")
+    check.keep("padding_mask", keep, (*keep.shape[:2], "S")[:2] if keep.ndim else ("B", "S"), "its two axes (B, S)")
     return keep[:, None, None, :]

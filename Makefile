@@ -23,7 +23,7 @@ peers: .venv/peers
 # The notebooks from their sources (py:percent), run in fresh kernels, with their outputs.
 notebooks: .venv/notebooks
 	cd notebooks && for source in [0-9]*.py; do echo $$source; \
-	  ../$(BIN)/jupytext --quiet --to ipynb --execute $$source || exit 1; done
+	  ../$(BIN)/jupytext --quiet --set-kernel python3 --to ipynb --execute $$source || exit 1; done
 
 check-notebooks: .venv/notebooks .venv/test
 	$(BIN)/python -m pytest -m "notebooks or not notebooks" -s tests/test_notebooks.py

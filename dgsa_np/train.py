@@ -86,10 +86,10 @@ def first_state(model: ModelConfig, cfg: TrainConfig, params=None) -> TrainState
     """Before the first step, on the host."""
     check.instance("first_state", ModelConfig, model=model)
     check.instance("first_state", TrainConfig, cfg=cfg)
-    rng = np.random.default_rng(cfg.seed)
-    params = init_model(model, rng) if params is None else params
+    params = init_model(model, np.random.default_rng(cfg.seed)) if params is None else params
     check.params("first_state", params, model_specs(model), model.known_sizes, "params")
-    return TrainState(params, adamw_init(params), rng.bit_generator.state)
+    order = np.random.default_rng([cfg.seed, 1])  # of its own: with equal seeds every model sees the same batches
+    return TrainState(params, adamw_init(params), order.bit_generator.state)
 
 
 def train_steps(model: ModelConfig, cfg: TrainConfig, data, state: TrainState):

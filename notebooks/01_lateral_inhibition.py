@@ -249,7 +249,7 @@ assert converging[-1] < 1e-4 and diverging[-1] > 1e5
 # $1 - k$ and $1 + (N-1)k$, so errors are multiplied by $1 - a(1-k)$ and $1 - a(1 + (N-1)k)$. For $0 < k < 1$
 # both eigenvalues are positive, and both factors lie in $(-1, 1)$ when $0 < a < 2/(1 + (N-1)k)$. The best $a$
 # makes the two equal in size and opposite in sign, $1 - a(1-k) = -1 + a(1 + (N-1)k)$; any other $a$ makes one
-# of them larger. Solve for $a$:
+# of them larger in size. Solve for $a$:
 #
 # $$ a = \frac{2}{2 + (N-2)k}, \qquad \text{factor per step} = \frac{N k}{2 + (N-2)k} < 1 \iff k < 1 $$
 
@@ -278,8 +278,9 @@ ax.set_title("The naive iteration diverges where the network is sound; a smaller
 figure.legend(loc="outside lower center", ncols=3)
 plt.show()
 
-# %% [markdown] Straight lines (after the first steps) on a logarithmic axis: each error is multiplied by a
-# constant per step. The orange and the green curve solve the *same* network.
+# %% [markdown]
+# Straight lines (after the first steps) on a logarithmic axis: each error is multiplied by a constant per
+# step. The orange and the green curve solve the *same* network.
 #
 # A real eye does not iterate. It follows something like $\tau\,\dot r = -r + e - K r$ with a time constant
 # $\tau$, and the damped iteration is Euler's method for that equation with $a = \Delta t / \tau$. It settles
@@ -316,9 +317,10 @@ gain = 1 / (1 + transform)
 assert sp.simplify(gain - (1 + l**2 * w**2) / (1 + kappa + l**2 * w**2)) == 0
 assert sp.limit(gain, w, 0) == 1 / (1 + kappa) and sp.limit(gain, w, sp.oo) == 1
 
-# %% [markdown] **From the transform to a differential equation.** Call the inhibition $h = K * r$ (a
-# convolution). From $\hat h = \hat K \hat r$ follows $(1 + \ell^2\omega^2)\,\hat h = \kappa\,\hat r$. A
-# factor $-\omega^2$ is a second derivative, so $h - \ell^2 h'' = \kappa\, r$. Put in $r = e - h$:
+# %% [markdown]
+# **From the transform to a differential equation.** Call the inhibition $h = K * r$ (a convolution). From
+# $\hat h = \hat K \hat r$ follows $(1 + \ell^2\omega^2)\,\hat h = \kappa\,\hat r$. A factor $-\omega^2$ is a
+# second derivative, so $h - \ell^2 h'' = \kappa\, r$. Put in $r = e - h$:
 #
 # $$ (1 + \kappa)\,h - \ell^2 h'' = \kappa\, e $$
 #
@@ -346,9 +348,10 @@ step_formula = E2 / (1 + kappa) + c * sp.exp(-m * x / l)
 assert sp.simplify(E2 - h_right - step_formula) == 0  # r = e - h, for x > 0
 assert sp.simplify((E2 - h_right - E1 + h_left).subs(x, 0) - (E2 - E1)) == 0  # the jump of r at the edge
 
-# %% [markdown] Note the last assert. The plateaus come closer, from $E_2 - E_1$ to $(E_2 - E_1)/(1+\kappa)$,
-# but the **jump** at the edge is $E_2 - E_1$, as large as in the light: a jump is made of the highest
-# frequencies, and those pass with gain 1.
+# %% [markdown]
+# Note the last assert. The plateaus come closer, from $E_2 - E_1$ to $(E_2 - E_1)/(1+\kappa)$, but the
+# **jump** at the edge is $E_2 - E_1$, as large as in the light: a jump is made of the highest frequencies,
+# and those pass with gain 1.
 #
 # **Simulation**, with $\kappa = 2$ and $\ell = 1$. Put receptors at distance $\Delta$ from each other,
 # replace the integral by a sum, solve. The closed form is for an infinite line; ours is 40 units long, and we
@@ -421,9 +424,10 @@ figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", nco
 plt.show()
 assert r.max() > r[x > 4][0] + 0.2  # the ramp's band lies above its plateau
 
-# %% [markdown] The black dots lie on the green line. The bands fade over $\ell/\sqrt{1+\kappa}$ (the grey
-# strip). **The usual mistake** is to expect $\ell$. But the network is recurrent: the inhibitors near the
-# edge are inhibited too.
+# %% [markdown]
+# The black dots lie on the green line. The bands fade over $\ell/\sqrt{1+\kappa}$ (the grey strip). **The
+# usual mistake** is to expect $\ell$. But the network is recurrent: the inhibitors near the edge are
+# inhibited too.
 #
 # The orange curve is the other kind of inhibition: subtract the neighbours' *light*, once, without feedback,
 # $e - K e$. With $\kappa = 2$ it turns brightness round (the gain of the mean is $1 - \kappa = -1$). The
@@ -504,10 +508,11 @@ axes[2].set_title("Edges stay, plateaus sink")
 axes[2].legend(ncols=2, loc="upper center")
 plt.show()
 
-# %% [markdown] The mean falls to a half, the steps from pixel to pixel keep their size: relative to the mean,
-# edges became twice as strong. In the middle picture the sky is grey, with a bright seam around the roof, and
-# its large bright and dark areas have come closer together. The right panel is the orange line: compare the
-# sky at column 90, beside the roof, with the sky at column 120: less light, but a higher rate. Two cautions:
+# %% [markdown]
+# The mean falls to a half, the steps from pixel to pixel keep their size: relative to the mean, edges became
+# twice as strong. In the middle picture the sky is grey, with a bright seam around the roof, and its large
+# bright and dark areas have come closer together. The right panel is the orange line: compare the sky at
+# column 90, beside the roof, with the sky at column 120: less light, but a higher rate. Two cautions:
 #
 # - Some rates are negative (the share is printed above). A real receptor cannot fire a negative rate; there
 #   the linear equation of section 2 is not the equation of section 1, and what we drew is the linear
@@ -548,11 +553,11 @@ for k in (0.5, 1.0, 1.5):
     print(f"k = {k}: the difference went from {u[0]:.4f} to {u[-1]:.4f}, formula {formula:.4f}")
     assert abs(u[-1] / formula - 1) < 2e-3  # Euler's error at dt = 0.001
 
-# %% [markdown] A growing difference pushes one rate to zero, and there the linear equation ends: no rate is
-# negative, and a silent receptor inhibits nobody. So use $\dot r = -r + [\,e - K r\,]_+$ (the bracket is
-# called the *drive*): rates that start at or above 0 stay there. Who can be the last one firing? Suppose only
-# receptor $w$ fires. Nobody inhibits it: $r_w = e_w$. The others get $e_j - k\,e_w$, and remain silent if
-# that is not positive:
+# %% [markdown]
+# A growing difference pushes one rate to zero, and there the linear equation ends: no rate is negative, and a
+# silent receptor inhibits nobody. So use $\dot r = -r + [\,e - K r\,]_+$ (the bracket is called the *drive*):
+# rates that start at or above 0 stay there. Who can be the last one firing? Suppose only receptor $w$ fires.
+# Nobody inhibits it: $r_w = e_w$. The others get $e_j - k\,e_w$, and remain silent if that is not positive:
 #
 # $$ w \text{ alone is a steady state} \iff e_j \le k\,e_w \quad \text{for all } j \ne w $$
 #
@@ -650,10 +655,10 @@ shifted, _ = gated_head_forward(q_exc, k_exc, q_inh, k_inh, v + 7.0, half)
 print(f"values + 7 at g = 1/2: the output moves by {abs(shifted - o_half).max():.0e}")
 assert abs(shifted - o_half).max() < 1e-13
 
-# %% [markdown] **What does not carry over: neighbours.** In sections 5 and 6 it mattered who sits beside
-# whom. A head has no such order: hand it the same keys and values in a shuffled order, and the output is the
-# same. Shuffle the light on the line of section 5, and the rates change: each receptor has other neighbours
-# now.
+# %% [markdown]
+# **What does not carry over: neighbours.** In sections 5 and 6 it mattered who sits beside whom. A head has
+# no such order: hand it the same keys and values in a shuffled order, and the output is the same. Shuffle the
+# light on the line of section 5, and the rates change: each receptor has other neighbours now.
 
 # %%
 order = rng.permutation(T)
@@ -668,9 +673,10 @@ r_shuffled = steady_state(e[places], K)  # the same light, dealt out to other pl
 print(f"line of receptors: shuffling changes the rates by up to {abs(r_shuffled - r[places]).max():.1f}")
 assert abs(r_shuffled - r[places]).max() > 1
 
-# %% [markdown] **What does not carry over: inhibition made of excitation.** In the eye, inhibition is a fixed
-# function of what the others fire. In the head, $A_\text{inh}$ has queries and keys of its own. It can be
-# anything, whatever $A_\text{exc}$ is; nothing makes it broader or even related. Training decides.
+# %% [markdown]
+# **What does not carry over: inhibition made of excitation.** In the eye, inhibition is a fixed function of
+# what the others fire. In the head, $A_\text{inh}$ has queries and keys of its own. It can be anything,
+# whatever $A_\text{exc}$ is; nothing makes it broader or even related. Training decides.
 #
 # **What does not carry over: feedback.** The head subtracts once; the output does not inhibit itself. So no
 # iteration, no spectral radius, no winner-take-all by instability: the absolute weights of a row sum to at

@@ -209,10 +209,11 @@ axes[2].set(xlabel="frequency (radians per receptor)", ylabel="gain", title="Wav
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 plt.show()
 
-# %% [markdown] Left: dots mark the zero crossings of the formula. Middle: at $g = 1/2$ the answer is a dip
-# and a peak around the edge and 0 far from it. At $g = 0.8$ brightness gets through as well. At $g = 0.3$
-# bright areas come out *negative*. Right: at frequency 0 each curve starts at $2g - 1$; at $g = 1/2$ a band
-# of middle frequencies is what passes.
+# %% [markdown]
+# Left: dots mark the zero crossings of the formula. Middle: at $g = 1/2$ the answer is a dip and a peak
+# around the edge and 0 far from it. At $g = 0.8$ brightness gets through as well. At $g = 0.3$ bright areas
+# come out *negative*. Right: at frequency 0 each curve starts at $2g - 1$; at $g = 1/2$ a band of middle
+# frequencies is what passes.
 #
 # **The photograph** of notebook 01, in two dimensions: the product of two one-dimensional Gaussians is a
 # round one. Periodic borders, as before.
@@ -282,8 +283,9 @@ assert abs(normalise(np.array([4.0, 12, 2]), sigma=2, n=1) - [0.2, 0.6, 0.1]).ma
 for scale in (0.1, 1, 10, 100):
     print(f"all inputs x {scale:<5}: {normalise(scale * np.array([4.0, 2, 2]), sigma=2, n=1).round(3)}")
 
-# %% [markdown] The printed rows show another property: as all inputs grow a thousandfold, the answers level
-# off, and their *ratios* stay as they were.
+# %% [markdown]
+# The printed rows show another property: as all inputs grow a thousandfold, the answers level off, and their
+# *ratios* stay as they were.
 #
 # **Softmax is a special case.** Set $I_j = e^{s_j}$ for a score $s_j$ (any number; not a width),
 # $\sigma = 0$, $\gamma = 1$. Then $I_j^n = e^{n s_j}$ and
@@ -344,8 +346,9 @@ right.set_title("Softmax: a large n lets the winner take all")
 right.legend()
 plt.show()
 
-# %% [markdown] Left: a second unit does not pull the curve down, it moves it along the logarithmic axis: more
-# own input is needed for the same answer. Right: four scores, three exponents.
+# %% [markdown]
+# Left: a second unit does not pull the curve down, it moves it along the logarithmic axis: more own input is
+# needed for the same answer. Right: four scores, three exponents.
 #
 # ## 4. Shunting: both at once
 #
@@ -373,10 +376,11 @@ uniform = np.full(N, 3.0)
 assert c / (b + c) == 1 / N  # this choice of b and c ...
 assert abs((b + c) * uniform - c * uniform.sum()).max() < 1e-13  # ... does not see uniform input
 
-# %% [markdown] **Where M-DGSA has this form.** Let $p_i = I_i / \Sigma$, shares that sum to 1, as a softmax
-# row does. Without decay ($a = 0$) the steady state is $x_i = (b + c)\,p_i - c$: a multiple of the share
-# minus a constant. Now take a head whose inhibitory map is uniform, $1/N$ everywhere (all its scores are
-# equal). A row of $A = g\,A_\text{exc} - (1 - g)\,A_\text{inh}$ [eq:gated-head, review] is
+# %% [markdown]
+# **Where M-DGSA has this form.** Let $p_i = I_i / \Sigma$, shares that sum to 1, as a softmax row does.
+# Without decay ($a = 0$) the steady state is $x_i = (b + c)\,p_i - c$: a multiple of the share minus a
+# constant. Now take a head whose inhibitory map is uniform, $1/N$ everywhere (all its scores are equal). A
+# row of $A = g\,A_\text{exc} - (1 - g)\,A_\text{inh}$ [eq:gated-head, review] is
 #
 # $$ A_j = g\,p_j - \frac{1 - g}{N} $$
 #
@@ -399,7 +403,7 @@ for g in (0.3, 0.5, 0.8):
 # ## 5. The bridge: attention that is a difference of Gaussians
 #
 # A row of attention is $\mathrm{softmax}(q_i \cdot k_j / \sqrt d)$ over $j$ [eq:softmax-map, standard], where
-# $d$ is the length of query $q_i$ and key $k_j$. We look for queries and keys that turn it into a Gaussian of
+# query $q_i$ and key $k_j$ have $d$ entries. We look for queries and keys that turn it into a Gaussian of
 # width $s$ around the query's own place $i$: the scores should be $-(i-j)^2/(2s^2)$. Multiply out:
 #
 # $$ -\frac{(i-j)^2}{2s^2} = \underbrace{-\frac{i^2}{2s^2}}_{\text{same for all } j}
@@ -446,8 +450,8 @@ forgotten, _ = softmax_forward(scores / sqrt(2))
 wider, _ = softmax_forward(-((i - j) ** 2) / (2 * (2**0.25 * 2.0) ** 2))
 assert abs(forgotten - wider).max() < 1e-13 and abs(forgotten - wanted).max() > 0.01
 
-# %% [markdown] Now the library's head, at 161 places, one input and one head. The claim: in rows far from
-# both ends,
+# %% [markdown]
+# Now the library's head, at 161 places, one input and one head. The claim: in rows far from both ends,
 #
 # $$ A_{ij} = g\,G(i - j;\, s_\text{exc}) - (1-g)\,G(i - j;\, s_\text{inh}) $$
 #
@@ -483,8 +487,9 @@ for s_width, total in sums.items():
     print(f"s = {s_width}: sum of G over the integers - 1 = {total - 1:+.1e}")
     assert abs(total - 1 - 2 * np.exp(-2 * pi**2 * s_width**2)) < 1e-8  # the next term of Poisson's formula
 
-# %% [markdown] For widths below about one place the sampled Gaussian does not sum to 1, as a softmax row
-# always does. At 2 and 6 the difference is far below rounding.
+# %% [markdown]
+# For widths below about one place the sampled Gaussian does not sum to 1, as a softmax row always does. At 2
+# and 6 the difference is far below rounding.
 #
 # **What differs: the ends.** There the window is cut, and softmax spreads the missing weight over what is
 # left. In the very first row half the Gaussian is missing, so the rest is nearly doubled: its sum is
@@ -537,10 +542,11 @@ axes[0].set_ylabel("attention weight")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 plt.show()
 
-# %% [markdown] Left: dots on the line. Right: the row has only two keys to its left. Both maps are rescaled,
-# the wide one more, so the centre is lower and the surround deeper than it should be. But *every* row sums to
-# $2g - 1$, also these: the head's answer to a constant has no border effect, which a filter padded with zeros
-# would have.
+# %% [markdown]
+# Left: dots on the line. Right: the row has only two keys to its left. Both maps are rescaled, the wide one
+# more, so the centre is lower and the surround deeper than it should be. But *every* row sums to $2g - 1$,
+# also these: the head's answer to a constant has no border effect, which a filter padded with zeros would
+# have.
 #
 # **Zero crossings of the map.** A map has weights at whole places only, so the sign must change between the
 # two places that enclose $x_0$.
@@ -609,11 +615,11 @@ for name, share in within.items():
     print(f"{name:20} within 2 places of the edge in {share:.1%} of the steps")
 print(f"the head's peak lay left of its dip in {np.isnan(found['head, sign change']).mean():.1%}")
 
-# %% [markdown] The result is sober. The head's output locates the edge far better than the raw values do. But
-# the averaging does that, not the subtraction: softmax attention with a difference after it does best here,
-# and the sign change between dip and peak is the weakest rule on the head's output. What the subtraction
-# gives is another thing: without noise the output *itself* is zero where the light is even, however bright it
-# is.
+# %% [markdown]
+# The result is sober. The head's output locates the edge far better than the raw values do. But the averaging
+# does that, not the subtraction: softmax attention with a difference after it does best here, and the sign
+# change between dip and peak is the weakest rule on the head's output. What the subtraction gives is another
+# thing: without noise the output *itself* is zero where the light is even, however bright it is.
 
 # %%
 assert within["head, sign change"] > within["values, difference"] + 0.2
@@ -668,9 +674,10 @@ axes[0, 0].set_ylabel("weight")
 axes[1, 0].set_ylabel("response to a step")
 plt.show()
 
-# %% [markdown] Blue weights excite, orange ones inhibit; grey is the step, green the answer. From left to
-# right: the inverted wide average; the field that just has no centre; the balanced edge detector; an average
-# with sharpened edges (the over- and undershoot at the step); the plain narrow average, which is softmax
+# %% [markdown]
+# Blue weights excite, orange ones inhibit; grey is the step, green the answer. From left to right: the
+# inverted wide average; the field that just has no centre; the balanced edge detector; an average with
+# sharpened edges (the over- and undershoot at the step); the plain narrow average, which is softmax
 # attention. Move the slider for what lies between (it needs a running kernel; the strip above is what print
 # and GitHub show).
 
@@ -706,7 +713,7 @@ W_k = np.array([[0.0, 0], [1, 0], [0, -0.5], [0, 0]])  # (1, i, i^2, ...) -> (i,
 W_v = np.zeros((4, 4))
 W_v[3, 0] = 1  # the value is the light
 p = {"W_q_exc": W_q, "W_k_exc": W_k / S_EXC**2, "W_q_inh": W_q, "W_k_inh": W_k / S_INH**2, "W_v": W_v}
-p |= {"W_o": np.eye(4), "W_gate": np.zeros((4, 1)), "b_gate": np.zeros(1)}  # W_o: output; gate logit 0: g = 1/2
+p |= {"W_o": np.eye(4), "W_gate": np.zeros((4, 1)), "b_gate": np.zeros(1)}  # logit 0: g = 1/2
 cfg = AttentionConfig(kind="dgsa", width=4, n_heads=1, head_norm=False)
 y, layer = attention_forward(tokens, p, cfg)
 assert abs(layer.head.A[0, 0] - field(ideal_offsets, 0.5))[central].max() < 1e-11
@@ -744,9 +751,10 @@ assert abs(correlation) < 0.05
 assert abs(A_random.sum(axis=1)).max() < 1e-13  # but its rows sum to 2g - 1 = 0 as well,
 assert abs(A_random).max() < 0.5  # and its weights lie between -(1 - g) and g
 
-# %% [markdown] Row sums of $2g - 1$, weights between $-(1-g)$ and $g$, blindness to a shift of the values at
-# $g = 1/2$: these hold for **every** M-DGSA head, as the last two asserts show for a random one. Centre,
-# surround and zero crossings hold for the head we built.
+# %% [markdown]
+# Row sums of $2g - 1$, weights between $-(1-g)$ and $g$, blindness to a shift of the values at $g = 1/2$:
+# these hold for **every** M-DGSA head, as the last two asserts show for a random one. Centre, surround and
+# zero crossings hold for the head we built.
 #
 # ## What you now know
 #

@@ -29,6 +29,8 @@ from dgsa_np.attention import (
     twicing_head_backward,
     twicing_head_forward,
 )
+from dgsa_np.attention.differential import lambda_backward
+from dgsa_np.attention.output_gate import token_gate_backward
 from dgsa_np.backend import DeviceError, array_module, resolve_device
 from dgsa_np.cases import all_cases
 from dgsa_np.data import corrupt, load
@@ -454,6 +456,11 @@ def test_arrays_on_two_devices_are_refused_and_both_are_named(call, monkeypatch)
     with pytest.raises(TypeError, match="live on different devices") as caught:
         call(FakeCupyArray)
     assert "numpy array (" in str(caught.value) and "cupy array (" in str(caught.value)
+
+
+@pytest.mark.parametrize("backward", [lambda_backward, token_gate_backward])
+def test_a_step_of_a_layer_refuses_another_cache(backward):
+    refuse(lambda: backward(q, (1, 2)), TypeError, (f"{backward.__name__}: cache is tuple", "of its forward"))
 
 
 PAIRS = {case.backward.__name__: case for case in all_cases()}

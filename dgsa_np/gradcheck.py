@@ -140,11 +140,10 @@ def compare_pair(
 
     def result(name, x):
         error = relative_error(analytic[name], numeric[name], floor)
-        if error <= allowed:
-            return Result(name, x.shape, error, allowed, "")
         others = {} if n_directions else {other: g for other, g in numeric.items() if other != name}
-        found = diagnose(numeric[name], analytic[name], sizes, floor, name=name, others=others)
-        return Result(name, x.shape, error, allowed, found.message)
+        named = {"name": name, "others": others}
+        wrong = None if error <= allowed else diagnose(numeric[name], analytic[name], sizes, floor, **named)
+        return Result(name, x.shape, error, allowed, wrong.message if wrong else "")
 
     return [result(name, x) for name, x in leaves.items()]
 

@@ -174,7 +174,7 @@ def instance(function: str, kind, **values):
 
 
 def is_array(function: str, name: str, a):
-    """Something with a shape and a dtype."""
+    """An array of NumPy or CuPy."""
     if owner_of(a) is None:
         raise TypeError(f"{function}: {name} is {type(a).__name__}, expected an array; wrap it with numpy.asarray")
 

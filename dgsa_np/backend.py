@@ -88,8 +88,10 @@ def erf(x):
 
 def owner_of(a):
     """numpy, cupy, or None for another thing. A CuPy array can exist only where cupy has been imported already."""
+    if isinstance(a, (np.ndarray, np.generic)):
+        return np
     cupy = sys.modules.get("cupy")
-    return np if isinstance(a, (np.ndarray, np.generic)) else cupy if cupy and isinstance(a, cupy.ndarray) else None
+    return cupy if cupy and isinstance(a, cupy.ndarray) else None
 
 
 @lru_cache

@@ -9,6 +9,7 @@ when a tile brings a larger score, what was summed fades by exp(m_old - m_new). 
 from its scores and log sum exp, and knows the row sums of dA o A_i without a map: they are <do, o_i>.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from ..backend import array_module
 from ..ops import sigmoid, sum_to_shape, swap
 from .softmax import check_head
 
-TILE = 64  # queries, and keys, of a tile
+QUERIES, KEYS = 64, 256  # of a tile
 CACHE = 2**17  # numbers of a slab of tiles, so that it stays in a core's cache
 
 
@@ -99,30 +100,32 @@ def streamed_backward(do, cache):
 
 
 def _slabs(Q, K, mask):
+    """Slices of batch, heads and queries, and for each of these the tiles of keys that they may see."""
     n, B, H, T, _ = Q.shape
     S = K.shape[-2]
-    area = n * min(T, TILE) * min(S, TILE)
+    area = n * min(T, QUERIES) * min(S, KEYS)
     heads = max(1, min(H, CACHE // area))
-    batch = max(1, min(B, CACHE // (area * H)))
-    on_cpu = array_module(Q) is np
-    forbid = None if mask is None else ~mask if 0 else mask
-    for b in _cuts(B, batch):
-        for h in _cuts(H, heads):
-            for t in _cuts(T, TILE):
-                tiles = []
-                for s in _cuts(S, TILE):
-                    forbidden = None
-                    if mask is not None:
-                        allowed = mask[tuple(x if m > 1 else slice(None) for x, m in zip((b, h, t, s), mask.shape))]
-                        if on_cpu and not allowed.any():
-                            continue
-                        forbidden = None if on_cpu and allowed.all() else ~allowed
-                    tiles.append((s, forbidden))
-                yield b, h, t, tiles
+    batch = max(1, CACHE // (area * H))
+    for b, h, t in itertools.product(_cuts(0, B, batch), _cuts(0, H, heads), _cuts(0, T, QUERIES)):
+        yield b, h, t, list(_key_tiles(mask, b, h, t, S, array_module(Q) is np))
 
 
-def _cuts(n, size):
-    return [slice(i, i + size) for i in range(0, n, size)]
+def _key_tiles(mask, b, h, t, S, on_cpu):
+    if mask is None:
+        yield from ((s, None) for s in _cuts(0, S, KEYS))
+        return
+    rows = mask[tuple(x if m > 1 else slice(None) for x, m in zip((b, h, t), mask.shape))]
+    first, last = 0, S
+    if on_cpu and mask.shape[-1] > 1:
+        seen = np.flatnonzero(rows.any(axis=(0, 1, 2)))
+        first, last = (seen[0], seen[-1] + 1) if len(seen) else (0, 0)
+    for s in _cuts(first, last, KEYS):
+        allowed = rows[..., s] if mask.shape[-1] > 1 else rows
+        yield s, None if on_cpu and allowed.all() else ~allowed
+
+
+def _cuts(start, stop, size):
+    return [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
 
 
 def gated_forward(q_exc, k_exc, q_inh, k_inh, v, z, mask=None):

@@ -41,14 +41,10 @@ def resolve_device(device: str = "auto") -> str:
     """
     if not isinstance(device, str) or device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"resolve_device: device is {device!r}, expected 'auto', 'cpu' or 'cuda'")
-    if device == "cpu":
-        return "cpu"
-    cause = _why_no_gpu()
-    if cause is None:
-        return "cuda"
-    if device == "cuda":
+    cause = _why_no_gpu() if device != "cpu" else None
+    if device == "cuda" and cause:
         raise DeviceError(f"device 'cuda' cannot be used: {cause}")
-    return "cpu"
+    return "cpu" if device == "cpu" or cause else "cuda"
 
 
 def describe_device(device: str) -> str:

@@ -91,7 +91,7 @@ def cache(function: str, cache, kind, *upstream):
     """The cache that the pair's own forward returned, on the device of the gradient; handed back, to be unpacked."""
     if type(cache).__name__ != kind.__name__:  # the name, since a notebook may have read a class again
         raise TypeError(f"{function}: cache is {type(cache).__name__}, expected the {kind.__name__} of its forward")
-    if len({*map(owner_of, (*upstream, *cache)), None}) > 2:  # two devices: indices may stay on the host
+    if len({type(a) for a in (*upstream, *cache) if owner_of(a)}) > 1:  # two devices? indices may stay on the host
         array_module(*(a for a in (*upstream, *cache) if owner_of(a) and a.dtype.kind in "fc"))
     return cache
 

@@ -30,8 +30,13 @@ def sum_to_shape(x, shape):
 
 
 def sum_rows(x):
-    """The gradient of a bias or gain: sum over all axes but the last."""
-    return sum_to_shape(x, x.shape[-1:])
+    """The gradient of a bias or gain: sum over all axes but the last, first that of the tokens, as a product."""
+    return sum_to_shape(array_module(x).ones(x.shape[-2], x.dtype) @ x if x.ndim > 2 else x, x.shape[-1:])
+
+
+def row_dot(x, y):
+    """The sum of x y over the last axis, kept as 1. Nothing of the size of x y is made."""
+    return array_module(x).einsum("...n,...n->...", x, y)[..., None]
 
 
 def split_heads(x, n_heads):
@@ -163,12 +168,12 @@ def softmax_forward(scores, mask=None):
     check.arrays("softmax_forward", {"scores": "... S"}, scores)
     check.mask("softmax_forward", mask, scores.shape)
     xp = array_module(scores, mask)
+    lowest = xp.finfo(scores.dtype).min
     if mask is not None:
-        scores = xp.where(mask, scores, xp.finfo(scores.dtype).min / 2)  # before exp: what is forbidden may be inf
-    E = xp.exp(scores - scores.real.max(axis=-1, keepdims=True))
-    if mask is not None:
-        E = E * mask.any(axis=-1, keepdims=True)  # a row without a key: exp(0) = 1 becomes 0
-    total = E.sum(axis=-1, keepdims=True)
+        scores = xp.fmin(scores, xp.where(mask, xp.inf, lowest).astype(scores.dtype))  # what is forbidden may be nan
+    E = scores - xp.maximum(scores.real.max(axis=-1, keepdims=True), lowest / 2)  # a row without a key: exp gives 0
+    xp.exp(E, out=E)  # made here, so it may be overwritten
+    total = E @ xp.ones((E.shape[-1], 1), E.dtype)  # the sum of each row, faster than .sum
     A = E / (total + (total == 0))
     return A, SoftmaxCache(A)
 
@@ -178,7 +183,7 @@ def softmax_backward(dA, cache):
     (A,) = check.cache("softmax_backward", cache, SoftmaxCache, dA)
     check.upstream("softmax_backward", dA, A.shape)
     # A = E / (total + (total == 0))
-    return A * (dA - (dA * A).sum(axis=-1, keepdims=True))
+    return A * (dA - row_dot(dA, A))
 
 
 # ---------------------------------------------------------------------------------- silu, gelu, sigmoid
@@ -187,9 +192,8 @@ def softmax_backward(dA, cache):
 def sigmoid(z):
     """1 / (1 + exp(-z)) without overflow. Its derivative is sigmoid(z) sigmoid(-z); 1 - sigmoid(z) is sigmoid(-z)."""
     xp = array_module(z)
-    positive = z.real >= 0
-    e = xp.exp(xp.where(positive, -z, z))  # exp(-|z|) <= 1
-    return xp.where(positive, xp.ones_like(e), e) / (1 + e)
+    e = xp.exp(xp.minimum(z, -z))  # exp(-|z|) <= 1
+    return xp.maximum(e, z.real >= 0) / (1 + e)  # xp.where would cost more than all the rest
 
 
 class SiluCache(NamedTuple):
@@ -267,7 +271,7 @@ def rmsnorm_forward(x, w, eps=1e-5):
     """
     check.arrays("rmsnorm_forward", {"x": "... n", "w": "n"}, x, w)
     check.number("rmsnorm_forward", low=0, eps=eps)
-    r = ((x * x).mean(axis=-1, keepdims=True) + eps) ** -0.5
+    r = (row_dot(x, x) / x.shape[-1] + eps) ** -0.5
     n = x * r
     y = n * w
     return y, RmsnormCache(n, r, w)
@@ -280,8 +284,8 @@ def rmsnorm_backward(dy, cache):
     # y = n * w
     dn, dw = dy * w, sum_rows(dy * n)
     # n = x * r
-    # r = ((x * x).mean(axis=-1, keepdims=True) + eps) ** -0.5
-    dx = r * (dn - n * (dn * n).mean(axis=-1, keepdims=True))
+    # r = (row_dot(x, x) / x.shape[-1] + eps) ** -0.5
+    dx = r * (dn - n * (row_dot(dn, n) / n.shape[-1]))
     return dx, dw
 
 
@@ -303,7 +307,7 @@ def layernorm_forward(x, w, b, eps=1e-5):
     check.arrays("layernorm_forward", {"x": "... n", "w": "n", "b": "n"}, x, w, b)
     check.number("layernorm_forward", low=0, eps=eps)
     centred = x - x.mean(axis=-1, keepdims=True)
-    r = ((centred * centred).mean(axis=-1, keepdims=True) + eps) ** -0.5
+    r = (row_dot(centred, centred) / x.shape[-1] + eps) ** -0.5
     n = centred * r
     y = n * w + b
     return y, LayernormCache(n, r, w)
@@ -316,8 +320,8 @@ def layernorm_backward(dy, cache):
     # y = n * w + b
     dn, dw, db = dy * w, sum_rows(dy * n), sum_rows(dy)
     # n = centred * r
-    # r = ((centred * centred).mean(axis=-1, keepdims=True) + eps) ** -0.5
-    dcentred = r * (dn - n * (dn * n).mean(axis=-1, keepdims=True))
+    # r = (row_dot(centred, centred) / x.shape[-1] + eps) ** -0.5
+    dcentred = r * (dn - n * (row_dot(dn, n) / n.shape[-1]))
     # centred = x - x.mean(axis=-1, keepdims=True)
     dx = dcentred - dcentred.mean(axis=-1, keepdims=True)
     return dx, dw, db

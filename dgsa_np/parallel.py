@@ -1,5 +1,6 @@
 """One step split over threads: NumPy computes outside Python's lock, so two threads on two cores halve the time."""
 
+import ctypes
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -54,7 +55,22 @@ def choose_threads(device, batch_size, cfg) -> int:
 
 
 @lru_cache
+def keep_freed_memory():
+    """Have glibc keep what is freed for the next step; given back, every page of it is cleared and mapped anew.
+
+    One arena for all threads, and no large array outside of it. Another allocator than glibc's stays as it is.
+    """
+    trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # of glibc's malloc.h
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(arena_max, 1)
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25)  # the most that an older glibc takes
+
+
+@lru_cache
 def _pool(threads):
+    keep_freed_memory()  # before the threads choose their arena
     return ThreadPoolExecutor(threads)
 
 

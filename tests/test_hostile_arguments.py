@@ -819,11 +819,12 @@ def rows(tmp_path_factory):
         return {group.__name__: list(group(folder)) for group in GROUPS}
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def elsewhere(tmp_path_factory):
     """Files go to a folder of their own, and what was learnt of a machine without CuPy is forgotten."""
-    monkeypatch.chdir(tmp_path)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        yield
     backend._why_no_gpu.cache_clear()
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from .. import check
 from ..backend import array_module
-from ..ops import sum_to_shape, swap
+from ..ops import row_dot, sum_to_shape, swap
 from ..params import Spec
 from .softmax import SoftmaxMapCache, check_head, softmax_map_backward, softmax_map_forward
 
@@ -52,7 +52,7 @@ def differential_head_backward(do, cache):
     dA, dv = do @ swap(v), swap(A) @ do
     # A = A_exc - lam[..., None] * A_inh
     dA_exc, dA_inh = dA, -lam[..., None] * dA
-    dlam = sum_to_shape(-(dA * A_inh).sum(axis=-1), lam.shape)
+    dlam = sum_to_shape(-row_dot(dA, A_inh)[..., 0], lam.shape)
     # A_inh, inh = softmax_map_forward(q_inh, k_inh, mask)
     dq_inh, dk_inh = softmax_map_backward(dA_inh, inh)
     # A_exc, exc = softmax_map_forward(q_exc, k_exc, mask)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from .. import check
 from ..backend import array_module
-from ..ops import LinearCache, linear_backward, linear_forward, sigmoid, sum_to_shape, swap
+from ..ops import LinearCache, linear_backward, linear_forward, row_dot, sigmoid, sum_to_shape, swap
 from ..params import Spec
 from .softmax import SoftmaxMapCache, check_head, softmax_map_backward, softmax_map_forward
 
@@ -51,7 +51,7 @@ def gated_head_backward(do, cache):
     dA, dv = do @ swap(v), swap(A) @ do
     # A = gate[..., None] * A_exc - one_minus_gate[..., None] * A_inh
     dA_exc, dA_inh = gate[..., None] * dA, -one_minus_gate[..., None] * dA
-    dgate = (dA * (A_exc + A_inh)).sum(axis=-1)
+    dgate = row_dot(dA, A_exc + A_inh)[..., 0]
     # gate, one_minus_gate = sigmoid(z_gate), sigmoid(-z_gate)
     dz_gate = gate * one_minus_gate * dgate
     # A_inh, inh = softmax_map_forward(q_inh, k_inh, mask)

@@ -30,8 +30,13 @@ def sum_to_shape(x, shape):
 
 
 def sum_rows(x):
-    """The gradient of a bias or gain: sum over all axes but the last, first that of the tokens, as a product."""
+    """The gradient of a bias or gain: sum over all axes but the last, first, as a product, the tokens."""
     return sum_to_shape(array_module(x).ones(x.shape[-2], x.dtype) @ x if x.ndim > 2 else x, x.shape[-1:])
+
+
+def row_sum(x):
+    """The sum over the last axis, kept as 1. As a product it is several times faster than x.sum."""
+    return x @ array_module(x).ones((x.shape[-1], 1), x.dtype)
 
 
 def row_dot(x, y):
@@ -173,7 +178,7 @@ def softmax_forward(scores, mask=None):
         scores = xp.fmin(scores, xp.where(mask, xp.inf, lowest).astype(scores.dtype))  # what is forbidden may be nan
     E = scores - xp.maximum(scores.real.max(axis=-1, keepdims=True), lowest / 2)  # a row without a key: exp gives 0
     xp.exp(E, out=E)  # made here, so it may be overwritten
-    total = E @ xp.ones((E.shape[-1], 1), E.dtype)  # the sum of each row, faster than .sum
+    total = row_sum(E)
     A = E / (total + (total == 0))
     return A, SoftmaxCache(A)
 
@@ -197,7 +202,7 @@ def sigmoid(z):
 
 
 class SiluCache(NamedTuple):
-    x: object
+    y: object
     sigma: object
 
 
@@ -210,16 +215,16 @@ def silu_forward(x):
     check.arrays("silu_forward", {"x": "... n"}, x)
     sigma = sigmoid(x)
     y = x * sigma
-    return y, SiluCache(x, sigma)
+    return y, SiluCache(y, sigma)
 
 
 def silu_backward(dy, cache):
     """dx (..., n)."""
-    x, sigma = check.cache("silu_backward", cache, SiluCache, dy)
-    check.upstream("silu_backward", dy, x.shape)
+    y, sigma = check.cache("silu_backward", cache, SiluCache, dy)
+    check.upstream("silu_backward", dy, y.shape)
     # y = x * sigma
-    # sigma = sigmoid(x)
-    return dy * sigma * (1 + x * (1 - sigma))
+    # sigma = sigmoid(x), so that x dsigma/dx = x sigma (1 - sigma) = y (1 - sigma)
+    return dy * (sigma + y * (1 - sigma))
 
 
 class GeluCache(NamedTuple):

@@ -10,6 +10,7 @@ from ..backend import array_module
 from ..check import choice
 from ..params import Spec, draw
 from .mechanisms import KINDS, MECHANISMS
+from .tiled import TiledHeadCache, pays
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class AttentionConfig:
     gate_bias: float = 1.0  # dgsa: the gate starts at sigmoid(gate_bias)
     eps: float = 1e-5  # of the head norm, and of every other RMSNorm of a model
     rotary: bool = choice(False, (False, True))  # turn queries and keys by their positions
-    impl: str = choice("auto", ("auto", "plain"))
+    impl: str = choice("auto", ("auto", "plain", "tiled"))  # auto: on tiles where the maps are large
 
     def __post_init__(self):
         where = type(self).__name__
@@ -33,6 +34,9 @@ class AttentionConfig:
         check.whole(where, width=self.width, n_heads=self.n_heads)
         check.set_numbers(self, "gate_bias", *([] if self.lambda_init is None else ["lambda_init"]))
         check.set_numbers(self, "eps", low=0)
+        if self.impl == "tiled" and self.mechanism.tiled is None:
+            known = ", ".join(kind for kind in KINDS if MECHANISMS[kind].tiled)
+            raise ValueError(f"{where}: impl is 'tiled' with kind {self.kind!r}, expected one of {known}")
         unit = self.mechanism.split * (2 if self.rotary else 1)
         if self.width % (unit * self.n_heads):
             parity, of = "an even" if self.rotary else "a", f"kind {self.kind!r} with rotary={self.rotary}"
@@ -60,6 +64,10 @@ class AttentionConfig:
         """The same for check.arrays: (letter, value, where it comes from)."""
         origin = f"cfg ({self.kind}, width {self.width}, n_heads {self.n_heads})"
         return tuple((letter, value, origin) for letter, value in self.sizes.items())
+
+    def on_tiles(self, xp, T, S):
+        """Is the head of T queries and S keys computed on tiles?"""
+        return self.impl == "tiled" or (self.impl == "auto" and self.mechanism.tiled is not None and pays(xp, T, S))
 
     def lambda_init_at(self, layer):
         """lambda_init at a depth, counted from 0; None for kinds that have none."""
@@ -152,7 +160,9 @@ def attention_forward(x, p, cfg, mask=None, layer=0, past=None):
             heads[name] = array_module(x).concatenate([past.heads[name], heads[name]], axis=2)
     if mechanism.control:
         *mix, control = mechanism.control.forward(x, p, cfg, lambda_init)  # lam, z_gate or gate
-    o, head = mechanism.head_forward(*heads.values(), *mix, mask=mask)
+    tiled = cfg.on_tiles(array_module(x), x.shape[1], start + x.shape[1])
+    head_forward = mechanism.tiled.forward if tiled else mechanism.head_forward
+    o, head = head_forward(*heads.values(), *mix, mask=mask)
     h = o
     if cfg.has_head_norm:
         h, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
@@ -176,8 +186,9 @@ def attention_backward(dy, cache):
     if cfg.has_head_norm:
         # h, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
         do, grads["w_norm"] = head_norm_backward(dh, norm)
-    # o, head = mechanism.head_forward(*heads.values(), *mix, mask=mask)
-    dheads = list(mechanism.head_backward(do, head))
+    # o, head = head_forward(*heads.values(), *mix, mask=mask)
+    head_backward = mechanism.tiled.backward if isinstance(head, TiledHeadCache) else mechanism.head_backward
+    dheads = list(head_backward(do, head))
     dx = 0
     if mechanism.control:
         # *mix, control = mechanism.control.forward(x, p, cfg, lambda_init)

@@ -1,0 +1,231 @@
+"""The heads once more, on tiles that fit the cache: the same results, and memory that grows with T, not with T S.
+
+Every head here is a weighted sum of softmax maps over the same values, so one body serves all of them:
+
+    softmax   w = 1        diff_v1, diff_v2   w = 1, -lam        dgsa   w = g, -(1 - g)
+
+Notebook 09 derives it; docs/performance.md measures it.
+"""
+
+import math
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import check
+from ..backend import array_module, to_numpy
+from ..ops import row_dot, row_sum, sigmoid, sum_to_shape, swap
+from .differential import check_lam
+from .softmax import check_head
+
+
+class TiledHeadCache(NamedTuple):
+    Q: object  # (n, B, H, T, d), the queries of the n maps, times 1 / sqrt(d)
+    K: object  # (n, B, H, S, d)
+    v: object
+    w: object  # (n, B, H, T), the weights of the maps
+    o_each: object  # (n, B, H, T, e), what each map makes of the values
+    logsumexp: object  # (n, B, H, T, 1), of each row of scores
+    mask: object
+    lam: object = None
+
+    def map(self, i):
+        """(B, H, T, S), made again: nobody has kept it."""
+        keys = slice(0, self.K.shape[-2])
+        limit = None if self.mask is None else _limit(self.mask, self.Q.dtype)
+        return array_module(self.Q).exp(_scores(self.Q[i], self.K[i], keys, limit) - self.logsumexp[i])
+
+    A_exc = property(lambda self: self.map(0))
+    A_inh = property(lambda self: self.map(1))
+    A = property(lambda self: sum(w[..., None] * self.map(i) for i, w in enumerate(self.w)))
+    gate = property(lambda self: self.w[0])
+
+
+def streamed_forward(queries, keys, v, weights, mask=None):
+    """A weighted sum of softmax maps, applied to values as the keys stream by.   [eq:streamed, standard]
+
+        o = sum_i w_i softmax(q_i k_i^T / sqrt(d)) v
+
+    queries, keys, weights : n arrays each, (B, H, T, d), (B, H, S, d), (B, H, T)      v : (B, H, S, e)
+    mask : bool, True = may attend, broadcastable to (B, H, T, S)
+    returns o : (B, H, T, e), and a TiledHeadCache
+    """
+    xp = array_module(v)
+    Q, K, w = xp.stack(queries), xp.stack(keys), xp.stack(weights)
+    Q *= 1 / math.sqrt(Q.shape[-1])
+    o_each = xp.zeros((*Q.shape[:-1], v.shape[-1]), v.dtype)
+    logsumexp = xp.zeros((*Q.shape[:-1], 1), v.dtype)
+    for b, h, t, tiles in _slabs(Q, K, mask):
+        o_each[:, b, h, t], logsumexp[:, b, h, t] = _stream(Q[:, b, h, t], K[:, b, h], v[b, h], tiles)
+    o = (w[..., None] * o_each).sum(axis=0)
+    return o, TiledHeadCache(Q, K, v, w, o_each, logsumexp, mask)
+
+
+def _stream(Q, K, v, tiles):
+    """The output of each map and the log-sum-exp of its rows.
+
+    A tile with a larger score than all before lets what was summed so far fade by exp(m_old - m).
+    """
+    xp = array_module(v)
+    m, total, o = xp.finfo(v.dtype).min / 2, 0, 0
+    for keys, limit in tiles:
+        E = _scores(Q, K, keys, limit)
+        m_old, m = m, xp.maximum(m, E.real.max(axis=-1, keepdims=True))
+        E -= m
+        xp.exp(E, out=E)
+        fade = xp.exp(m_old - m)
+        total = fade * total + row_sum(E)
+        o = fade * o + E @ v[..., keys, :]
+    total = total + (total == 0)
+    return o / total, m + xp.log(total)
+
+
+def _scores(Q, K, keys, limit):
+    S = Q @ swap(K[..., keys, :])
+    return S if limit is None else array_module(S).fmin(S, limit, out=S)
+
+
+def streamed_backward(do, cache):
+    """Stacks of dqueries and dkeys, then dv, and a stack of dweights.       [eq:streamed-backward, derived]
+
+    Each tile of a map is made again from its scores, A = exp(S - logsumexp). The row sum of dA o A, which the
+    backward of a softmax takes off, needs no map: it is <do, o_i>.
+    """
+    Q, K, v, w, o_each, logsumexp, mask, _ = cache
+    xp = array_module(do)
+    dw = row_dot(do, o_each)
+    wQ = w[..., None] * Q
+    dQ, dK, dv = xp.zeros_like(Q), xp.zeros_like(K), xp.zeros(v.shape, v.dtype)
+    for b, h, t, tiles in _slabs(Q, K, mask):
+        do_t, dw_t, w_t = do[b, h, t], dw[:, b, h, t], w[:, b, h, t, None]
+        for keys, limit in tiles:
+            # o = (w[..., None] * o_each).sum(axis=0), with o_each = A v
+            A = _scores(Q[:, b, h, t], K[:, b, h], keys, limit)
+            A -= logsumexp[:, b, h, t]
+            xp.exp(A, out=A)
+            dv[b, h, keys] += swap((w_t * A).sum(axis=0)) @ do_t
+            # A = softmax(S): dS = A o (dA - <dA, A>), and dA = w do v^T; the w comes below
+            dS = do_t @ swap(v[b, h, keys]) - dw_t
+            dS *= A
+            # S = Q @ swap(K)
+            dQ[:, b, h, t] += dS @ K[:, b, h, keys]
+            dK[:, b, h, keys] += swap(dS) @ wQ[:, b, h, t]
+    # Q *= 1 / math.sqrt(Q.shape[-1])
+    dQ *= w[..., None] / math.sqrt(Q.shape[-1])
+    return dQ, dK, dv, dw[..., 0]
+
+
+# ------------------------------------------------------------------------------------------- the tiles
+
+
+def pays(xp, T, S):
+    """From which size on tiles are faster: on a CPU measured, see docs/performance.md; on a GPU they save memory."""
+    least = 2**15 if xp is np else 2**24
+    return least <= T * S
+
+
+def _slabs(Q, K, mask):
+    """Slices of batch, heads and queries, as large as a core's cache, and the tiles of keys that they see."""
+    queries, keys, slab = (64, 256, 2**17) if array_module(Q) is np else (1024, 1024, 2**26)
+    n, B, H, T, _ = Q.shape
+    S = K.shape[-2]
+    area = n * min(T, queries) * min(S, keys)
+    axes, last = (1, 1, 1, 1) if mask is None else mask.shape, None
+    batch, heads = max(1, slab // (area * H)), max(1, slab // area)
+    for t, b, h in product(_cuts(0, T, queries), _cuts(0, B, batch), _cuts(0, H, heads)):
+        rows = tuple(cut if n > 1 else slice(None) for cut, n in zip((b, h, t), axes, strict=False))
+        if rows != last:  # a mask that batch and heads share is looked at once
+            last, tiles = rows, list(_key_tiles(mask if mask is None else mask[rows], S, keys, Q.dtype))
+        yield b, h, t, tiles
+
+
+def _key_tiles(allowed, S, size, dtype):
+    """Slices of keys, from the first to the last that a row may see, each with the limit of its scores."""
+    if allowed is None:
+        yield from ((keys, None) for keys in _cuts(0, S, size))
+        return
+    allowed = array_module(allowed).broadcast_to(allowed, (*allowed.shape[:3], S))
+    seen, free = to_numpy([allowed.any(axis=(0, 1, 2)), allowed.all(axis=(0, 1, 2))])
+    seen = np.flatnonzero(seen)
+    for keys in _cuts(seen[0], seen[-1] + 1, size) if seen.size else ():
+        yield keys, None if free[keys].all() else _limit(allowed[..., keys], dtype)
+
+
+def _limit(allowed, dtype):
+    """No limit where a query may attend; -inf, hence a weight of exactly 0, elsewhere."""
+    xp = array_module(allowed)
+    return xp.where(allowed, xp.inf, -xp.inf).astype(dtype)
+
+
+def _cuts(start, stop, size):
+    return [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
+
+
+# ------------------------------------------------------------------------------- the heads, one by one
+
+
+def tiled_softmax_head_forward(q, k, v, mask=None):
+    """softmax_head_forward on tiles.                                        [eq:softmax-head, standard]"""
+    shape = check_head("tiled_softmax_head_forward", {"q": q, "k": k, "v": v}, mask)
+    return streamed_forward([q], [k], v, [array_module(v).ones(shape[:3], v.dtype)], mask)
+
+
+def tiled_softmax_head_backward(do, cache):
+    """dq (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e)."""
+    _check_backward("tiled_softmax_head_backward", do, cache)
+    (dq,), (dk,), dv, _ = streamed_backward(do, cache)
+    return dq, dk, dv
+
+
+def tiled_differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None):
+    """differential_head_forward on tiles.                                   [eq:differential-head, published]"""
+    arrays = {"q_exc": q_exc, "k_exc": k_exc, "q_inh": q_inh, "k_inh": k_inh, "v": v}
+    B, H, T, _ = check_head("tiled_differential_head_forward", arrays, mask)
+    xp = array_module(v)
+    lam = xp.asarray(lam, v.dtype) if isinstance(lam, (int, float)) else lam
+    check_lam("tiled_differential_head_forward", q_exc, lam, (B, H, T))
+    weights = xp.ones((B, H, T), v.dtype), xp.broadcast_to(-lam, (B, H, T))
+    o, head = streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
+    return o, head._replace(lam=lam)
+
+
+def tiled_differential_head_backward(do, cache):
+    """dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam, each shaped like its argument."""
+    _check_backward("tiled_differential_head_backward", do, cache)
+    (dq_exc, dq_inh), (dk_exc, dk_inh), dv, dw = streamed_backward(do, cache)
+    # weights = xp.ones((B, H, T), v.dtype), xp.broadcast_to(-lam, (B, H, T))
+    return dq_exc, dk_exc, dq_inh, dk_inh, dv, sum_to_shape(-dw[1], cache.lam.shape)
+
+
+def tiled_differential_v2_head_forward(q_exc, q_inh, k, v, lam, mask=None):
+    """differential_v2_head_forward on tiles.                                [eq:differential-v2-head, published]"""
+    return tiled_differential_head_forward(q_exc, k, q_inh, k, v, lam, mask)
+
+
+def tiled_differential_v2_head_backward(do, cache):
+    """dq_exc, dq_inh (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e), dlam (B, H, T)."""
+    dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam = tiled_differential_head_backward(do, cache)
+    return dq_exc, dq_inh, dk_exc + dk_inh, dv, dlam
+
+
+def tiled_gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
+    """gated_head_forward on tiles.                                          [eq:gated-head, review]"""
+    arrays = {"q_exc": q_exc, "k_exc": k_exc, "q_inh": q_inh, "k_inh": k_inh, "v": v, "z_gate": z_gate}
+    check_head("tiled_gated_head_forward", arrays, mask)
+    weights = sigmoid(z_gate), -sigmoid(-z_gate)
+    return streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
+
+
+def tiled_gated_head_backward(do, cache):
+    """dq_exc, dk_exc, dq_inh, dk_inh, dv, dz_gate, shaped like the arguments."""
+    _check_backward("tiled_gated_head_backward", do, cache)
+    (dq_exc, dq_inh), (dk_exc, dk_inh), dv, dw = streamed_backward(do, cache)
+    # weights = sigmoid(z_gate), -sigmoid(-z_gate)
+    gate, minus_rest = cache.w
+    return dq_exc, dk_exc, dq_inh, dk_inh, dv, -gate * minus_rest * (dw[0] + dw[1])
+
+
+def _check_backward(function, do, cache):
+    check.cache(function, cache, TiledHeadCache, do)
+    check.upstream(function, do, cache.o_each.shape[1:])

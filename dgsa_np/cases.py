@@ -39,6 +39,7 @@ def all_cases(seed=0) -> Iterator[Case]:
     yield from attention_cases(rng)
     yield from part_cases(rng)
     yield from model_cases(rng)
+    yield from tiled_cases(rng)
 
 
 def masks(rng, T, S) -> dict:
@@ -95,6 +96,17 @@ def head_cases(rng):
     for name, mask in masks(rng, T, T).items():
         args = (normal((B, H, T, D)), normal((B, H, T, D)), normal((B, H, T, E)), mask)
         yield Case("twicing_head", name, *pair(attention.twicing, "twicing_head"), args, {"d": D})
+
+
+def tiled_cases(rng):
+    """The heads on tiles, with arguments like those of the plain ones."""
+    for case in head_cases(rng):
+        names = [f"tiled_{case.name}"] if hasattr(attention.tiled, f"tiled_{case.name}_forward") else []
+        yield from (Case(n, case.variant, *pair(attention.tiled, n), case.args, case.sizes) for n in names)
+        if case.name == "gated_head":
+            q_exc, k_exc, q_inh, k_inh, v, z, mask = case.args
+            args = [q_exc, q_inh], [k_exc, k_inh], v, [z, 2 - z], mask
+            yield Case("streamed", case.variant, *pair(attention.tiled, "streamed"), args, case.sizes)
 
 
 SWITCHES = {

@@ -223,8 +223,8 @@ def silu_backward(dy, cache):
     y, sigma = check.cache("silu_backward", cache, SiluCache, dy)
     check.upstream("silu_backward", dy, y.shape)
     # y = x * sigma
-    # sigma = sigmoid(x), so that x dsigma/dx = x sigma (1 - sigma) = y (1 - sigma)
-    return dy * (sigma + y * (1 - sigma))
+    # sigma = sigmoid(x)
+    return dy * (sigma + y * (1 - sigma))  # x times sigma's own derivative, sigma (1 - sigma), is y (1 - sigma)
 
 
 class GeluCache(NamedTuple):

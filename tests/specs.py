@@ -204,6 +204,16 @@ def differential_head(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None):
     return apply_map(build(A, *shape(A_exc)), v)
 
 
+def streamed(queries, keys, v, weights, mask=None):
+    """o = sum_i w_i A_i v,  A_i = softmax(q_i k_i^T / sqrt(d)).   [eq:streamed]"""
+    maps = [softmax_map(q, k, mask) for q, k in zip(queries, keys, strict=True)]
+
+    def A(b, h, t, s):
+        return sum(w[b][h][t] * A_i[b][h][t][s] for w, A_i in zip(weights, maps, strict=True))
+
+    return apply_map(build(A, *shape(maps[0])), v)
+
+
 def gated_head(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
     """o = A v,  A_bhts = g_bht A_exc_bhts - (1 - g_bht) A_inh_bhts,  g = sigmoid(z_gate).   [eq:gated-head]"""
     A_exc, A_inh = softmax_map(q_exc, k_exc, mask), softmax_map(q_inh, k_inh, mask)

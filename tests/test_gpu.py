@@ -31,7 +31,7 @@ def gradients(case, args):
 
 
 def test_a_pair_agrees_with_numpy_and_repeats_bit_for_bit(case):
-    args = [to_device(a, "cuda") if isinstance(a, (np.ndarray, dict)) else a for a in case.args]
+    args = [to_device(a, "cuda") if isinstance(a, (np.ndarray, dict, list)) else a for a in case.args]
     here, there = gradients(case, case.args), gradients(case, args)
     assert here.keys() == there.keys()
     for name in here:

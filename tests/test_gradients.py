@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dgsa_np import attention, cases, losses, model, ops
-from dgsa_np.attention import differential, differential_v2, gated, multihead, output_gate, softmax, twicing
+from dgsa_np.attention import differential, differential_v2, gated, multihead, output_gate, softmax, tiled, twicing
 from dgsa_np.gradcheck import GradientError, central_difference, check_pair, complex_step, diagnose
 
 
@@ -19,7 +19,7 @@ def test_central_difference_along_random_directions(case):
 
 
 def test_the_catalogue_holds_every_public_pair():
-    heads = (softmax, differential, gated, differential_v2, output_gate, twicing)
+    heads = (softmax, differential, gated, differential_v2, output_gate, twicing, tiled)
     modules = (ops, losses, model, *heads, multihead, attention)
     public = {n for m in modules for n in vars(m) if n.endswith("_forward") and not n.startswith("_")}
     checked = {c.forward.__name__ for c in cases.all_cases()}

@@ -48,6 +48,7 @@ from dgsa_np.attention import (
     multihead,
     output_gate,
     softmax,
+    tiled,
     twicing,
 )
 from dgsa_np.data import Dataset, Split, Vocabulary, corruptions, datasets, splits, text
@@ -197,6 +198,14 @@ def head_rows(folder):
         z_gate=z, mask=allowed)
     shared = {"q_exc": q, "q_inh": q + 1, "k": k, "v": v}
     yield from pair(differential_v2, "differential_v2_head", letters(TWO, *shared) + " -> B H T e", "do", free=free,
+        **shared, lam=z, mask=allowed)
+    yield from pair(tiled, "tiled_softmax_head", letters(HEAD, *single) + " -> B H T e", "do", free=free, **single,
+        mask=allowed)
+    yield from pair(tiled, "tiled_differential_head", letters(TWO, *dual) + " -> B H T e", "do", free=free, **dual,
+        lam=normal(H, 1), mask=allowed)
+    yield from pair(tiled, "tiled_gated_head", letters(TWO, *dual, "z_gate") + " -> B H T e", "do", free=free, **dual,
+        z_gate=z, mask=allowed)
+    yield from pair(tiled, "tiled_differential_v2_head", letters(TWO, *shared) + " -> B H T e", "do", free=free,
         **shared, lam=z, mask=allowed)
     yield from pair(twicing, "twicing_head", "q: B H T d, k: B H T d, v: B H T e -> B H T e", "do", free=free, q=q,
         k=k[:, :, :T], v=v[:, :, :T], mask=square)
@@ -495,7 +504,8 @@ INNER = {
     ),
     "work on trees": "tree_map count zeros_like flatten draw same_bits sha256",
     "parts of a run, which settle and train have checked": "choose_threads make with_bar Split.take Spec",
-    "steps of a formula": "swap sum_to_shape sum_rows sigmoid erf patches depth_schedule past_length",
+    "the body of the heads on tiles, whose arguments these have checked": "streamed_forward streamed_backward pays AttentionConfig.on_tiles",
+    "steps of a formula": "swap sum_to_shape sum_rows row_sum row_dot keep_freed_memory sigmoid erf patches depth_schedule past_length",
     "parameters of a configuration": "attention_specs model_specs mlp_specs lambda_specs gate_specs token_gate",
     "where an array lives, and checks": "owner_of check_head check_lam check_rng",
     "a line about what resolve_device returned": "describe_device",
@@ -878,7 +888,7 @@ def test_every_known_gap_is_of_calls_that_are_made(rows):
 
 def test_what_is_inner_is_offered_by_no_package():
     offered = {*vars(dgsa_np), *vars(data), *vars(attention), *vars(ops), *vars(losses)}
-    steps = {"swap", "sum_to_shape", "sum_rows", "sigmoid", "erf"}
+    steps = {"swap", "sum_to_shape", "sum_rows", "row_sum", "row_dot", "sigmoid", "erf"}
     assert [name for name in INNER if name in offered - steps] == []
 
 

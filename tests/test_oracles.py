@@ -65,7 +65,7 @@ def plain(value):
 
 def oracle(forward):
     """The function of specs.py with the name of the pair."""
-    return getattr(specs, forward.__name__.removesuffix("_forward"))
+    return getattr(specs, forward.__name__.removeprefix("tiled_").removesuffix("_forward"))
 
 
 def expected(forward, *args, **options):

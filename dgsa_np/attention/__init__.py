@@ -1,4 +1,4 @@
-"""Attention: one file per mechanism, multihead.py around them, masks.py."""
+"""Attention: one file per mechanism, multihead.py around them, tiled.py for long sequences, masks.py."""
 
 from .differential import differential_head_backward, differential_head_forward
 from .differential_v2 import differential_v2_head_backward, differential_v2_head_forward

@@ -6,10 +6,14 @@ from .. import check
 
 
 def causal_mask(T, S=None, xp=np):
-    """(1, 1, T, S): a query sees the keys up to its own place. With S > T the queries are the last T of S."""
+    """(1, 1, T, S): a query sees the keys up to its own place. With S > T the queries are the last T of S.
+
+    Read-only: each row is a window on one line of T + S - 1 booleans, so that no (T, S) is made.
+    """
     S = T if S is None else S
     check.whole("causal_mask", T=T, S=S)
-    return xp.tri(T, S, S - T, dtype=bool)[None, None]
+    line = xp.arange(1 - T, S) <= S - T
+    return xp.lib.stride_tricks.sliding_window_view(line, S)[::-1][None, None]
 
 
 def padding_mask(keep):

@@ -30,15 +30,15 @@ class TiledHeadCache(NamedTuple):
     mask: object
     lam: object = None
 
-    def map(self, i):
+    def _map(self, i):
         """(B, H, T, S), made again: nobody has kept it."""
         keys = slice(0, self.K.shape[-2])
         limit = None if self.mask is None else _limit(self.mask, self.Q.dtype)
         return array_module(self.Q).exp(_scores(self.Q[i], self.K[i], keys, limit) - self.logsumexp[i])
 
-    A_exc = property(lambda self: self.map(0))
-    A_inh = property(lambda self: self.map(1))
-    A = property(lambda self: sum(w[..., None] * self.map(i) for i, w in enumerate(self.w)))
+    A_exc = property(lambda self: self._map(0))
+    A_inh = property(lambda self: self._map(1))
+    A = property(lambda self: sum(self.w[i][..., None] * self._map(i) for i in range(len(self.w))))
     gate = property(lambda self: self.w[0])
 
 
@@ -51,11 +51,12 @@ def streamed_forward(queries, keys, v, weights, mask=None):
     mask : bool, True = may attend, broadcastable to (B, H, T, S)
     returns o : (B, H, T, e), and a TiledHeadCache
     """
-    xp = array_module(v)
+    xp = array_module(v, mask)
     Q, K, w = xp.stack(queries), xp.stack(keys), xp.stack(weights)
     Q *= 1 / math.sqrt(Q.shape[-1])
-    o_each = xp.zeros((*Q.shape[:-1], v.shape[-1]), v.dtype)
-    logsumexp = xp.zeros((*Q.shape[:-1], 1), v.dtype)
+    dtype = xp.result_type(Q, K, v)  # in a complex step one of them is complex
+    o_each = xp.zeros((*Q.shape[:-1], v.shape[-1]), dtype)
+    logsumexp = xp.zeros((*Q.shape[:-1], 1), dtype)
     for b, h, t, tiles in _slabs(Q, K, mask):
         o_each[:, b, h, t], logsumexp[:, b, h, t] = _stream(Q[:, b, h, t], K[:, b, h], v[b, h], tiles)
     o = (w[..., None] * o_each).sum(axis=0)
@@ -68,7 +69,7 @@ def _stream(Q, K, v, tiles):
     A tile with a larger score than all before lets what was summed so far fade by exp(m_old - m).
     """
     xp = array_module(v)
-    m, total, o = xp.finfo(v.dtype).min / 2, 0, 0
+    m, total, o = xp.finfo(Q.dtype).min / 2, 0, 0
     for keys, limit in tiles:
         E = _scores(Q, K, keys, limit)
         m_old, m = m, xp.maximum(m, E.real.max(axis=-1, keepdims=True))
@@ -87,36 +88,42 @@ def _scores(Q, K, keys, limit):
 
 
 def streamed_backward(do, cache):
-    """Stacks of dqueries and dkeys, then dv, and a stack of dweights.       [eq:streamed-backward, derived]
+    """dqueries, dkeys, dv, dweights, the lists as in forward.                 [eq:streamed-backward, derived]
 
     Each tile of a map is made again from its scores, A = exp(S - logsumexp). The row sum of dA o A, which the
-    backward of a softmax takes off, needs no map: it is <do, o_i>.
+    backward of a softmax takes off, needs no map: it is <do, o_i>. With dS_i for dA = do v^T, so without its weight,
+
+        dS_i = A_i o (do v^T - <do, o_i>),   dq_i = w_i dS_i k_i,   dk_i = (w_i dS_i)^T q_i,   dv = (sum w_i A_i)^T do
     """
     Q, K, v, w, o_each, logsumexp, mask, _ = cache
     xp = array_module(do)
+    # o = (w[..., None] * o_each).sum(axis=0)
     dw = row_dot(do, o_each)
     wQ = w[..., None] * Q
-    dQ, dK, dv = xp.zeros_like(Q), xp.zeros_like(K), xp.zeros(v.shape, v.dtype)
+    dQ, dK, dv = (xp.zeros(a.shape, xp.result_type(do, o_each)) for a in (Q, K, v))
     for b, h, t, tiles in _slabs(Q, K, mask):
         do_t, dw_t, w_t = do[b, h, t], dw[:, b, h, t], w[:, b, h, t, None]
         for keys, limit in tiles:
-            # o = (w[..., None] * o_each).sum(axis=0), with o_each = A v
             A = _scores(Q[:, b, h, t], K[:, b, h], keys, limit)
             A -= logsumexp[:, b, h, t]
             xp.exp(A, out=A)
             dv[b, h, keys] += swap((w_t * A).sum(axis=0)) @ do_t
-            # A = softmax(S): dS = A o (dA - <dA, A>), and dA = w do v^T; the w comes below
             dS = do_t @ swap(v[b, h, keys]) - dw_t
             dS *= A
-            # S = Q @ swap(K)
             dQ[:, b, h, t] += dS @ K[:, b, h, keys]
             dK[:, b, h, keys] += swap(dS) @ wQ[:, b, h, t]
     # Q *= 1 / math.sqrt(Q.shape[-1])
     dQ *= w[..., None] / math.sqrt(Q.shape[-1])
-    return dQ, dK, dv, dw[..., 0]
+    # Q, K, w = xp.stack(queries), xp.stack(keys), xp.stack(weights)
+    dqueries, dkeys, dweights = ([stack[i] for i in range(len(Q))] for stack in (dQ, dK, dw[..., 0]))
+    return dqueries, dkeys, dv, dweights
 
 
 # ------------------------------------------------------------------------------------------- the tiles
+
+
+CPU_TILES = 64, 256, 2**17  # queries and keys of a tile, numbers in a slab of tiles: half a megabyte in float32
+GPU_TILES = 1024, 1024, 2**26
 
 
 def pays(xp, T, S):
@@ -127,14 +134,14 @@ def pays(xp, T, S):
 
 def _slabs(Q, K, mask):
     """Slices of batch, heads and queries, as large as a core's cache, and the tiles of keys that they see."""
-    queries, keys, slab = (64, 256, 2**17) if array_module(Q) is np else (1024, 1024, 2**26)
+    queries, keys, slab = CPU_TILES if array_module(Q) is np else GPU_TILES
     n, B, H, T, _ = Q.shape
     S = K.shape[-2]
     area = n * min(T, queries) * min(S, keys)
     axes, last = (1, 1, 1, 1) if mask is None else mask.shape, None
     batch, heads = max(1, slab // (area * H)), max(1, slab // area)
     for t, b, h in product(_cuts(0, T, queries), _cuts(0, B, batch), _cuts(0, H, heads)):
-        rows = tuple(cut if n > 1 else slice(None) for cut, n in zip((b, h, t), axes, strict=False))
+        rows = tuple(cut if axis > 1 else slice(None) for cut, axis in zip((b, h, t), axes, strict=False))
         if rows != last:  # a mask that batch and heads share is looked at once
             last, tiles = rows, list(_key_tiles(mask if mask is None else mask[rows], S, keys, Q.dtype))
         yield b, h, t, tiles
@@ -166,26 +173,38 @@ def _cuts(start, stop, size):
 
 
 def tiled_softmax_head_forward(q, k, v, mask=None):
-    """softmax_head_forward on tiles.                                        [eq:softmax-head, standard]"""
+    """softmax_head_forward on tiles.                                        [eq:softmax-head, standard]
+
+    q : (B, H, T, d)      k : (B, H, S, d)      v : (B, H, S, e)      mask : bool, broadcastable to (B, H, T, S)
+    returns o : (B, H, T, e), and a TiledHeadCache
+    """
     shape = check_head("tiled_softmax_head_forward", {"q": q, "k": k, "v": v}, mask)
-    return streamed_forward([q], [k], v, [array_module(v).ones(shape[:3], v.dtype)], mask)
+    weights = [array_module(v).ones(shape[:3], v.dtype)]
+    o, head = streamed_forward([q], [k], v, weights, mask)
+    return o, head
 
 
 def tiled_softmax_head_backward(do, cache):
     """dq (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e)."""
     _check_backward("tiled_softmax_head_backward", do, cache)
+    # o, head = streamed_forward([q], [k], v, weights, mask)
     (dq,), (dk,), dv, _ = streamed_backward(do, cache)
     return dq, dk, dv
 
 
 def tiled_differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None):
-    """differential_head_forward on tiles.                                   [eq:differential-head, published]"""
+    """differential_head_forward on tiles.                                   [eq:differential-head, published]
+
+    q_exc, q_inh : (B, H, T, d)      k_exc, k_inh : (B, H, S, d)      v : (B, H, S, e)
+    lam : broadcastable to (B, H, T), a number or an array      mask : bool, broadcastable to (B, H, T, S)
+    returns o : (B, H, T, e), and a TiledHeadCache
+    """
     arrays = {"q_exc": q_exc, "k_exc": k_exc, "q_inh": q_inh, "k_inh": k_inh, "v": v}
-    B, H, T, _ = check_head("tiled_differential_head_forward", arrays, mask)
+    shape = check_head("tiled_differential_head_forward", arrays, mask)[:3]
     xp = array_module(v)
     lam = xp.asarray(lam, v.dtype) if isinstance(lam, (int, float)) else lam
-    check_lam("tiled_differential_head_forward", q_exc, lam, (B, H, T))
-    weights = xp.ones((B, H, T), v.dtype), xp.broadcast_to(-lam, (B, H, T))
+    check_lam("tiled_differential_head_forward", q_exc, lam, shape)
+    weights = [xp.ones(shape, v.dtype), xp.broadcast_to(-lam, shape)]
     o, head = streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
     return o, head._replace(lam=lam)
 
@@ -193,37 +212,57 @@ def tiled_differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=Non
 def tiled_differential_head_backward(do, cache):
     """dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam, each shaped like its argument."""
     _check_backward("tiled_differential_head_backward", do, cache)
-    (dq_exc, dq_inh), (dk_exc, dk_inh), dv, dw = streamed_backward(do, cache)
-    # weights = xp.ones((B, H, T), v.dtype), xp.broadcast_to(-lam, (B, H, T))
-    return dq_exc, dk_exc, dq_inh, dk_inh, dv, sum_to_shape(-dw[1], cache.lam.shape)
+    # o, head = streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
+    (dq_exc, dq_inh), (dk_exc, dk_inh), dv, (_, dw_inh) = streamed_backward(do, cache)
+    # weights = [xp.ones(shape, v.dtype), xp.broadcast_to(-lam, shape)]
+    dlam = sum_to_shape(-dw_inh, cache.lam.shape)
+    return dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam
 
 
 def tiled_differential_v2_head_forward(q_exc, q_inh, k, v, lam, mask=None):
-    """differential_v2_head_forward on tiles.                                [eq:differential-v2-head, published]"""
-    return tiled_differential_head_forward(q_exc, k, q_inh, k, v, lam, mask)
+    """differential_v2_head_forward on tiles.                                [eq:differential-v2-head, published]
+
+    q_exc, q_inh : (B, H, T, d)      k : (B, H, S, d)      v : (B, H, S, e)
+    lam : (B, H, T)      mask : bool, broadcastable to (B, H, T, S)
+    returns o : (B, H, T, e), and a TiledHeadCache
+    """
+    arrays = {"q_exc": q_exc, "k": k, "q_inh": q_inh, "v": v}
+    shape = check_head("tiled_differential_v2_head_forward", arrays, mask)
+    check_lam("tiled_differential_v2_head_forward", q_exc, lam, shape[:3])
+    o, head = tiled_differential_head_forward(q_exc, k, q_inh, k, v, lam, mask)
+    return o, head
 
 
 def tiled_differential_v2_head_backward(do, cache):
     """dq_exc, dq_inh (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e), dlam (B, H, T)."""
+    _check_backward("tiled_differential_v2_head_backward", do, cache)
+    # o, head = tiled_differential_head_forward(q_exc, k, q_inh, k, v, lam, mask)
     dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam = tiled_differential_head_backward(do, cache)
     return dq_exc, dq_inh, dk_exc + dk_inh, dv, dlam
 
 
 def tiled_gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
-    """gated_head_forward on tiles.                                          [eq:gated-head, review]"""
+    """gated_head_forward on tiles.                                          [eq:gated-head, review]
+
+    q_exc, q_inh : (B, H, T, d)      k_exc, k_inh : (B, H, S, d)      v : (B, H, S, e)
+    z_gate : (B, H, T)      mask : bool, broadcastable to (B, H, T, S)
+    returns o : (B, H, T, e), and a TiledHeadCache
+    """
     arrays = {"q_exc": q_exc, "k_exc": k_exc, "q_inh": q_inh, "k_inh": k_inh, "v": v, "z_gate": z_gate}
     check_head("tiled_gated_head_forward", arrays, mask)
-    weights = sigmoid(z_gate), -sigmoid(-z_gate)
-    return streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
+    weights = [sigmoid(z_gate), -sigmoid(-z_gate)]
+    o, head = streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
+    return o, head
 
 
 def tiled_gated_head_backward(do, cache):
     """dq_exc, dk_exc, dq_inh, dk_inh, dv, dz_gate, shaped like the arguments."""
     _check_backward("tiled_gated_head_backward", do, cache)
-    (dq_exc, dq_inh), (dk_exc, dk_inh), dv, dw = streamed_backward(do, cache)
-    # weights = sigmoid(z_gate), -sigmoid(-z_gate)
-    gate, minus_rest = cache.w
-    return dq_exc, dk_exc, dq_inh, dk_inh, dv, -gate * minus_rest * (dw[0] + dw[1])
+    # o, head = streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
+    (dq_exc, dq_inh), (dk_exc, dk_inh), dv, (dw_exc, dw_inh) = streamed_backward(do, cache)
+    # weights = [sigmoid(z_gate), -sigmoid(-z_gate)]
+    dz_gate = -cache.w[0] * cache.w[1] * (dw_exc + dw_inh)
+    return dq_exc, dk_exc, dq_inh, dk_inh, dv, dz_gate
 
 
 def _check_backward(function, do, cache):

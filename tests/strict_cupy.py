@@ -630,7 +630,8 @@ def make_module(facts):
     made = {n: ufunc(n, fact) for n, fact in facts["ufunc"].items() if hasattr(np, n)}
     vars(module).update(made | functions(facts) | {"ndarray": ndarray, "ufunc": ufunc, "newaxis": None})
     module.cuda, module.random = make_cuda(), make_random(facts)
-    windows = needs_array(checked("sliding_window_view", "x window_shape axis=", np.lib.stride_tricks.sliding_window_view))
+    windows = np.lib.stride_tricks.sliding_window_view
+    windows = needs_array(checked("sliding_window_view", "x window_shape axis=", windows))
     module.lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(sliding_window_view=windows))
     module.linalg = types.SimpleNamespace(**{n: Missing(f"cupy.linalg.{n}") for n in facts["linalg"]})
     return module

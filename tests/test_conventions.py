@@ -186,7 +186,7 @@ def docstring_lines(path):
 
 def test_the_line_budget():
     core = [p for p in SOURCES if p.stem in ("backend", "params", "check", "ops", "losses", "optim")]
-    core += [p for p in SOURCES if p.parent.name == "attention"]
+    core += [p for p in SOURCES if p.parent.name == "attention" and p.stem != "tiled"]  # with plain attention
     assert sum(len(code_lines(p)) for p in core) <= 1000
     assert sum(len(code_lines(p)) for p in SOURCES) <= 3000
 

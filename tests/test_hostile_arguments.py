@@ -504,8 +504,11 @@ INNER = {
     ),
     "work on trees": "tree_map count zeros_like flatten draw same_bits sha256",
     "parts of a run, which settle and train have checked": "choose_threads make with_bar Split.take Spec",
-    "the body of the heads on tiles, whose arguments these have checked": "streamed_forward streamed_backward pays AttentionConfig.on_tiles",
-    "steps of a formula": "swap sum_to_shape sum_rows row_sum row_dot keep_freed_memory sigmoid erf patches depth_schedule past_length",
+    "the body of the heads on tiles, and the choice of them, whose arguments a layer has checked": (
+        "streamed_forward streamed_backward pays AttentionConfig.on_tiles"
+    ),
+    "steps of a formula": "swap sum_to_shape sum_rows row_sum row_dot sigmoid erf patches depth_schedule past_length",
+    "has no arguments": "keep_freed_memory",
     "parameters of a configuration": "attention_specs model_specs mlp_specs lambda_specs gate_specs token_gate",
     "where an array lives, and checks": "owner_of check_head check_lam check_rng",
     "a line about what resolve_device returned": "describe_device",

@@ -153,7 +153,8 @@ def test_auto_takes_tiles_from_the_measured_size_on(kind):
 
 
 def test_decoding_on_tiles_gives_the_logits_of_the_whole():
-    cfg = model.ModelConfig(task="lm", kind="dgsa", width=16, n_heads=2, depth=2, vocab_size=7, max_len=12, impl="tiled")
+    sizes = {"width": 16, "n_heads": 2, "depth": 2, "vocab_size": 7, "max_len": 12}
+    cfg = model.ModelConfig(task="lm", kind="dgsa", impl="tiled", **sizes)
     rng = np.random.default_rng(0)
     params, tokens = model.init_model(cfg, rng, "float64"), rng.integers(0, 7, (2, 12))
     whole, _ = model.model_forward(tokens, params, cfg)

@@ -11,7 +11,7 @@ from dgsa_np.attention.mechanisms import MECHANISMS
 from dgsa_np.gradcheck import check_pair
 
 B, H, T, S, D, E = 2, 3, 13, 19, 4, 5
-HEADS = [kind for kind in MECHANISMS if MECHANISMS[kind].tiled]
+HEADS = list(tiled.TILED)
 SHAPES = {"q": (B, H, T, D), "k": (B, H, S, D), "v": (B, H, S, E)}
 TILES = [(64, 256, 2**17), (4, 6, 1), (5, 3, 100), (1, 1, 1), (13, 2, 2**17)]  # queries, keys, numbers in a slab
 
@@ -61,7 +61,7 @@ def test_tiled_is_plain_under_every_mask(kind, tiles, monkeypatch):
     for name, mask in all_masks(np.random.default_rng(1)).items():
         args = head_arguments(kind, np.random.default_rng(2))
         want = run(MECHANISMS[kind][:2], args, mask, np.random.default_rng(3))
-        got = run(MECHANISMS[kind].tiled, args, mask, np.random.default_rng(3))
+        got = run(tiled.TILED[kind], args, mask, np.random.default_rng(3))
         assert largest_error(got, want) < 1e-12, name
 
 
@@ -73,7 +73,7 @@ def test_the_difference_in_float32_is_that_of_rounding(kind, monkeypatch):
     wide = [a.astype("float64") for a in args]
     exact = run(MECHANISMS[kind][:2], wide, mask, np.random.default_rng(1))
     plain = run(MECHANISMS[kind][:2], args, mask, np.random.default_rng(1))
-    got = run(MECHANISMS[kind].tiled, args, mask, np.random.default_rng(1))
+    got = run(tiled.TILED[kind], args, mask, np.random.default_rng(1))
     assert all(a.dtype == "float32" for a in got)
     assert largest_error(got, exact) < 4 * max(largest_error(plain, exact), np.finfo("float32").eps)
 
@@ -81,7 +81,7 @@ def test_the_difference_in_float32_is_that_of_rounding(kind, monkeypatch):
 @pytest.mark.parametrize("kind", HEADS)
 def test_gradients_over_several_tiles_by_complex_step(kind, monkeypatch):
     monkeypatch.setattr(tiled, "CPU_TILES", (4, 6, 100))
-    pair, masks_ = MECHANISMS[kind].tiled, all_masks(np.random.default_rng(1))
+    pair, masks_ = tiled.TILED[kind], all_masks(np.random.default_rng(1))
     for name in ("causal and padding", "holes"):
         check_pair(*pair, (*head_arguments(kind, np.random.default_rng(4)), masks_[name]), n_directions=3)
 
@@ -95,7 +95,7 @@ def test_scores_far_apart_neither_overflow_nor_vanish(monkeypatch):
         slope = sign * np.linspace(-300, 300, S, dtype="float32")[:, None]
         with np.errstate(over="raise", invalid="raise", divide="raise"):
             plain = run(MECHANISMS["softmax"][:2], (q + 9, k + slope, v), None, np.random.default_rng(1))
-            got = run(MECHANISMS["softmax"].tiled, (q + 9, k + slope, v), None, np.random.default_rng(1))
+            got = run(tiled.TILED["softmax"], (q + 9, k + slope, v), None, np.random.default_rng(1))
         assert largest_error(got[:1], plain[:1]) < 1e-5 and np.isfinite(got[1]).all()
 
 
@@ -140,7 +140,7 @@ def test_a_layer_on_tiles_is_the_plain_layer(kind, rotary, monkeypatch):
 
 
 def test_a_kind_without_tiles_says_which_have_them():
-    with pytest.raises(ValueError, match=r"impl is 'tiled' with kind 'twicing', expected one of softmax, diff_v1"):
+    with pytest.raises(ValueError, match=r"with impl='tiled', kind is 'twicing', expected one of 'softmax', 'diff_v1'"):
         AttentionConfig(kind="twicing", width=12, n_heads=3, impl="tiled")
     assert not AttentionConfig(kind="twicing", width=12, n_heads=3).on_tiles(np, 4096, 4096)
 
@@ -171,7 +171,7 @@ def peak(kind, T, tiles=True):
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal((1, 1, T, 8)).astype("float32") for _ in MECHANISMS[kind].projections]
     arrays += [rng.standard_normal((1, 1, T)).astype("float32")] if MECHANISMS[kind].control else []
-    mask, pair = causal_mask(T), MECHANISMS[kind].tiled if tiles else MECHANISMS[kind][:2]
+    mask, pair = causal_mask(T), tiled.TILED[kind] if tiles else MECHANISMS[kind][:2]
     tracemalloc.start()
     o, cache = pair[0](*arrays, mask)
     pair[1](o, cache)

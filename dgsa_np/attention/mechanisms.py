@@ -5,7 +5,6 @@ from functools import partial
 from typing import NamedTuple
 
 from ..params import Spec
-from . import tiled
 from .differential import (
     depth_schedule,
     differential_head_backward,
@@ -29,13 +28,6 @@ class Control(NamedTuple):
     backward: Callable
 
 
-class Pair(NamedTuple):
-    """A forward and its backward."""
-
-    forward: Callable
-    backward: Callable
-
-
 class Mechanism(NamedTuple):
     head_forward: Callable
     head_backward: Callable
@@ -43,7 +35,6 @@ class Mechanism(NamedTuple):
     split: int = 1  # parts that the C / H columns of a head are split into for keys: d = C / (split H)
     control: Control | None = None  # the head's last argument, if it has one
     lambda_init: Callable | None = None  # of the depth; None where heads are not normalised
-    tiled: Pair | None = None  # the same head on tiles
     decodes: bool = True  # can it see more keys than queries, as decoding with a past needs?
 
 
@@ -61,36 +52,15 @@ DUAL = {"q_exc": "C H*d", "k_exc": "C H*d", "q_inh": "C H*d", "k_inh": "C H*d", 
 SHARED = {"q_exc": "C C", "q_inh": "C C", "k": "C C", "v": "C C"}
 
 MECHANISMS = {
-    "softmax": Mechanism(
-        softmax_head_forward,
-        softmax_head_backward,
-        SINGLE,
-        tiled=Pair(tiled.tiled_softmax_head_forward, tiled.tiled_softmax_head_backward),
-    ),
+    "softmax": Mechanism(softmax_head_forward, softmax_head_backward, SINGLE),
     "diff_v1": Mechanism(
-        differential_head_forward,
-        differential_head_backward,
-        DUAL,
-        split=2,
-        control=LAMBDA,
-        lambda_init=depth_schedule,
-        tiled=Pair(tiled.tiled_differential_head_forward, tiled.tiled_differential_head_backward),
+        differential_head_forward, differential_head_backward, DUAL, split=2, control=LAMBDA, lambda_init=depth_schedule
     ),
     "dgsa": Mechanism(
-        gated_head_forward,
-        gated_head_backward,
-        DUAL,
-        split=2,
-        control=GATE,
-        lambda_init=lambda layer: 0.8,
-        tiled=Pair(tiled.tiled_gated_head_forward, tiled.tiled_gated_head_backward),
+        gated_head_forward, gated_head_backward, DUAL, split=2, control=GATE, lambda_init=lambda layer: 0.8
     ),
     "diff_v2": Mechanism(
-        differential_v2_head_forward,
-        differential_v2_head_backward,
-        SHARED,
-        control=token_gate("W_lambda"),
-        tiled=Pair(tiled.tiled_differential_v2_head_forward, tiled.tiled_differential_v2_head_backward),
+        differential_v2_head_forward, differential_v2_head_backward, SHARED, control=token_gate("W_lambda")
     ),
     "output_gate": Mechanism(output_gate_head_forward, output_gate_head_backward, SINGLE, control=token_gate("W_gate")),
     "twicing": Mechanism(twicing_head_forward, twicing_head_backward, SINGLE, decodes=False),

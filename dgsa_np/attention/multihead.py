@@ -10,7 +10,7 @@ from ..backend import array_module
 from ..check import choice
 from ..params import Spec, draw
 from .mechanisms import KINDS, MECHANISMS
-from .tiled import TiledHeadCache, pays
+from .tiled import TILED, TiledHeadCache, pays
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,8 @@ class AttentionConfig:
         check.whole(where, width=self.width, n_heads=self.n_heads)
         check.set_numbers(self, "gate_bias", *([] if self.lambda_init is None else ["lambda_init"]))
         check.set_numbers(self, "eps", low=0)
-        if self.impl == "tiled" and self.mechanism.tiled is None:
-            known = ", ".join(kind for kind in KINDS if MECHANISMS[kind].tiled)
-            raise ValueError(f"{where}: impl is 'tiled' with kind {self.kind!r}, expected one of {known}")
+        if self.impl == "tiled":
+            check.one_of(where, "with impl='tiled', kind", self.kind, tuple(TILED))
         unit = self.mechanism.split * (2 if self.rotary else 1)
         if self.width % (unit * self.n_heads):
             parity, of = "an even" if self.rotary else "a", f"kind {self.kind!r} with rotary={self.rotary}"
@@ -67,7 +66,7 @@ class AttentionConfig:
 
     def on_tiles(self, xp, T, S):
         """Is the head of T queries and S keys computed on tiles?"""
-        return self.impl == "tiled" or (self.impl == "auto" and self.mechanism.tiled is not None and pays(xp, T, S))
+        return self.impl == "tiled" or (self.impl == "auto" and self.kind in TILED and pays(xp, T, S))
 
     def lambda_init_at(self, layer):
         """lambda_init at a depth, counted from 0; None for kinds that have none."""
@@ -160,8 +159,8 @@ def attention_forward(x, p, cfg, mask=None, layer=0, past=None):
             heads[name] = array_module(x).concatenate([past.heads[name], heads[name]], axis=2)
     if mechanism.control:
         *mix, control = mechanism.control.forward(x, p, cfg, lambda_init)  # lam, z_gate or gate
-    tiled = cfg.on_tiles(array_module(x), x.shape[1], start + x.shape[1])
-    head_forward = mechanism.tiled.forward if tiled else mechanism.head_forward
+    on_tiles = cfg.on_tiles(array_module(x), x.shape[1], start + x.shape[1])
+    head_forward, _ = TILED[cfg.kind] if on_tiles else mechanism[:2]
     o, head = head_forward(*heads.values(), *mix, mask=mask)
     h = o
     if cfg.has_head_norm:
@@ -187,7 +186,7 @@ def attention_backward(dy, cache):
         # h, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
         do, grads["w_norm"] = head_norm_backward(dh, norm)
     # o, head = head_forward(*heads.values(), *mix, mask=mask)
-    head_backward = mechanism.tiled.backward if isinstance(head, TiledHeadCache) else mechanism.head_backward
+    _, head_backward = TILED[cfg.kind] if isinstance(head, TiledHeadCache) else mechanism[:2]
     dheads = list(head_backward(do, head))
     dx = 0
     if mechanism.control:

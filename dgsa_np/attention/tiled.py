@@ -268,3 +268,11 @@ def tiled_gated_head_backward(do, cache):
 def _check_backward(function, do, cache):
     check.cache(function, cache, TiledHeadCache, do)
     check.upstream(function, do, cache.o_each.shape[1:])
+
+
+TILED = {
+    "softmax": (tiled_softmax_head_forward, tiled_softmax_head_backward),
+    "diff_v1": (tiled_differential_head_forward, tiled_differential_head_backward),
+    "dgsa": (tiled_gated_head_forward, tiled_gated_head_backward),
+    "diff_v2": (tiled_differential_v2_head_forward, tiled_differential_v2_head_backward),
+}

@@ -1,4 +1,4 @@
-"""The command line: demo, train, evaluate, sample, baselines, gradcheck, info. Every setting is a flag."""
+"""The command line: demo, train, evaluate, sample, baselines, gradcheck, bench, info. Every setting is a flag."""
 
 import argparse
 import inspect
@@ -32,6 +32,7 @@ HELP = {
     "sample": "text from the language model of a run",
     "baselines": "what trivial models reach on a data set",
     "gradcheck": "check every handwritten gradient and print the errors as a table",
+    "bench": "time and memory of heads and steps, beside PyTorch if it is installed, in five minutes",
     "info": "versions, devices, and the parameters of a model",
 }
 STOPPED = 130  # by Ctrl-C, as shells count it
@@ -172,6 +173,14 @@ def _print_check(case) -> bool:
     return not bad
 
 
+def bench_command(args):
+    from .bench import bench
+
+    out = _new_folder(args.out)
+    bench(out, args.rounds, args.longest)
+    print(f"\nPictures and numbers are in {out}/.")
+
+
 def info_command(args):
     print(f"dgsa_np {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
     print(f"{'device':10s} {describe_device('cpu')}")
@@ -232,6 +241,9 @@ def _add_flags(parsers):
         flag(name, "--device", "auto, cpu or cuda", "auto", choices=("auto", "cpu", "cuda"))
     for name in ("evaluate", "baselines"):
         flag(name, "--corruption", "all, none, or the name of one", "all")
+    flag("bench", "--out", "folder to write to; must not exist", "bench")
+    flag("bench", "--rounds", "turns that each contestant takes", 15, type=_number(int, 3))
+    flag("bench", "--longest", "longest sequence; plain heads need 2 GiB at 8192", 8192, type=_number(int, 128))
     flag("gradcheck", "--seed", "of the random arguments", 0, type=_number(int, 0))
 
 

@@ -49,9 +49,13 @@ def loss_and_grads_threaded(params, inputs, targets, cfg, keep=None, threads=Non
 
 def choose_threads(device, batch_size, cfg) -> int:
     """One per core where the step is large enough, one in all for small steps and on a GPU."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     large = batch_size * cfg.n_tokens * cfg.width >= WORTH
-    return min(cores, batch_size) if large and device == "cpu" else 1
+    return min(cores(), batch_size) if large and device == "cpu" else 1
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @lru_cache

@@ -135,6 +135,42 @@ def attention_figure(views, layer):
     return figure
 
 
+@in_style
+def scaling_figure(found):
+    """Time and memory of a head against the length T, plain and on tiles, with guides for linear and quadratic growth.
+
+    found : {"T": lengths, impl: {"ms": [..], "MiB": [..]}}
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
+    lengths = np.array(found["T"])
+    for ax, unit, title in zip(axes, ("ms", "MiB"), ("time", "most memory in use"), strict=True):
+        for (impl, look), power, name in zip(
+            (("plain", LOOKS["diff_v1"]), ("tiled", LOOKS["dgsa"])), (2, 1), ("quadratic", "linear"), strict=True
+        ):
+            ax.loglog(lengths, found[impl][unit], label=impl, **look)
+            guide = found[impl][unit][-1] * (lengths / lengths[-1]) ** power
+            ax.loglog(lengths, guide, color="0.6", linestyle=":" if power == 1 else "--", label=name, zorder=0)
+        _label(ax, title, "T, queries and keys", f"{title} ({unit})")
+        ax.set_xticks(lengths, lengths)
+        ax.minorticks_off()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return figure
+
+
+@in_style
+def profile_figure(shares):
+    """Where the time of one step goes: {function: ms of its own}, the largest on top."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(8, 4.2))
+    ax.barh(list(shares)[::-1], list(shares.values())[::-1], color=LOOKS["dgsa"]["color"])
+    title = f"one step on one thread: {sum(shares.values()):.0f} ms"
+    _label(ax, title, "ms of its own, without the pairs it calls", None)
+    return figure
+
+
 def _draw_image(ax, image, title):
     ax.imshow(image, cmap="gray_r", vmin=0, vmax=1)
     ax.set(title=title)

@@ -505,7 +505,7 @@ INNER = {
     "work on trees": "tree_map count zeros_like flatten draw same_bits sha256",
     "parts of a run, which settle and train have checked": "choose_threads make with_bar Split.take Spec",
     "the body of the heads on tiles, and the choice of them, whose arguments a layer has checked": (
-        "streamed_forward streamed_backward pays AttentionConfig.on_tiles"
+        "streamed_forward streamed_backward pays AttentionConfig.head_pair"
     ),
     "steps of a formula": "swap sum_to_shape sum_rows row_sum row_dot sigmoid erf patches depth_schedule past_length",
     "has no arguments": "keep_freed_memory",

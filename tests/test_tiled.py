@@ -142,14 +142,15 @@ def test_a_layer_on_tiles_is_the_plain_layer(kind, rotary, monkeypatch):
 def test_a_kind_without_tiles_says_which_have_them():
     with pytest.raises(ValueError, match=r"with impl='tiled', kind is 'twicing', expected one of 'softmax', 'diff_v1'"):
         AttentionConfig(kind="twicing", width=12, n_heads=3, impl="tiled")
-    assert not AttentionConfig(kind="twicing", width=12, n_heads=3).on_tiles(np, 4096, 4096)
+    assert "twicing" in AttentionConfig(kind="twicing", width=12, n_heads=3).head_pair(np, 4096, 4096)[0].__name__
 
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_auto_takes_tiles_from_the_measured_size_on(kind):
     cfg = AttentionConfig(kind=kind, width=16, n_heads=2)
-    assert [cfg.on_tiles(np, n, n) for n in (17, 128, 256, 4096)] == [False, False, True, True]
-    assert not cfg.on_tiles(np, 1, 4096)  # decoding
+    on_tiles = [cfg.head_pair(np, n, n) == tiled.TILED[kind] for n in (17, 128, 256, 4096)]
+    assert on_tiles == [False, False, True, True]
+    assert cfg.head_pair(np, 1, 4096) == MECHANISMS[kind][:2]  # decoding
 
 
 def test_decoding_on_tiles_gives_the_logits_of_the_whole():

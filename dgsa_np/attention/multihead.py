@@ -64,9 +64,10 @@ class AttentionConfig:
         origin = f"cfg ({self.kind}, width {self.width}, n_heads {self.n_heads})"
         return tuple((letter, value, origin) for letter, value in self.sizes.items())
 
-    def on_tiles(self, xp, T, S):
-        """Is the head of T queries and S keys computed on tiles?"""
-        return self.impl == "tiled" or (self.impl == "auto" and self.kind in TILED and pays(xp, T, S))
+    def head_pair(self, xp, T, S):
+        """Forward and backward of the head, on tiles where impl says so, or leaves the choice to the size."""
+        on_tiles = self.impl == "tiled" or (self.impl == "auto" and self.kind in TILED and pays(xp, T, S))
+        return TILED[self.kind] if on_tiles else self.mechanism[:2]
 
     def lambda_init_at(self, layer):
         """lambda_init at a depth, counted from 0; None for kinds that have none."""
@@ -159,8 +160,7 @@ def attention_forward(x, p, cfg, mask=None, layer=0, past=None):
             heads[name] = array_module(x).concatenate([past.heads[name], heads[name]], axis=2)
     if mechanism.control:
         *mix, control = mechanism.control.forward(x, p, cfg, lambda_init)  # lam, z_gate or gate
-    on_tiles = cfg.on_tiles(array_module(x), x.shape[1], start + x.shape[1])
-    head_forward, _ = TILED[cfg.kind] if on_tiles else mechanism[:2]
+    head_forward, _ = cfg.head_pair(array_module(x), x.shape[1], start + x.shape[1])
     o, head = head_forward(*heads.values(), *mix, mask=mask)
     h = o
     if cfg.has_head_norm:

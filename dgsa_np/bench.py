@@ -34,6 +34,7 @@ STEPS = (64, 17, 64, 4, 4), (32, 64, 128, 4, 4), (16, 128, 128, 4, 4), (8, 256, 
 HEADS = (64, 4, 17, 8), (32, 4, 64, 16), (16, 4, 128, 16), (8, 4, 256, 32), (8, 4, 512, 16), (4, 4, 1024, 16)  # B H T d
 LENGTHS = 128, 256, 512, 1024, 2048, 4096, 8192
 RATIOS = ("ours", "torch eager"), ("ours", "torch fused"), ("ours", "its products"), ("dgsa", "softmax")
+TURN = 0.2  # s; the first ms of a turn still share the cores with the threads of the one before
 OURS, TORCH = "dgsa_np.bench", "dgsa_np.bench_torch"
 
 
@@ -108,11 +109,13 @@ def _table(races) -> str:
 
 
 def seconds(module, task, *args) -> float:
-    """One turn of a task; what it needs is made before, and kept."""
-    run = _prepared(module, task, *args)
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
+    """One turn of a task: the median of as many runs as fill TURN seconds, as in training. It is made once and kept."""
+    run, times = _prepared(module, task, *args), []
+    while sum(times) < TURN:
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return float(np.median(times))
 
 
 @lru_cache(maxsize=16)

@@ -276,7 +276,7 @@ def rmsnorm_forward(x, w, eps=1e-5):
     """
     check.arrays("rmsnorm_forward", {"x": "... n", "w": "n"}, x, w)
     check.number("rmsnorm_forward", low=0, eps=eps)
-    r = (row_dot(x, x) / x.shape[-1] + eps) ** -0.5
+    r = 1 / array_module(x).sqrt(row_dot(x, x) / x.shape[-1] + eps)
     n = x * r
     y = n * w
     return y, RmsnormCache(n, r, w)
@@ -289,7 +289,7 @@ def rmsnorm_backward(dy, cache):
     # y = n * w
     dn, dw = dy * w, sum_rows(dy * n)
     # n = x * r
-    # r = (row_dot(x, x) / x.shape[-1] + eps) ** -0.5
+    # r = 1 / array_module(x).sqrt(row_dot(x, x) / x.shape[-1] + eps)
     dx = r * (dn - n * (row_dot(dn, n) / n.shape[-1]))
     return dx, dw
 
@@ -312,7 +312,7 @@ def layernorm_forward(x, w, b, eps=1e-5):
     check.arrays("layernorm_forward", {"x": "... n", "w": "n", "b": "n"}, x, w, b)
     check.number("layernorm_forward", low=0, eps=eps)
     centred = x - x.mean(axis=-1, keepdims=True)
-    r = (row_dot(centred, centred) / x.shape[-1] + eps) ** -0.5
+    r = 1 / array_module(x).sqrt(row_dot(centred, centred) / x.shape[-1] + eps)
     n = centred * r
     y = n * w + b
     return y, LayernormCache(n, r, w)
@@ -325,7 +325,7 @@ def layernorm_backward(dy, cache):
     # y = n * w + b
     dn, dw, db = dy * w, sum_rows(dy * n), sum_rows(dy)
     # n = centred * r
-    # r = (row_dot(centred, centred) / x.shape[-1] + eps) ** -0.5
+    # r = 1 / array_module(x).sqrt(row_dot(centred, centred) / x.shape[-1] + eps)
     dcentred = r * (dn - n * (row_dot(dn, n) / n.shape[-1]))
     # centred = x - x.mean(axis=-1, keepdims=True)
     dx = dcentred - dcentred.mean(axis=-1, keepdims=True)

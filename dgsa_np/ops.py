@@ -177,9 +177,9 @@ def softmax_forward(scores, mask=None):
     if mask is not None:
         scores = xp.fmin(scores, xp.where(mask, xp.inf, lowest).astype(scores.dtype))  # what is forbidden may be nan
     E = scores - xp.maximum(scores.real.max(axis=-1, keepdims=True), lowest / 2)  # a row without a key: exp gives 0
-    xp.exp(E, out=E)  # made here, so it may be overwritten
+    xp.exp(E, out=E)  # E is made here, so it may be overwritten
     total = row_sum(E)
-    A = E / (total + (total == 0))
+    A = xp.divide(E, total + (total == 0), out=E)
     return A, SoftmaxCache(A)
 
 
@@ -187,7 +187,7 @@ def softmax_backward(dA, cache):
     """dscores (..., S): the Jacobian p_i (delta_ij - p_j), applied row by row.   [eq:softmax-backward, derived]"""
     (A,) = check.cache("softmax_backward", cache, SoftmaxCache, dA)
     check.upstream("softmax_backward", dA, A.shape)
-    # A = E / (total + (total == 0))
+    # A = xp.divide(E, total + (total == 0), out=E)
     return A * (dA - row_dot(dA, A))
 
 

@@ -175,7 +175,7 @@ def softmax_forward(scores, mask=None):
     xp = array_module(scores, mask)
     lowest = xp.finfo(scores.dtype).min
     if mask is not None:
-        scores = xp.fmin(scores, xp.where(mask, xp.inf, lowest).astype(scores.dtype))  # what is forbidden may be nan
+        scores = xp.fmin(scores, xp.where(mask, xp.nan, lowest).astype(scores.dtype))  # nan limits nothing
     E = scores - xp.maximum(scores.real.max(axis=-1, keepdims=True), lowest / 2)  # a row without a key: exp gives 0
     xp.exp(E, out=E)  # E is made here, so it may be overwritten
     total = row_sum(E)

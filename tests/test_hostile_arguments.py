@@ -57,7 +57,7 @@ from dgsa_np.sample import sample
 from dgsa_np.settings import DataConfig
 from dgsa_np.train import TrainConfig
 
-OUTSIDE = {"check", "cases", "runs", "baselines", "experiments", "demo", "cli", "viz", "__main__"}
+OUTSIDE = {"check", "cases", "runs", "bench", "bench_torch", "baselines", "experiments", "demo", "cli", "viz", "__main__"}
 
 
 def public():
@@ -508,7 +508,7 @@ INNER = {
         "streamed_forward streamed_backward pays AttentionConfig.head_pair"
     ),
     "steps of a formula": "swap sum_to_shape sum_rows row_sum row_dot sigmoid erf patches depth_schedule past_length",
-    "has no arguments": "keep_freed_memory",
+    "has no arguments": "keep_freed_memory cores",
     "parameters of a configuration": "attention_specs model_specs mlp_specs lambda_specs gate_specs token_gate",
     "where an array lives, and checks": "owner_of check_head check_lam check_rng",
     "a line about what resolve_device returned": "describe_device",

@@ -8,7 +8,7 @@ versions; where torch is there, it is asked again, live.
 
 The last bits depend on the processor, by way of the BLAS and the vector units, and the median of twenty errors of a
 single number (a loss, the scale of all lambda gradients) swings by a factor of 2 with them. On the kernels of the JSON
-the bar holds but for KNOWN_MISSES. On others a tensor that is over it is measured again, over 200 seeds.
+the bar holds. On others a tensor that is over it is measured again, over 200 seeds.
 """
 
 import json
@@ -51,14 +51,6 @@ BAR = 2
 FLOOR = 2.0**-24 / 4
 STORED = json.loads(SINGLE.read_text(encoding="utf-8"))
 NAMES = list(STORED["medians"])
-KNOWN_MISSES = {  # our median over torch's; chance: over the 200 seeds both are below 1
-    "loss_lm_diff_v1_gelu": {
-        "grad.params.blocks.0.attention.lambda_q_inh": 2.13,
-        "grad.params.blocks.0.attention.lambda_k_inh": 2.05,
-    }
-}
-
-
 # --------------------------------------------------------------------------------- the bar, case by case
 
 
@@ -93,7 +85,7 @@ def judge(name, peer, here):
     """peer(name, n) are torch's medians over n seeds; here says what kernels the two ran on."""
     misses = over(ratios(measured(run, name, FEW), peer(name, FEW)))
     if here.items() <= STORED["meta"].items():
-        assert misses == pytest.approx(KNOWN_MISSES.get(name, {}), rel=0.2)
+        assert not misses
     elif misses:
         assert not over(ratios(measured(run, name, MANY), peer(name, MANY))), f"{misses} over {FEW} seeds"
 
@@ -108,13 +100,6 @@ def test_no_tensor_is_more_than_twice_as_far_off_as_in_torch(name):
 def test_live(name):
     need_torch()
     judge(name, partial(measured, evaluate), kernels() | torch_kernels())
-
-
-@pytest.mark.parametrize("name", KNOWN_MISSES)
-def test_the_known_misses_are_chance(name):
-    ratio_of = ratios(measured(run, name, MANY), stored(name, MANY))
-    assert not over(ratio_of)
-    assert all(ratio_of[tensor] < 1.2 for tensor in KNOWN_MISSES[name])
 
 
 @pytest.mark.peers

@@ -95,7 +95,8 @@ def streamed_backward(do, cache):
 
         dS_i = A_i o (do v^T - <do, o_i>),   dq_i = w_i dS_i k_i,   dk_i = (w_i dS_i)^T q_i,   dv = (sum w_i A_i)^T do
     """
-    Q, K, v, w, o_each, logsumexp, mask, _ = cache
+    Q, K, v, w, o_each, logsumexp, mask, _ = check.cache("streamed_backward", cache, TiledHeadCache, do)
+    check.upstream("streamed_backward", do, o_each.shape[1:])
     xp = array_module(do)
     # o = (w[..., None] * o_each).sum(axis=0)
     dw = row_dot(do, o_each)
@@ -160,9 +161,9 @@ def _key_tiles(allowed, S, size, dtype):
 
 
 def _limit(allowed, dtype):
-    """No limit where a query may attend; -inf, hence a weight of exactly 0, elsewhere."""
+    """For fmin: nan, no limit, where a query may attend; -inf, hence a weight of exactly 0, elsewhere."""
     xp = array_module(allowed)
-    return xp.where(allowed, xp.inf, -xp.inf).astype(dtype)
+    return xp.where(allowed, xp.nan, -xp.inf).astype(dtype)
 
 
 def _cuts(start, stop, size):

@@ -79,10 +79,10 @@ def training_figure(runs):
 
     figure, (losses, accuracies) = plt.subplots(1, 2, figsize=(10, 3.6))
     for name, seeds in runs.items():
-        bins = np.array_split(np.arange(len(seeds[0][0])), 60)
-        xs = [b.mean() + 1 for b in bins if len(b)]
+        bins = [b for b in np.array_split(np.arange(len(seeds[0][0])), 60) if len(b)]
+        xs = [b.mean() + 1 for b in bins]
         ends = np.linspace(0, len(seeds[0][0]), len(seeds[0][1]) + 1)[1:]
-        train = [[np.mean([steps[i]["loss"] for i in b]) for b in bins if len(b)] for steps, _ in seeds]
+        train = [[np.mean([steps[i]["loss"] for i in b]) for b in bins] for steps, _ in seeds]
         _draw_band(losses, xs, train, f"{name}, training", color=LOOKS[name]["color"])
         for ax, key in ((losses, "valid_loss"), (accuracies, "valid_accuracy")):
             ys = [[epoch[key] for epoch in epochs] for _, epochs in seeds]
@@ -117,7 +117,9 @@ def attention_figure(views, layer):
     layout = {"figsize": (13.5, 2.9 * len(views)), "squeeze": False, "width_ratios": (1, 1, 1, 1, 1.25)}
     figure, axes = plt.subplots(len(views), 5, **layout)
     for row, (title, (image, head)) in zip(axes, views.items(), strict=True):
-        _draw_image(row[0], image, title)
+        row[0].imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        row[0].set(title=title)
+        row[0].axis("off")
         maps = {
             "excitatory A_exc": head.A_exc,
             "inhibitory A_inh": head.A_inh,
@@ -133,12 +135,6 @@ def attention_figure(views, layer):
         figure.colorbar(gates, ax=row[4], label="g: 0 inhibits, 1 excites", shrink=0.85)
     figure.suptitle(f"layer {layer}; maps of head {shown}, the one that changes most; patches are numbered row by row")
     return figure
-
-
-def _draw_image(ax, image, title):
-    ax.imshow(image, cmap="gray_r", vmin=0, vmax=1)
-    ax.set(title=title)
-    ax.axis("off")
 
 
 def _label(ax, title, x, y):

@@ -25,10 +25,8 @@ def _on_pixels(meta):
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
-    estimators = {
-        "logistic regression": LogisticRegression(max_iter=2000),
-        "nearest neighbour": KNeighborsClassifier(1),
-    }
+    logistic, nearest = LogisticRegression(max_iter=2000), KNeighborsClassifier(1)
+    estimators = {"logistic regression": logistic, "nearest neighbour": nearest}
     return estimators, lambda split: split.inputs.reshape(len(split.inputs), -1)
 
 

@@ -50,8 +50,8 @@ def bench(out: Path, rounds=15, longest=LENGTHS[-1]):
             print(f"\n{title}\n\n{_table(found[title])}", flush=True)
         found["scaling"] = scaling([T for T in LENGTHS if longest >= T], rounds)
         found["profile"] = profile(*STEPS[-1])
-    viz.save(viz.scaling_figure(found["scaling"]), out / "scaling.png")
-    viz.save(viz.profile_figure(found["profile"]), out / "profile.png")
+    viz.save(scaling_figure(found["scaling"]), out / "scaling.png")
+    viz.save(profile_figure(found["profile"]), out / "profile.png")
     (out / "bench.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
@@ -220,3 +220,42 @@ def profile(*size, shown=14) -> dict:
     shares = {name: own.pop(name) for name in largest}
     shares["all others"] = sum(own.values())
     return {name: round(ms, 2) for name, ms in shares.items()}
+
+
+# ------------------------------------------------------------------------------------------- pictures
+
+
+@viz.in_style
+def scaling_figure(found):
+    """Time and memory of a head against the length T, plain and on tiles, with guides for linear and quadratic growth.
+
+    found : {"T": lengths, impl: {"ms": [..], "MiB": [..]}}
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
+    lengths = np.array(found["T"])
+    for ax, unit, title in zip(axes, ("ms", "MiB"), ("time", "most memory in use"), strict=True):
+        for (impl, look), power, name in zip(
+            (("plain", viz.LOOKS["diff_v1"]), ("tiled", viz.LOOKS["dgsa"])), (2, 1), ("quadratic", "linear"), strict=True
+        ):
+            ax.loglog(lengths, found[impl][unit], label=impl, **look)
+            guide = found[impl][unit][-1] * (lengths / lengths[-1]) ** power
+            ax.loglog(lengths, guide, color="0.6", linestyle=":" if power == 1 else "--", label=name, zorder=0)
+        viz.label(ax, title, "T, queries and keys", f"{title} ({unit})")
+        ax.set_xticks(lengths, lengths)
+        ax.minorticks_off()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return figure
+
+
+@viz.in_style
+def profile_figure(shares):
+    """Where the time of one step goes: {function: ms of its own}, the largest on top."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(8, 4.2))
+    ax.barh(list(shares)[::-1], list(shares.values())[::-1], color=viz.LOOKS["dgsa"]["color"])
+    title = f"one step on one thread: {sum(shares.values()):.0f} ms"
+    viz.label(ax, title, "ms of its own, without the pairs it calls", None)
+    return figure

@@ -34,12 +34,8 @@ B, H, T, S, D, E = 2, 3, 4, 6, 5, 7
 def all_cases(seed=0) -> Iterator[Case]:
     """Every pair: ops, loss, heads and attention under each mask, blocks, and whole models."""
     rng = np.random.default_rng(seed)
-    yield from op_cases(rng)
-    yield from head_cases(rng)
-    yield from attention_cases(rng)
-    yield from part_cases(rng)
-    yield from model_cases(rng)
-    yield from tiled_cases(rng)
+    for cases in (op_cases, head_cases, attention_cases, part_cases, model_cases, tiled_cases):
+        yield from cases(rng)
 
 
 def masks(rng, T, S) -> dict:
@@ -56,57 +52,53 @@ def pair(module, name):
     return getattr(module, f"{name}_forward"), getattr(module, f"{name}_backward")
 
 
+def _case(module, name, variant, args, sizes, without=()):
+    return Case(name, variant, *pair(module, name), args, sizes, without)
+
+
 def op_cases(rng):
     normal, x, n = rng.standard_normal, rng.standard_normal((2, 3, 5)), {"n": 5}
-
-    def case(name, variant, args, sizes, without=(), module=ops):
-        return Case(name, variant, *pair(module, name), args, sizes, without)
-
-    yield case("linear", "", (x, normal((5, 7)), normal(7)), {"n": 5, "m": 7})
-    yield case("linear", "no bias", (x, normal((5, 7))), {"n": 5, "m": 7})
-    yield case("embedding", "", (rng.integers(0, 5, (3, 4)), normal((6, 2))), {"V": 6})
+    yield _case(ops, "linear", "", (x, normal((5, 7)), normal(7)), {"n": 5, "m": 7})
+    yield _case(ops, "linear", "no bias", (x, normal((5, 7))), {"n": 5, "m": 7})
+    yield _case(ops, "embedding", "", (rng.integers(0, 5, (3, 4)), normal((6, 2))), {"V": 6})
     for name, mask in masks(rng, T, S).items():
-        yield case("softmax", name, (normal((B, H, T, S)), mask), {"S": S})
-    yield case("silu", "", (x,), n)
-    yield case("gelu", "", (x,), n)
-    yield case("rmsnorm", "", (x, normal(5)), n)
-    yield case("layernorm", "", (x, normal(5), normal(5)), n)
-    yield case("rotary", "", (normal((2, 3, 4, 6)), np.array([0, 3, 4, 9])), {"d": 6}, ("positions",))
-    yield case("swiglu", "", (x, normal((5, 7)), normal((5, 7)), normal((7, 5))), {"C": 5, "F": 7})
+        yield _case(ops, "softmax", name, (normal((B, H, T, S)), mask), {"S": S})
+    yield _case(ops, "silu", "", (x,), n)
+    yield _case(ops, "gelu", "", (x,), n)
+    yield _case(ops, "rmsnorm", "", (x, normal(5)), n)
+    yield _case(ops, "layernorm", "", (x, normal(5), normal(5)), n)
+    yield _case(ops, "rotary", "", (normal((2, 3, 4, 6)), np.array([0, 3, 4, 9])), {"d": 6}, ("positions",))
+    yield _case(ops, "swiglu", "", (x, normal((5, 7)), normal((5, 7)), normal((7, 5))), {"C": 5, "F": 7})
     targets, keep = rng.integers(0, 5, (2, 3)), np.array([[True, False, True], [True, True, False]])
-    yield case("cross_entropy", "", (x, targets), {"N": 6}, module=losses)
-    yield case("cross_entropy", "some dropped", (x, targets, keep), {"kept": 4}, module=losses)
+    yield _case(losses, "cross_entropy", "", (x, targets), {"N": 6})
+    yield _case(losses, "cross_entropy", "some dropped", (x, targets, keep), {"kept": 4})
 
 
 def head_cases(rng):
-    normal = rng.standard_normal
+    normal, d = rng.standard_normal, {"d": D}
     for name, mask in masks(rng, T, S).items():
-
-        def case(module, pair_name, *args, name=name, mask=mask):
-            return Case(pair_name, name, *pair(module, pair_name), (*args, mask), {"d": D})
-
         q, k, v, z = normal((B, H, T, D)), normal((B, H, S, D)), normal((B, H, S, E)), normal((B, H, T))
-        q_inh, k_inh = normal((B, H, T, D)), normal((B, H, S, D))
-        yield case(attention.softmax, "softmax_map", q, k)
-        yield case(attention.softmax, "softmax_head", q, k, v)
-        yield case(attention.differential, "differential_head", q, k, q_inh, k_inh, v, normal((H, 1)))
-        yield case(attention.gated, "gated_head", q, k, q_inh, k_inh, v, z)
-        yield case(attention.differential_v2, "differential_v2_head", q, q_inh, k, v, z)
-        yield case(attention.output_gate, "output_gate_head", q, k, v, z)
+        q_inh, k_inh, lam = normal((B, H, T, D)), normal((B, H, S, D)), normal((H, 1))
+        yield _case(attention.softmax, "softmax_map", name, (q, k, mask), d)
+        yield _case(attention.softmax, "softmax_head", name, (q, k, v, mask), d)
+        yield _case(attention.differential, "differential_head", name, (q, k, q_inh, k_inh, v, lam, mask), d)
+        yield _case(attention.gated, "gated_head", name, (q, k, q_inh, k_inh, v, z, mask), d)
+        yield _case(attention.differential_v2, "differential_v2_head", name, (q, q_inh, k, v, z, mask), d)
+        yield _case(attention.output_gate, "output_gate_head", name, (q, k, v, z, mask), d)
     for name, mask in masks(rng, T, T).items():
         args = (normal((B, H, T, D)), normal((B, H, T, D)), normal((B, H, T, E)), mask)
-        yield Case("twicing_head", name, *pair(attention.twicing, "twicing_head"), args, {"d": D})
+        yield _case(attention.twicing, "twicing_head", name, args, d)
 
 
 def tiled_cases(rng):
     """The heads on tiles, with arguments like those of the plain ones."""
     for case in head_cases(rng):
-        names = [f"tiled_{case.name}"] if hasattr(attention.tiled, f"tiled_{case.name}_forward") else []
-        yield from (Case(n, case.variant, *pair(attention.tiled, n), case.args, case.sizes) for n in names)
+        if hasattr(attention.tiled, f"tiled_{case.name}_forward"):
+            yield _case(attention.tiled, f"tiled_{case.name}", case.variant, case.args, case.sizes)
         if case.name == "gated_head":
             q_exc, k_exc, q_inh, k_inh, v, z, mask = case.args
             args = [q_exc, q_inh], [k_exc, k_inh], v, [z, 2 - z], mask
-            yield Case("streamed", case.variant, *pair(attention.tiled, "streamed"), args, case.sizes)
+            yield _case(attention.tiled, "streamed", case.variant, args, case.sizes)
 
 
 SWITCHES = {
@@ -136,22 +128,18 @@ TOKENS = SMALL | {"vocab_size": 7, "max_len": 6}
 
 def part_cases(rng):
     normal = rng.standard_normal
-
-    def case(name, variant, args, sizes, without=(), module=model):
-        return Case(name, variant, *pair(module, name), args, sizes, without)
-
-    yield case("head_norm", "", (normal((B, H, T, E)), normal(E), 0.8), {"e": E}, module=multihead)
-    yield case("gelu_mlp", "", (normal((2, 3, 5)), normal((5, 7)), normal((7, 5))), {})
+    yield _case(multihead, "head_norm", "", (normal((B, H, T, E)), normal(E), 0.8), {"e": E})
+    yield _case(model, "gelu_mlp", "", (normal((2, 3, 5)), normal((5, 7)), normal((7, 5))), {})
     keep = np.array([[True, True, False, True], [True, False, False, False]])
-    yield case("mean_pool", "", (normal((B, T, 5)),), {"T": T})
-    yield case("mean_pool", "some dropped", (normal((B, T, 5)), keep), {"T": T})
+    yield _case(model, "mean_pool", "", (normal((B, T, 5)),), {"T": T})
+    yield _case(model, "mean_pool", "some dropped", (normal((B, T, 5)), keep), {"T": T})
     cfg = model.ModelConfig(**VISION, channels=5)
     p = random_params(model.init_model(cfg, rng, "float64"), rng)
-    yield case("patch_embed", "", (rng.random((B, 6, 6, 5)), p["embed"], cfg), cfg.sizes, ("images",))
-    yield case("block", "dgsa", (normal((B, 3, 8)), p["blocks"][0], cfg), cfg.sizes)
+    yield _case(model, "patch_embed", "", (rng.random((B, 6, 6, 5)), p["embed"], cfg), cfg.sizes, ("images",))
+    yield _case(model, "block", "dgsa", (normal((B, 3, 8)), p["blocks"][0], cfg), cfg.sizes)
     cfg = model.ModelConfig(task="lm", **TOKENS)
     p = random_params(model.init_model(cfg, rng, "float64"), rng)["embed"]
-    yield case("token_embed", "", (rng.integers(0, 5, (B, 4)), p, cfg, 1), cfg.sizes)
+    yield _case(model, "token_embed", "", (rng.integers(0, 5, (B, 4)), p, cfg, 1), cfg.sizes)
 
 
 def model_cases(rng):

@@ -44,10 +44,8 @@ def arrays(function: str, axes: dict, *arrays, sizes: tuple = (), optional: tupl
     for name, letters, a in named:
         shape = a.shape
         floating(function, name, a.dtype)
-        names = letters.split()
-        free = names[0] == "..."
-        names = names[free:]
-        tail = shape[len(shape) - len(names) :] if free else shape
+        names = letters.removeprefix("...").split()
+        tail = shape[len(shape) - len(names) :] if letters.startswith("...") else shape
         if len(tail) != len(names) or any(bound.get(n, (s,))[0] != s for n, s in zip(names, tail, strict=True)):
             raise ShapeError(_explain(function, name, shape, letters.split(), bound))
         if 0 in shape:
@@ -119,9 +117,8 @@ def indices(function: str, name: str, indices, size: int, origin: str, shape: tu
     if indices.size == 0:
         raise ShapeError(f"{function}: {name} is {indices.shape}, an empty array; expected at least one element")
     host = to_numpy(indices)
-    low, high = int(host.min()), int(host.max())
-    if low < 0 or high >= size:
-        worst = low if low < 0 else high
+    worst = int(host.min() if host.min() < 0 else host.max())
+    if not 0 <= worst < size:
         raise IndexError(f"{function}: {name} holds {worst}, expected 0 <= {name} < {size}; {size} comes from {origin}")
 
 

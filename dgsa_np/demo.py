@@ -48,10 +48,9 @@ def table(scores) -> str:
         mean, half = experiments.interval(values)
         return f"{100 * mean:.1f}" if math.isnan(half) else f"{100 * mean:.1f} ± {100 * half:.1f}"
 
-    names = list(scores)
-    rows = [["test accuracy, %", *names]]
-    rows += [[condition, *(cell(scores[n][condition]) for n in names)] for condition in scores[names[0]]]
-    return experiments.markdown_table(rows)
+    conditions = next(iter(scores.values()))
+    rows = [[condition, *(cell(by[condition]) for by in scores.values())] for condition in conditions]
+    return experiments.markdown_table([["test accuracy, %", *scores], *rows])
 
 
 def findings(scores) -> str:
@@ -59,9 +58,7 @@ def findings(scores) -> str:
     n = len(scores["dgsa"]["clean"])
     why = "tiny models, one split of one small data set, several comparisons without correction"
     sentences = [f"{n} seeds, {why}: a demonstration, not evidence."]
-    for condition in ("clean", "all corruptions"):
-        for other in KINDS[:2]:
-            sentences.append(_compare(scores, condition, other))
+    sentences += [_compare(scores, c, other) for c in ("clean", "all corruptions") for other in KINDS[:2]]
     best = max(scores, key=lambda name: scores[name]["all corruptions"].mean())
     reached = f"{best} with {100 * scores[best]['all corruptions'].mean():.1f} %"
     trivial = "" if best in KINDS else ": a trivial baseline beats every transformer here"
@@ -88,13 +85,10 @@ def _draw(out, runs, accuracies, models, data):
     in_order = sorted(runs, key=lambda r: r.seed)
     records = {kind: [(r.steps, r.epochs) for r in in_order if r.name == kind] for kind in models}
     gated = next(r for r in in_order if r.name == "dgsa")
-    figures = {
-        "accuracy": viz.robustness_figure(CORRUPTIONS["vision"], accuracies, chance=1 / data.meta["n_out"]),
-        "maps": viz.attention_figure(_views(gated.params, models["dgsa"], data), layer=models["dgsa"].depth - 1),
-        "training": viz.training_figure(records),
-    }
-    for name, figure in figures.items():
-        viz.save(figure, out / f"{name}.png")
+    views, chance = _views(gated.params, models["dgsa"], data), 1 / data.meta["n_out"]
+    viz.save(viz.robustness_figure(CORRUPTIONS["vision"], accuracies, chance), out / "accuracy.png")
+    viz.save(viz.attention_figure(views, layer=models["dgsa"].depth - 1), out / "maps.png")
+    viz.save(viz.training_figure(records), out / "training.png")
 
 
 def _views(params, model, data):
@@ -103,19 +97,15 @@ def _views(params, model, data):
     image = data.test.inputs[:1]
     noisy = corrupt(image, kind, level, np.random.default_rng(0))
     title = f"a {data.test.targets[0]}"
-    views = {}
-    for name, x in ((f"{title}, clean", image), (f"{title}, {kind} {level}", noisy)):
-        _, cache = model_forward(x, params, model)
-        views[name] = (x[0], cache.blocks[-1].attention.head)
-    return views
+    images = {f"{title}, clean": image, f"{title}, {kind} {level}": noisy}
+    caches = {name: model_forward(x, params, model)[1] for name, x in images.items()}
+    return {name: (x[0], caches[name].blocks[-1].attention.head) for name, x in images.items()}
 
 
 def _write_results(path, runs, accuracies, models, train):
     results = {
         "train": asdict(train),
-        "models": {
-            kind: asdict(model) | {"parameters": experiments.count_parameters(model)} for kind, model in models.items()
-        },
+        "models": {kind: asdict(m) | {"parameters": experiments.count_parameters(m)} for kind, m in models.items()},
         "levels": {kind: corruption.levels for kind, corruption in CORRUPTIONS["vision"].items()},
         "accuracy": {name: {c: a.tolist() for c, a in by.items()} for name, by in accuracies.items()},
         "epochs": [{"kind": r.name, "seed": r.seed, "epochs": r.epochs} for r in runs],

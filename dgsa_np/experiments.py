@@ -106,9 +106,8 @@ def interval(values) -> tuple:
     from scipy import stats
 
     values = np.asarray(values)
-    if len(values) < 2:
-        return float(values.mean()), float("nan")
-    return float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else np.nan
+    return float(values.mean()), float(half)
 
 
 def markdown_table(rows) -> str:

@@ -68,15 +68,10 @@ def _check_slopes(function, f, x, h):
 
 
 def _slopes(slope, x, directions):
-    xp = array_module(x)
     if directions is not None:
         return np.array([slope(e) for e in directions])
-    gradient = np.empty(x.size)
-    for i in range(x.size):
-        e = xp.zeros(x.size)
-        e[i] = 1
-        gradient[i] = slope(e.reshape(x.shape))
-    return gradient.reshape(x.shape)
+    places = array_module(x).arange(x.size).reshape(x.shape)
+    return np.array([slope(1.0 * (places == i)) for i in range(x.size)]).reshape(x.shape)
 
 
 METHODS = {"complex": complex_step, "central": central_difference}
@@ -138,14 +133,13 @@ def compare_pair(
     allowed = TOLERANCE[method] if tolerance is None else tolerance
     floor = 1e-15 * max((float(abs(g).max()) for g in numeric.values()), default=0.0)
 
-    def result(name, x):
-        error = relative_error(analytic[name], numeric[name], floor)
+    def result(name, right, given):
+        error = relative_error(given, right, floor)
         others = {} if n_directions else {other: g for other, g in numeric.items() if other != name}
-        named = {"name": name, "others": others}
-        wrong = None if error <= allowed else diagnose(numeric[name], analytic[name], sizes, floor, **named)
-        return Result(name, x.shape, error, allowed, wrong.message if wrong else "")
+        said = "" if error <= allowed else diagnose(right, given, sizes, floor, name=name, others=others).message
+        return Result(name, leaves[name].shape, error, allowed, said)
 
-    return [result(name, x) for name, x in leaves.items()]
+    return [result(name, numeric[name], analytic[name]) for name in leaves]
 
 
 def relative_error(a, b, floor=0.0) -> float:
@@ -160,16 +154,17 @@ def relative_error(a, b, floor=0.0) -> float:
 
 def _named_arrays(forward, args):
     """{"p.W_q": array} for every array among the arguments, in order."""
-    names = list(inspect.signature(forward).parameters)[: len(args)]
-    leaves = flatten(dict(zip(names, args, strict=True)))
-    return {name: a for name, a in leaves.items() if hasattr(a, "dtype")}
+    return {name: a for name, a in flatten(_by_name(forward, args)).items() if hasattr(a, "dtype")}
 
 
 def _replace(forward, args, name, value):
     """The arguments with one leaf exchanged."""
+    return tuple(_with_leaf(_by_name(forward, args), name.split("."), value).values())
+
+
+def _by_name(forward, args):
     names = list(inspect.signature(forward).parameters)[: len(args)]
-    tree = _with_leaf(dict(zip(names, args, strict=True)), name.split("."), value)
-    return tuple(tree[n] for n in names)
+    return dict(zip(names, args, strict=True))
 
 
 def _with_leaf(tree, path, value):
@@ -182,20 +177,19 @@ def _with_leaf(tree, path, value):
 
 def _call_backward(backward, dout, cache, args, leaves):
     """The gradients under the names of their leaves. A loss has no upstream: its backward takes the cache alone."""
+    who, upstream = backward.__name__, dout.copy()
     alone = len(inspect.signature(backward).parameters) == 1
-    upstream = dout.copy()
     grads = tree_map(lambda g: g * dout, backward(cache)) if alone else backward(upstream, cache)
     if not same_bits(upstream, dout):
-        raise GradientError(f"{backward.__name__} changed the upstream gradient; work on a copy")
+        raise GradientError(f"{who} changed the upstream gradient; work on a copy")
     grads = grads if isinstance(grads, tuple) else (grads,)
     heads = list(dict.fromkeys(name.split(".")[0] for name in leaves))
     if len(grads) != len(heads):
-        expected = f"{len(heads)}, for {', '.join(heads)}"
-        raise GradientError(f"{backward.__name__} returns {len(grads)} gradients, expected {expected}")
+        raise GradientError(f"{who} returns {len(grads)} gradients, expected {len(heads)}, for {', '.join(heads)}")
     flat = flatten(dict(zip(heads, grads, strict=True)))
     if list(flat) != list(leaves):
         expected = f"{sorted(leaves)}, in the order of the arguments"
-        raise GradientError(f"{backward.__name__} returns gradients {sorted(flat)}, expected {expected}")
+        raise GradientError(f"{who} returns gradients {sorted(flat)}, expected {expected}")
     return flat
 
 
@@ -203,9 +197,8 @@ def _check_shapes(backward, grads, leaves):
     for name, x in leaves.items():
         g = grads[name]
         if getattr(g, "shape", None) != x.shape or g.dtype != x.dtype:
-            what = f"{getattr(g, 'dtype', type(g).__name__)} {getattr(g, 'shape', '')}"
-            expected = f"{x.dtype} {x.shape}, as {name} itself"
-            raise GradientError(f"{backward.__name__}: the gradient of {name} is {what}, expected {expected}")
+            what = f"{getattr(g, 'dtype', type(g).__name__)} {getattr(g, 'shape', '')}, expected {x.dtype} {x.shape}"
+            raise GradientError(f"{backward.__name__}: the gradient of {name} is {what}, as {name} itself")
 
 
 def _check_purity(forward, backward, args, first, leaves, before):
@@ -293,22 +286,22 @@ def _guesses(numeric, others):
 
 
 def _explain_factor(factor, sizes, tolerance, name):
-    causes = {2: "it is counted twice", 0.5: "half of it is missing, or a factor 2 is"}
-    likely = [cause for value, cause in causes.items() if _near(factor, value, tolerance)]
-    for letter, n in sizes.items():
-        causes = {
-            n**0.5: f"1/sqrt({letter}) is missing",
-            n**-0.5: f"1/sqrt({letter}) is applied twice",
-            n: f"a sum over {letter} where a mean belongs",
-            1 / n: f"a mean over {letter} where a sum belongs",
-        }
-        likely += [cause for value, cause in causes.items() if n != 1 and _near(factor, value, tolerance)]
-    inhibitory = "the inhibitory branch enters with a minus, which its gradient keeps"
-    sign = f"the sign is wrong: {inhibitory if '_inh' in name else 'is it subtracted in the forward?'}"
     if factor < 0 and _near(factor, 1, tolerance):
-        return Diagnosis("sign", sign)
+        inhibitory = "the inhibitory branch enters with a minus, which its gradient keeps"
+        cause = inhibitory if "_inh" in name else "is it subtracted in the forward?"
+        return Diagnosis("sign", f"the sign is wrong: {cause}")
+    causes = [(2, "it is counted twice"), (0.5, "half of it is missing, or a factor 2 is")]
+    for letter, n in sizes.items():
+        if n != 1:
+            causes += [
+                (n**0.5, f"1/sqrt({letter}) is missing"),
+                (n**-0.5, f"1/sqrt({letter}) is applied twice"),
+                (n, f"a sum over {letter} where a mean belongs"),
+                (1 / n, f"a mean over {letter} where a sum belongs"),
+            ]
+    likely = [cause for value, cause in causes if _near(factor, value, tolerance)]
     why = " or ".join(likely) or "look for a constant that the derivative brings down"
-    also = f"{sign.split(':')[0]}, and " if factor < 0 else ""
+    also = "the sign is wrong, and " if factor < 0 else ""
     return Diagnosis("factor", f"{also}the gradient is {abs(factor):.6g} times what it should be everywhere: {why}")
 
 

@@ -10,15 +10,7 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from . import check, ops
-from .attention.masks import causal_mask, padding_mask
-from .attention.multihead import (
-    AttentionCache,
-    AttentionConfig,
-    attention_backward,
-    attention_forward,
-    attention_specs,
-    past_length,
-)
+from .attention import AttentionConfig, attention_backward, attention_forward, causal_mask, multihead, padding_mask
 from .backend import array_module, to_numpy
 from .check import choice
 from .losses import cross_entropy_backward, cross_entropy_forward
@@ -53,9 +45,8 @@ class ModelConfig(AttentionConfig):
     @property
     def F(self):
         """The hidden width of the feed-forward layer."""
-        if self.ffn_width is not None:
-            return self.ffn_width
-        return 4 * self.width if self.ffn == "gelu" else max(8, 8 * self.width // 3 // 8 * 8)
+        usual = 4 * self.width if self.ffn == "gelu" else max(8, 8 * self.width // 3 // 8 * 8)
+        return usual if self.ffn_width is None else self.ffn_width
 
     @property
     def n_tokens(self):
@@ -73,18 +64,14 @@ class ModelConfig(AttentionConfig):
 def model_specs(cfg):
     """Names, axes and laws of all parameters, in the order in which they are drawn."""
     gain = {"w": Spec("C", value=1.0)}
-    block = {"norm1": gain, "attention": attention_specs(cfg), "norm2": gain, "mlp": mlp_specs(cfg)}
+    block = {"norm1": gain, "attention": multihead.attention_specs(cfg), "norm2": gain, "mlp": mlp_specs(cfg)}
     if cfg.task == "vision":
         W = Spec("P*P*channels C", 1 / math.sqrt(cfg.sizes["P*P*channels"]))
         embed = {"W": W, "b": Spec("C"), "positions": Spec("N C", 0.02)}
     else:
         embed = {"tokens": Spec("V C", 0.02), "positions": Spec("max_len C", 0.02)}
-    return {
-        "embed": embed,
-        "blocks": [block] * cfg.depth,
-        "norm": gain,
-        "head": {"W": Spec("C n_out", 0.02), "b": Spec("n_out")},
-    }
+    head = {"W": Spec("C n_out", 0.02), "b": Spec("n_out")}
+    return {"embed": embed, "blocks": [block] * cfg.depth, "norm": gain, "head": head}
 
 
 def init_model(cfg: ModelConfig, rng, dtype="float32") -> dict:
@@ -230,7 +217,7 @@ MLPS = {"swiglu": (ops.swiglu_forward, ops.swiglu_backward), "gelu": (gelu_mlp_f
 
 class BlockCache(NamedTuple):
     norm1: ops.RmsnormCache
-    attention: AttentionCache
+    attention: multihead.AttentionCache
     norm2: ops.RmsnormCache
     mlp: object
     cfg: ModelConfig
@@ -336,14 +323,12 @@ def model_forward(inputs, params, cfg, keep=None, past=None):
     xp = array_module(x)
     keep = None if keep is None else xp.asarray(to_numpy(keep))
     mask = _mask(cfg, keep, x.shape[1], start, xp)
-    blocks, pool = [], None
+    blocks = []
     for layer, p in enumerate(params["blocks"]):
         x, block = block_forward(x, p, cfg, mask, layer, None if past is None else past.blocks[layer])
         blocks.append(block)
     n, norm = ops.rmsnorm_forward(x, params["norm"]["w"], cfg.eps)
-    y = n
-    if cfg.task != "lm":
-        y, pool = mean_pool_forward(n, keep)
+    y, pool = (n, None) if cfg.task == "lm" else mean_pool_forward(n, keep)
     logits, head = ops.linear_forward(y, params["head"]["W"], params["head"]["b"])
     return logits, ModelCache(embed, blocks, norm, pool, head)
 
@@ -354,10 +339,8 @@ def model_backward(dlogits, cache):
     check.upstream("model_backward", dlogits, (*head.x.shape[:-1], head.W.shape[1]))
     # logits, head = ops.linear_forward(y, params["head"]["W"], params["head"]["b"])
     dy, dW, db = ops.linear_backward(dlogits, head)
-    dn = dy
-    if pool is not None:
-        # y, pool = mean_pool_forward(n, keep)
-        dn = mean_pool_backward(dy, pool)
+    # y, pool = (n, None) if cfg.task == "lm" else mean_pool_forward(n, keep)
+    dn = dy if pool is None else mean_pool_backward(dy, pool)
     # n, norm = ops.rmsnorm_forward(x, params["norm"]["w"], cfg.eps)
     dx, dw = ops.rmsnorm_backward(dn, norm)
     dblocks = []
@@ -399,4 +382,4 @@ def _start(cfg, past):
     if past is not None and (cfg.task != "lm" or not isinstance(past, ModelCache)):
         given = f"past is given with task {cfg.task!r}, a {type(past).__name__}"
         raise ValueError(f"model_forward: {given}, expected 'lm' and the ModelCache of the tokens before: it decodes")
-    return past_length(None if past is None else past.blocks[0].attention)
+    return multihead.past_length(None if past is None else past.blocks[0].attention)

@@ -79,10 +79,10 @@ def training_figure(runs):
 
     figure, (losses, accuracies) = plt.subplots(1, 2, figsize=(10, 3.6))
     for name, seeds in runs.items():
-        bins = np.array_split(np.arange(len(seeds[0][0])), 60)
-        xs = [b.mean() + 1 for b in bins if len(b)]
+        bins = [b for b in np.array_split(np.arange(len(seeds[0][0])), 60) if len(b)]
+        xs = [b.mean() + 1 for b in bins]
         ends = np.linspace(0, len(seeds[0][0]), len(seeds[0][1]) + 1)[1:]
-        train = [[np.mean([steps[i]["loss"] for i in b]) for b in bins if len(b)] for steps, _ in seeds]
+        train = [[np.mean([steps[i]["loss"] for i in b]) for b in bins] for steps, _ in seeds]
         _draw_band(losses, xs, train, f"{name}, training", color=LOOKS[name]["color"])
         for ax, key in ((losses, "valid_loss"), (accuracies, "valid_accuracy")):
             ys = [[epoch[key] for epoch in epochs] for _, epochs in seeds]
@@ -117,7 +117,9 @@ def attention_figure(views, layer):
     layout = {"figsize": (13.5, 2.9 * len(views)), "squeeze": False, "width_ratios": (1, 1, 1, 1, 1.25)}
     figure, axes = plt.subplots(len(views), 5, **layout)
     for row, (title, (image, head)) in zip(axes, views.items(), strict=True):
-        _draw_image(row[0], image, title)
+        row[0].imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        row[0].set(title=title)
+        row[0].axis("off")
         maps = {
             "excitatory A_exc": head.A_exc,
             "inhibitory A_inh": head.A_inh,
@@ -125,58 +127,16 @@ def attention_figure(views, layer):
         }
         for ax, (name, A) in zip(row[1:4], maps.items(), strict=True):
             drawn = ax.imshow(A[0, shown], cmap="RdBu_r", vmin=-limit, vmax=limit)
-            _label(ax, name, "key patch", "query patch")
+            label(ax, name, "key patch", "query patch")
         figure.colorbar(drawn, ax=row[1:4].tolist(), label="attention weight", shrink=0.85, pad=0.04)
         gates = row[4].imshow(head.gate[0], cmap="PuOr_r", vmin=0, vmax=1, aspect="auto")
-        _label(row[4], "gate g of each patch and head", "query patch", "head")
+        label(row[4], "gate g of each patch and head", "query patch", "head")
         row[4].set_yticks(range(head.gate.shape[1]))
         figure.colorbar(gates, ax=row[4], label="g: 0 inhibits, 1 excites", shrink=0.85)
     figure.suptitle(f"layer {layer}; maps of head {shown}, the one that changes most; patches are numbered row by row")
     return figure
 
 
-@in_style
-def scaling_figure(found):
-    """Time and memory of a head against the length T, plain and on tiles, with guides for linear and quadratic growth.
-
-    found : {"T": lengths, impl: {"ms": [..], "MiB": [..]}}
-    """
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
-    lengths = np.array(found["T"])
-    for ax, unit, title in zip(axes, ("ms", "MiB"), ("time", "most memory in use"), strict=True):
-        for (impl, look), power, name in zip(
-            (("plain", LOOKS["diff_v1"]), ("tiled", LOOKS["dgsa"])), (2, 1), ("quadratic", "linear"), strict=True
-        ):
-            ax.loglog(lengths, found[impl][unit], label=impl, **look)
-            guide = found[impl][unit][-1] * (lengths / lengths[-1]) ** power
-            ax.loglog(lengths, guide, color="0.6", linestyle=":" if power == 1 else "--", label=name, zorder=0)
-        _label(ax, title, "T, queries and keys", f"{title} ({unit})")
-        ax.set_xticks(lengths, lengths)
-        ax.minorticks_off()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    return figure
-
-
-@in_style
-def profile_figure(shares):
-    """Where the time of one step goes: {function: ms of its own}, the largest on top."""
-    import matplotlib.pyplot as plt
-
-    figure, ax = plt.subplots(figsize=(8, 4.2))
-    ax.barh(list(shares)[::-1], list(shares.values())[::-1], color=LOOKS["dgsa"]["color"])
-    title = f"one step on one thread: {sum(shares.values()):.0f} ms"
-    _label(ax, title, "ms of its own, without the pairs it calls", None)
-    return figure
-
-
-def _draw_image(ax, image, title):
-    ax.imshow(image, cmap="gray_r", vmin=0, vmax=1)
-    ax.set(title=title)
-    ax.axis("off")
-
-
-def _label(ax, title, x, y):
+def label(ax, title, x, y):
     ax.set(title=title, xlabel=x, ylabel=y)
     ax.grid(False)

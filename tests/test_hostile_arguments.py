@@ -57,7 +57,7 @@ from dgsa_np.sample import sample
 from dgsa_np.settings import DataConfig
 from dgsa_np.train import TrainConfig
 
-OUTSIDE = {"check", "cases", "runs", "bench", "bench_torch", "baselines", "experiments", "demo", "cli", "viz", "__main__"}
+OUTSIDE = {*"check cases runs bench bench_torch baselines experiments demo cli viz __main__".split()}
 
 
 def public():

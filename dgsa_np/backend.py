@@ -3,6 +3,7 @@
 import sys
 import warnings
 from functools import lru_cache
+from importlib import import_module
 
 import numpy as np
 
@@ -24,9 +25,7 @@ def array_module(*arrays):
             continue
         found = owner_of(a)
         if found is None:
-            raise TypeError(
-                f"array_module: got {type(a).__name__}, expected a NumPy or CuPy array; wrap it in one first"
-            )
+            raise TypeError(f"array_module: got {type(a).__name__}, expected a NumPy or CuPy array; wrap it in one")
         if owner is not None and found is not module:
             both = " and ".join(f"{type(x).__module__.split('.')[0]} array {x.shape}" for x in (owner, a))
             raise TypeError(f"array_module: {both} live on different devices; move one with to_device or to_numpy")
@@ -73,13 +72,10 @@ def to_numpy(tree):
 
 def erf(x):
     """The error function, from scipy or cupyx, imported when it is used. cupyx has it for real numbers alone."""
-    if array_module(x) is np:
-        from scipy.special import erf
-    elif x.dtype.kind == "c":
+    on_host = array_module(x) is np
+    if not on_host and x.dtype.kind == "c":
         raise TypeError("erf: CuPy has no complex erf, so GELU has no complex step on a GPU; check it on the CPU")
-    else:
-        from cupyx.scipy.special import erf
-    return erf(x)
+    return import_module("scipy.special" if on_host else "cupyx.scipy.special").erf(x)
 
 
 def owner_of(a):

@@ -235,13 +235,12 @@ def scaling_figure(found):
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
     lengths = np.array(found["T"])
+    curves = ("plain", "diff_v1", 2, "quadratic", "--"), ("tiled", "dgsa", 1, "linear", ":")
     for ax, unit, title in zip(axes, ("ms", "MiB"), ("time", "most memory in use"), strict=True):
-        for (impl, look), power, name in zip(
-            (("plain", viz.LOOKS["diff_v1"]), ("tiled", viz.LOOKS["dgsa"])), (2, 1), ("quadratic", "linear"), strict=True
-        ):
-            ax.loglog(lengths, found[impl][unit], label=impl, **look)
+        for impl, look, power, name, style in curves:
+            ax.loglog(lengths, found[impl][unit], label=impl, **viz.LOOKS[look])
             guide = found[impl][unit][-1] * (lengths / lengths[-1]) ** power
-            ax.loglog(lengths, guide, color="0.6", linestyle=":" if power == 1 else "--", label=name, zorder=0)
+            ax.loglog(lengths, guide, style, color="0.6", label=name, zorder=0)
         viz.label(ax, title, "T, queries and keys", f"{title} ({unit})")
         ax.set_xticks(lengths, lengths)
         ax.minorticks_off()

@@ -7,34 +7,26 @@ import math
 import platform
 import re
 import sys
+from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
-from . import __version__, check, runs, viz
+from . import __version__, cases, check, demo, runs, viz
 from .backend import DeviceError, describe_device, resolve_device, to_device
 from .baselines import classifiers, ngram_losses
 from .checkpoint import CheckpointError
 from .data import CORRUPTIONS, DataError, Vocabulary
-from .experiments import accuracy_under_corruption, markdown_table, run_baselines
+from .experiments import accuracy_under_corruption, markdown_table
+from .gradcheck import TOLERANCE, GradientError, compare_pair
 from .model import ModelConfig, init_model
 from .params import count, flatten
 from .sample import sample
 from .settings import CONFIGS, FIELDS, DataConfig, SettingsError, make, read_settings, settle
 from .train import NonFiniteError, evaluate, predict
 
-HELP = {
-    "demo": "three mechanisms on noisy handwritten digits, with pictures, in two minutes",
-    "train": "train one model, or go on with a run that was stopped",
-    "evaluate": "the model of a run on the test split, clean and corrupted",
-    "sample": "text from the language model of a run",
-    "baselines": "what trivial models reach on a data set",
-    "gradcheck": "check every handwritten gradient and print the errors as a table",
-    "bench": "time and memory of heads and steps, beside PyTorch if it is installed, in five minutes",
-    "info": "versions, devices, and the parameters of a model",
-}
 STOPPED = 130  # by Ctrl-C, as shells count it
 
 
@@ -48,23 +40,22 @@ def main(argv=None) -> int:
     try:
         return COMMANDS[args.command](args) or 0
     except KeyboardInterrupt:
-        print("dgsa-np: stopped", file=sys.stderr)
-        return STOPPED
+        status, said = STOPPED, "stopped"
     except NonFiniteError as error:
-        print(f"dgsa-np: {error}", file=sys.stderr)
-        return 1
+        status, said = 1, error
     except (UsageError, SettingsError, DeviceError, DataError, CheckpointError, OSError) as error:
-        print(f"dgsa-np: {error}", file=sys.stderr)
-        return 2
+        status, said = 2, error
+    print(f"dgsa-np: {said}", file=sys.stderr)
+    return status
 
 
 def demo_command(args):
-    from .demo import demo
-
-    print(demo(_new_folder(args.out), seeds=range(args.seeds), jobs=args.jobs))
+    """Three mechanisms on noisy handwritten digits, with pictures, in two minutes."""
+    print(demo.demo(_new_folder(args.out), seeds=range(args.seeds), jobs=args.jobs))
 
 
 def train_command(args):
+    """Train one model, or go on with a run that was stopped."""
     given = _given(args)
     if args.resume and args.out:
         raise UsageError(f"--out {args.out} with --resume {args.resume}: a run goes on in its own folder")
@@ -89,27 +80,25 @@ def train_command(args):
 
 
 def evaluate_command(args):
+    """The model of a run on the test split, clean and corrupted."""
     held, device = runs.open_run(args.run, args.checkpoint), resolve_device(args.device)
     moved = {"root": args.root} if args.root else {}
     _, model, _, data = settle(held["settings"] | {"device": device} | moved)
     runs.check_data(args.run, held, data)
-    task, kinds, params = model.task, _kinds(args, model.task), to_device(held["state"]["params"], device)
+    kinds, params = _kinds(args, model.task), to_device(held["state"]["params"], device)
     clean = evaluate(params, data.test, model)
     figures = f"accuracy {clean['accuracy']:.4f}, loss {clean['loss']:.4f} nats"
     print(f"{describe_data(data)}\n{'test':10s} {figures}", flush=True)
-
-    def classify(split):
-        return predict(params, split, model).argmax(axis=-1)
-
-    accuracy = {model.kind: accuracy_under_corruption(classify, data.test, task, kinds)}
+    fitted = {model.kind: lambda split: predict(params, split, model).argmax(axis=-1)}
     if args.baselines and kinds:
-        accuracy |= {run.name: run.accuracy for run in run_baselines(data, kinds)}
-    print(_levels(accuracy, kinds, task))
+        fitted |= classifiers(data)
+    accuracy = _print_levels(fitted, data, kinds)
     if args.out:
         _write_evaluation(_new_folder(args.out), clean, accuracy, kinds, data)
 
 
 def sample_command(args):
+    """Text from the language model of a run."""
     held, device = runs.open_run(args.run, args.checkpoint), resolve_device(args.device)
     model, dataset = make(ModelConfig, held["settings"]), held["dataset"]
     if model.task != "lm":
@@ -128,36 +117,32 @@ def sample_command(args):
 
 
 def baselines_command(args):
+    """What trivial models reach on a data set."""
     data = make(DataConfig, _given(args)).load()
-    task = data.meta["task"]
     print(describe_data(data), flush=True)
-    if task == "lm":
+    if data.meta["task"] == "lm":
         rows = [[name, f"{loss:.3f}"] for name, loss in ngram_losses(data).items()]
         print(markdown_table([["test split", "nats per token"], *rows]))
         return
-    fitted, kinds = classifiers(data), _kinds(args, task)
+    fitted, kinds = classifiers(data), _kinds(args, data.meta["task"])
     clean = {name: (classify(data.test) == data.test.targets).mean() for name, classify in fitted.items()}
     print(markdown_table([["test split, clean", "accuracy, %"], *([n, f"{100 * a:.1f}"] for n, a in clean.items())]))
-    print(_levels({n: accuracy_under_corruption(c, data.test, task, kinds) for n, c in fitted.items()}, kinds, task))
+    _print_levels(fitted, data, kinds)
 
 
 def gradcheck_command(args):
-    from .cases import all_cases
-    from .gradcheck import TOLERANCE
-
+    """Check every handwritten gradient and print the errors as a table."""
     print("Largest error over all arguments, max|ours - numeric| / max|numeric|, for a random upstream gradient.")
     print("complex: complex step, over every element (some whole models: along 3 random directions), allowed")
     print(f"{TOLERANCE['complex']:.0e}; central: central difference, along 4, allowed {TOLERANCE['central']:.0e}.\n")
     print(f"{'pair':22s} {'variant':16s} {'complex':>9s} {'central':>9s}")
-    wrong = sum(not _print_check(case) for case in all_cases(args.seed))
+    wrong = sum(not _print_check(case) for case in cases.all_cases(args.seed))
     print(f"\n{'All gradients are right.' if not wrong else f'{wrong} pairs are wrong.'}")
     return 1 if wrong else 0
 
 
 def _print_check(case) -> bool:
     """One row of the table, and below it what is wrong."""
-    from .gradcheck import GradientError, compare_pair
-
     checks, options = {"complex": case.n_directions, "central": 4}, {"sizes": case.sizes, "without": case.without}
     row = f"{case.name:22s} {case.variant:16s}"
     try:
@@ -174,6 +159,7 @@ def _print_check(case) -> bool:
 
 
 def bench_command(args):
+    """Time and memory of heads and steps, beside PyTorch if it is installed, in five minutes."""
     from .bench import bench
 
     out = _new_folder(args.out)
@@ -182,6 +168,7 @@ def bench_command(args):
 
 
 def info_command(args):
+    """Versions, devices, and the parameters of a model."""
     print(f"dgsa_np {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
     print(f"{'device':10s} {describe_device('cpu')}")
     try:
@@ -191,7 +178,7 @@ def info_command(args):
     print(describe_model(make(ModelConfig, _given(args))))
 
 
-COMMANDS = {name: globals()[f"{name}_command"] for name in HELP}
+COMMANDS = {name.removesuffix("_command"): f for name, f in globals().items() if name.endswith("_command")}
 
 
 # ------------------------------------------------------------------------------------------- arguments
@@ -201,23 +188,29 @@ def _parse(argv):
     parser = argparse.ArgumentParser(prog="dgsa-np", description=__doc__.split(":")[0])
     parser.add_argument("--version", action="version", version=f"dgsa-np {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    parsers = {name: commands.add_parser(name, help=text, description=text) for name, text in HELP.items()}
+    for name, command in COMMANDS.items():
+        text = command.__doc__[0].lower() + command.__doc__[1:].removesuffix(".")
+        commands.add_parser(name, help=text, description=text)
+    parsers = commands.choices
     _add_flags(parsers)
     for name, configs in {"train": CONFIGS, "baselines": [DataConfig], "info": [ModelConfig]}.items():
         for config in configs:
             _add_fields(parsers[name], config)
     args, unknown = parser.parse_known_args(argv)
     if unknown:
-        _refuse(unknown[0], parsers[args.command])
+        flag, parser = unknown[0], parsers[args.command]
+        near = check.nearest(flag.split("=")[0], parser._option_string_actions)
+        parser.error(f"unknown argument {flag}{near}")
     return args
 
 
 def _add_flags(parsers):
     """The flags that are no settings."""
 
-    def flag(command, name, text, default=None, **options):
+    def flag(commands, name, text, default=None, **options):
         shown = text if default is None else f"{text} (default: {default})"
-        parsers[command].add_argument(name, help=shown, default=default, **options)
+        for command in commands.split():
+            parsers[command].add_argument(name, help=shown, default=default, **options)
 
     flag("demo", "--out", "folder to write to; must not exist", "demo")
     flag("demo", "--seeds", "seeds per mechanism", 3, type=_number(int, 1))
@@ -234,16 +227,14 @@ def _add_flags(parsers):
     flag("sample", "--temperature", "below 1 safer, above 1 wilder, 0 the likeliest", 0.8, type=_number(float, 0))
     flag("sample", "--top-k", "draw among so many likeliest tokens only", type=_number(int, 1))
     flag("sample", "--seed", "of the draws", 0, type=_number(int, 0))
-    for name in ("evaluate", "sample"):
-        parsers[name].add_argument("run", metavar="RUN", help="folder of a run, or a checkpoint file")
-        flag(name, "--checkpoint", "the last state of the run, or the best on the validation split", "checkpoint",
-             choices=("checkpoint", "best"))  # fmt: skip
-        flag(name, "--device", "auto, cpu or cuda", "auto", choices=("auto", "cpu", "cuda"))
-    for name in ("evaluate", "baselines"):
-        flag(name, "--corruption", "all, none, or the name of one", "all")
     flag("bench", "--out", "folder to write to; must not exist", "bench")
     flag("bench", "--rounds", "turns that each contestant takes", 15, type=_number(int, 3))
     flag("bench", "--longest", "longest sequence; plain heads need 2 GiB at 8192", 8192, type=_number(int, 128))
+    flag("evaluate sample", "run", "folder of a run, or a checkpoint file", metavar="RUN")
+    flag("evaluate sample", "--checkpoint", "the last state of the run, or the best on the validation split",
+         "checkpoint", choices=("checkpoint", "best"))  # fmt: skip
+    flag("evaluate sample", "--device", "auto, cpu or cuda", "auto", choices=("auto", "cpu", "cuda"))
+    flag("evaluate baselines", "--corruption", "all, none, or the name of one", "all")
     flag("gradcheck", "--seed", "of the random arguments", 0, type=_number(int, 0))
 
 
@@ -253,25 +244,12 @@ def _add_fields(parser, config):
     notes = dict(re.findall(r"^    (\w+): [^#\n]*# (.*)$", source, re.MULTILINE))
     group = parser.add_argument_group(config.__name__)
     for f in fields(config):
-        choices = [c for c in f.metadata.get("choices", ()) if isinstance(c, str)]
-        words = [", ".join(choices), notes.get(f.name, ""), f"(default: {f.default})"]
-        text = "; ".join(w for w in words[:2] if w) + " " + words[2]
-        options = {"type": _reader(f.type), "default": argparse.SUPPRESS, "metavar": _type_name(f.type).upper()}
-        group.add_argument(f"--{f.name.replace('_', '-')}", help=text.replace("%", "%%"), **options)
-
-
-def _refuse(flag, parser):
-    known = [option for action in parser._actions for option in action.option_strings]
-    parser.error(f"unknown argument {flag}{check.nearest(flag.split('=')[0], known)}")
-
-
-def _type_name(annotation):
-    """bool, int, float or str; the same for one of them or None."""
-    return getattr(annotation, "__name__", str(annotation)).split(" ")[0]
-
-
-def _reader(annotation):
-    return {"bool": _boolean, "int": int, "float": float, "str": str}[_type_name(annotation)]
+        choices = ", ".join(c for c in f.metadata.get("choices", ()) if isinstance(c, str))
+        text = "; ".join(filter(None, (choices, notes.get(f.name)))) + f" (default: {f.default})"
+        kind = getattr(f.type, "__args__", (f.type,))[0]  # of int | None, int
+        options = {"type": _boolean if kind is bool else kind, "metavar": kind.__name__.upper()}
+        flag, text = f"--{f.name.replace('_', '-')}", text.replace("%", "%%")
+        group.add_argument(flag, help=text, default=argparse.SUPPRESS, **options)
 
 
 def _boolean(text):
@@ -284,14 +262,11 @@ def _number(kind, least):
     """The reader of a whole number (int) or any (float), of at least so much."""
 
     def read(text):
-        try:
-            number = kind(text)
-        except ValueError:
-            number = math.nan
-        if not least <= number < math.inf:
-            what = "whole number" if kind is int else "number"
-            raise argparse.ArgumentTypeError(f"{text!r}, expected a {what} of at least {least}")
-        return number
+        with suppress(ValueError):
+            if least <= (number := kind(text)) < math.inf:
+                return number
+        what = "whole number" if kind is int else "number"
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a {what} of at least {least}")
 
     return read
 
@@ -304,14 +279,13 @@ def _given(args) -> dict:
 
 def _kinds(args, task):
     """The corruptions that were asked for."""
-    known = CORRUPTIONS[task]
-    if args.corruption in ("all", "none"):
-        return list(known) if args.corruption == "all" else []
+    known = list(CORRUPTIONS[task])
+    kinds = {"all": known, "none": []} | {kind: [kind] for kind in known}
     try:
-        check.one_of(args.command, "--corruption", args.corruption, ("all", "none", *known))
+        check.one_of(args.command, "--corruption", args.corruption, kinds)
     except ValueError as error:
         raise UsageError(error) from error
-    return [args.corruption]
+    return kinds[args.corruption]
 
 
 # ---------------------------------------------------------------------------------------------- output
@@ -326,8 +300,7 @@ def _new_folder(path) -> Path:
 
 def describe_data(data) -> str:
     """Counts, shapes and hash of a data set."""
-    sizes = {name: len(getattr(data, name).targets) for name in ("train", "valid", "test")}
-    counts = ", ".join(f"{n:,} {name}" for name, n in sizes.items())
+    counts = ", ".join(f"{len(getattr(data, name).targets):,} {name}" for name in ("train", "valid", "test"))
     meta, shape = data.meta, data.train.inputs.shape[1:]
     outputs = "" if meta["task"] == "lm" else f", {meta['n_out']} classes"
     symbols = f", {meta['vocab_size']:,} {meta['unit']}" if "unit" in meta else ""
@@ -346,14 +319,16 @@ def describe_model(model) -> str:
     return "\n".join(lines)
 
 
-def _levels(accuracy, kinds, task) -> str:
-    """A table per corruption: accuracy in per cent at each level."""
-    tables = []
+def _print_levels(fitted, data, kinds) -> dict:
+    """A table per corruption, in per cent; returns {classifier: {corruption: [accuracy at each level]}}."""
+    task = data.meta["task"]
+    accuracy = {name: accuracy_under_corruption(c, data.test, task, kinds) for name, c in fitted.items()}
+    print()
     for kind in kinds:
         head = [f"{kind}, accuracy %", *(f"{level:g}" for level in CORRUPTIONS[task][kind].levels)]
         rows = [[name, *(f"{100 * a:.1f}" for a in by[kind])] for name, by in accuracy.items()]
-        tables.append(markdown_table([head, *rows]))
-    return "\n\n".join(["", *tables]) if tables else ""
+        print(f"\n{markdown_table([head, *rows])}")
+    return accuracy
 
 
 def _write_evaluation(out, clean, accuracy, kinds, data):

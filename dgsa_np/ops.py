@@ -25,8 +25,7 @@ def sum_to_shape(x, shape):
     """
     lead = x.ndim - len(shape)
     axes = tuple(i for i, n in enumerate(x.shape) if i < lead or shape[i - lead] != n)
-    wide = np.promote_types(x.dtype, "float64")
-    return x.sum(axis=axes, dtype=wide).astype(x.dtype).reshape(shape) if axes else x
+    return x.sum(axis=axes, dtype=np.promote_types(x.dtype, "float64")).astype(x.dtype).reshape(shape) if axes else x
 
 
 def sum_rows(x):
@@ -57,8 +56,7 @@ def split_heads(x, n_heads):
 def merge_heads(x):
     """(B, H, T, d) -> (B, T, H d). Its backward is split_heads."""
     check.arrays("merge_heads", {"x": "B H T d"}, x)
-    B, H, T, d = x.shape
-    return x.swapaxes(1, 2).reshape(B, T, H * d)
+    return x.swapaxes(1, 2).reshape(len(x), x.shape[2], -1)
 
 
 # ---------------------------------------------------------------------------------------------- linear

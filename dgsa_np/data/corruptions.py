@@ -61,11 +61,9 @@ def gaussian(x, level, rng):
 
 
 def salt_and_pepper(x, level, rng):
-    hit = rng.random(x.shape[:3]) < level
-    colour = rng.integers(0, 2, x.shape[:3])
-    if x.ndim == 4:
-        hit, colour = hit[..., None], colour[..., None]
-    return np.where(hit, colour, x)
+    pixels = x.shape[:3] + (1,) * (x.ndim - 3)  # all channels of a pixel together
+    hit = rng.random(pixels) < level
+    return np.where(hit, rng.integers(0, 2, pixels), x)
 
 
 def brightness(x, level, rng):

@@ -21,8 +21,7 @@ def load_digits(name, root=None):
         raise ValueError(f"load: root is {root!r}, expected None: {name} comes with scikit-learn")
     bunch = load_digits()
     images, labels = (bunch.images / 16).astype("float32"), bunch.target.astype("int64")
-    rows = np.arange(len(labels))
-    rest, test = train_test_split(rows, test_size=0.2, stratify=labels, random_state=0)
+    rest, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
     train, valid = train_test_split(rest, test_size=1 / 8, stratify=labels[rest], random_state=0)
     splits = [Split(images[r], labels[r]) for r in (train, valid, test)]
     return Dataset(*splits, _meta(name, images, 10, [a for s in splits for a in s[:2]]))
@@ -30,17 +29,15 @@ def load_digits(name, root=None):
 
 def load_idx(name, root=None):
     """The four idx files of a folder, gzipped or not; the last twelfth of the training file is the validation split."""
-    images, labels, more_images, more_labels = (
-        _read_idx(_find(name, root, f"{part}-{what}"), n_axes)
-        for part in ("train", "t10k")
-        for what, n_axes in (("images-idx3-ubyte", 3), ("labels-idx1-ubyte", 1))
-    )
-    for part, x, y in (("train", images, labels), ("t10k", more_images, more_labels)):
+    kinds = ("images-idx3-ubyte", 3), ("labels-idx1-ubyte", 1)
+    files = {part: [_read_idx(_find(name, root, f"{part}-{k}"), n) for k, n in kinds] for part in ("train", "t10k")}
+    images, labels = files["train"]
+    for part, (x, y) in files.items():
         if len(x) != len(y) or y.max() > 9 or x.shape[1:] != (images.shape[2],) * 2 or len(images) < 2:
             wanted = "as many labels, 0 to 9, and two or more square images of one size"
             raise DataError(f"{root}: {part} has images {x.shape}, labels {y.shape} up to {y.max()}, expected {wanted}")
     n = len(images) - max(1, len(images) // 12)
-    parts = (images[:n], labels[:n]), (images[n:], labels[n:]), (more_images, more_labels)
+    parts = (images[:n], labels[:n]), (images[n:], labels[n:]), files["t10k"]
     splits = [Split(x.astype("float32") / 255, y.astype("int64")) for x, y in parts]
     return Dataset(*splits, _meta(name, images, 10, [a for part in parts for a in part]))
 

@@ -28,9 +28,8 @@ class Vocabulary:
     def split(self, text):
         """The symbols of a text."""
         check.instance("Vocabulary", str, text=text)
-        return {"characters": list, "bytes": lambda t: list(t.encode(errors="surrogateescape")), "words": str.split}[
-            self.unit
-        ](text)
+        ways = {"characters": list, "bytes": lambda t: list(t.encode(errors="surrogateescape")), "words": str.split}
+        return ways[self.unit](text)
 
     def encode(self, text):
         """(n,) tokens; what the vocabulary lacks becomes the token of UNKNOWN."""

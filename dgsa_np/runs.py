@@ -57,10 +57,8 @@ def reopen(folder, given: dict):
     """
     held = open_run(folder)
     settings, moved = held["settings"], {k: v for k, v in given.items() if k == "root"}
-    for where, other in (
-        ("asked for", given | {"root": settings["root"]}),
-        ("in config.json", read_settings(Path(folder) / "config.json")),
-    ):
+    written = read_settings(Path(folder) / "config.json")
+    for where, other in (("asked for", given | {"root": settings["root"]}), ("in config.json", written)):
         changed = [f"{k} is {v!r}, not {settings.get(k)!r}" for k, v in other.items() if settings.get(k) != v]
         if changed:
             raise SettingsError(f"{folder}: {where}: {'; '.join(changed)}, as the run was started; begin a new run")
@@ -95,8 +93,7 @@ def follow(folder, model, cfg, data, held, every=30.0) -> dict:
             held = held | {"state": now._asdict()}
             log.write("".join(json.dumps(line) + "\n" for line in (step, epoch) if line))
             if epoch and (held["best"] is None or epoch["valid_loss"] < held["best"]["valid_loss"]):
-                held = held | {"best": epoch}
-                best = held
+                best = held = held | {"best": epoch}
             if stop.asked or time.monotonic() - saved > every:
                 best, saved = _save(folder, held, best, log), time.monotonic()
             if stop.asked:
@@ -155,15 +152,14 @@ def _save(folder, held, best, log):
 def _cut(path, state):
     """Records of steps and epochs that are not in the state will be written again."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    done = {"step": state.optimizer["step"], "epoch": state.epoch}
 
     def known(line):
         try:
             record = json.loads(line)
         except ValueError:  # a last line that was cut off
             return False
-        if "result" in record:
-            return False
-        return record.get("step", -1) < state.optimizer["step"] and record.get("epoch", -1) < state.epoch
+        return "result" not in record and all(record.get(key, -1) < n for key, n in done.items())
 
     _write(path, "".join(line for line in lines if known(line)))
 

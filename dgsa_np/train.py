@@ -1,6 +1,5 @@
 """The one training loop."""
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -109,13 +108,15 @@ def train_steps(model: ModelConfig, cfg: TrainConfig, data, state: TrainState):
         while state.epoch < cfg.epochs:
             rng = np.random.default_rng()
             rng.bit_generator.state = state.rng
-            for rows in _batches(len(data.train.targets), batch, rng)[state.batch :]:
+            order = rng.permutation(len(data.train.targets))  # full batches; the rest gets its turn in another order
+            for rows in order[: per_epoch * batch].reshape(per_epoch, batch)[state.batch :]:
                 number = state.epoch * per_epoch + state.batch
                 lr = warmup_cosine(number, cfg.epochs * per_epoch, cfg.lr, round(cfg.warmup * cfg.epochs * per_epoch))
                 state, step = _step(model, cfg, data.train.take(rows), state, lr, threads, device)
                 epoch = None
                 if state.batch == per_epoch:
-                    epoch = _watch(state, data, model)
+                    valid = {f"valid_{name}": x for name, x in evaluate(state.params, data.valid, model).items()}
+                    epoch = {"epoch": state.epoch, "train_loss": state.loss_sum / per_epoch, **valid}
                     state = TrainState(state.params, state.optimizer, rng.bit_generator.state, state.epoch + 1)
                 yield state, {"step": number, **step}, epoch
 
@@ -141,8 +142,8 @@ def _step(model, cfg, batch, state, lr, threads, device):
     inputs = to_device(inputs, device) if model.task == "vision" else inputs  # tokens are checked on the host
     loss, grads = loss_and_grads_threaded(state.params, inputs, targets, model, keep, threads)
     clipped, norm = clip_by_norm(grads, cfg.clip)
-    loss, norm = _read(loss, norm)
-    if not (math.isfinite(loss) and math.isfinite(norm)):
+    loss, norm = to_numpy(array_module(loss).stack([loss.astype("float64"), norm])).tolist()  # the one read of a step
+    if not np.isfinite([loss, norm]).all():
         raise _non_finite(state.optimizer["step"], loss, norm, state.params, grads)
     params, optimizer = adamw_step(state.params, clipped, state.optimizer, lr, weight_decay=cfg.weight_decay)
     done = state._replace(params=params, optimizer=optimizer, batch=state.batch + 1, loss_sum=state.loss_sum + loss)
@@ -186,23 +187,6 @@ def _sizes(cfg, data):
     n = data.train.length()
     batch = min(cfg.batch_size, n)
     return batch, n // batch
-
-
-def _batches(n, size, rng):
-    """A fresh order of all rows, in full batches; what is left over gets its turn in another epoch's order."""
-    order = rng.permutation(n)
-    return order[: n - n % size].reshape(-1, size)
-
-
-def _read(loss, norm):
-    """The step's one read from the device."""
-    return to_numpy(array_module(loss).stack([loss.astype("float64"), norm])).tolist()
-
-
-def _watch(state, data, model):
-    valid = evaluate(state.params, data.valid, model)
-    losses = {"train_loss": state.loss_sum / state.batch, "valid_loss": valid["loss"]}
-    return {"epoch": state.epoch, **losses, "valid_accuracy": valid["accuracy"]}
 
 
 def _non_finite(step, loss, norm, params, grads):

@@ -53,9 +53,7 @@ def cross_entropy_backward(cache):
 
 def _mean_weights(keep, n, dtype):
     """1 / n for each of the n kept targets, 0 for the others."""
-    if keep is None:
-        return np.full(n, 1 / n, dtype)
-    keep = to_numpy(keep).reshape(-1)
+    keep = np.ones(n, bool) if keep is None else to_numpy(keep).reshape(-1)
     if not keep.any():
         raise ValueError("cross_entropy_forward: keep is all False, expected at least one kept target")
     return (keep / keep.sum()).astype(dtype)

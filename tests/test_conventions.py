@@ -190,7 +190,7 @@ def test_the_line_budget():
     assert sum(len(code_lines(p)) for p in core) <= 1000
 
 
-@pytest.mark.xfail(reason="missed since the heads on tiles and the benchmark came; decisions.md has the count", strict=True)
+@pytest.mark.xfail(reason="missed since tiles and the benchmark came; see decisions.md", strict=True)
 def test_the_line_budget_of_the_whole():
     assert sum(len(code_lines(p)) for p in SOURCES) <= 3000
 

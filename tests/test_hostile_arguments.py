@@ -503,7 +503,6 @@ INNER = {
     "steps of a layer or a model, whose arguments attention_forward and model_forward have checked": " ".join(
         f"{name}_{way}" for name in LAYER_STEPS for way in ("forward", "backward")
     ),
-    "an inner step of loaders": "stratified",
     "work on trees": "tree_map count zeros_like flatten draw same_bits sha256",
     "parts of a run, which settle and train have checked": "choose_threads make with_bar Split.take Spec",
     "the body of the heads on tiles, and the choice of them, whose arguments a layer has checked": (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .splits import DataError, Dataset, Split, sha256, stratified
+from .splits import DataError, Dataset, Split, sha256
 
 LARGEST = 2**31  # bytes: what a header may promise
 
@@ -15,12 +15,15 @@ LARGEST = 2**31  # bytes: what a header may promise
 def load_digits(name, root=None):
     """1,797 scans of 8 x 8, grey levels 0 to 16 divided by 16, split 70 / 10 / 20 % with equal shares of each digit."""
     from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
 
     if root is not None:
         raise ValueError(f"load: root is {root!r}, expected None: {name} comes with scikit-learn")
     bunch = load_digits()
     images, labels = (bunch.images / 16).astype("float32"), bunch.target.astype("int64")
-    splits = [Split(images[r], labels[r]) for r in stratified(labels, 1 / 5, 1 / 8)]
+    rest, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
+    train, valid = train_test_split(rest, test_size=1 / 8, stratify=labels[rest], random_state=0)
+    splits = [Split(images[r], labels[r]) for r in (train, valid, test)]
     return Dataset(*splits, _meta(name, images, 10, [a for s in splits for a in s[:2]]))
 
 

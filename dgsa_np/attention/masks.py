@@ -12,8 +12,7 @@ def causal_mask(T, S=None, xp=np):
     """
     S = T if S is None else S
     check.whole("causal_mask", T=T, S=S)
-    line = xp.arange(1 - T, S) <= S - T
-    return xp.lib.stride_tricks.sliding_window_view(line, S)[::-1][None, None]
+    return xp.lib.stride_tricks.sliding_window_view(xp.arange(1 - T, S) <= S - T, S)[::-1][None, None]
 
 
 def padding_mask(keep):

@@ -45,18 +45,6 @@ class Dataset(NamedTuple):
     meta: dict  # name, sha256, what a ModelConfig needs to know (task, n_out ...); of text: vocabulary and unit
 
 
-def stratified(labels, test, valid):
-    """Rows of training, validation and test split, with equal shares of each label.
-
-    test  : part of all rows
-    valid : part of the others
-    """
-    from sklearn.model_selection import train_test_split
-
-    rest, test = train_test_split(np.arange(len(labels)), test_size=test, stratify=labels, random_state=0)
-    return *train_test_split(rest, test_size=valid, stratify=labels[rest], random_state=0), test
-
-
 def sha256(*parts) -> str:
     """Of bytes and arrays, one after the other."""
     digest = hashlib.sha256()

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import check
 from .corruptions import PAD
-from .splits import DataError, Dataset, Split, sha256, stratified
+from .splits import DataError, Dataset, Split, sha256
 
 UNKNOWN = "\ufffd"  # what the vocabulary lacks
 
@@ -97,18 +97,21 @@ def load_rt_polarity(name, root=None, length=64, min_count=2, encoding="utf-8"):
     length    : tokens per sentence; longer ones are cut, shorter ones padded
     min_count : rarer words of the training split become UNKNOWN
     """
+    from sklearn.model_selection import train_test_split
+
     if root is None:
         raise DataError(f"{name}: root is None, expected the folder that holds rt-polarity.neg and rt-polarity.pos")
     check.whole("load", length=length, min_count=min_count)
     check.instance("load", str, encoding=encoding)
     sides = [_sentences(Path(root) / f"rt-polarity.{side}", encoding) for side in ("neg", "pos")]
     sentences, labels = sides[0] + sides[1], np.repeat([0, 1], [len(side) for side in sides])
-    parts = stratified(labels, 1 / 10, 1 / 9)
-    counts = Counter(word for row in parts[0] for word in sentences[row].split())
+    rest, test = train_test_split(np.arange(len(labels)), test_size=0.1, stratify=labels, random_state=0)
+    train, valid = train_test_split(rest, test_size=1 / 9, stratify=labels[rest], random_state=0)
+    counts = Counter(word for row in train for word in sentences[row].split())
     words = sorted(word for word, n in counts.items() if n >= min_count and word != UNKNOWN)
     vocabulary = Vocabulary("words", ["", UNKNOWN, *words])
     tokens = _pad([vocabulary.encode(sentence) for sentence in sentences], length)
-    splits = [Split(tokens[r], labels[r], tokens[r] != PAD) for r in parts]
+    splits = [Split(tokens[r], labels[r], tokens[r] != PAD) for r in (train, valid, test)]
     size = {"task": "text", "n_out": 2, "vocab_size": len(vocabulary.symbols), "max_len": length}
     return Dataset(*splits, {"name": name, **size, **asdict(vocabulary), "sha256": sha256(tokens, labels)})
 

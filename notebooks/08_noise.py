@@ -721,6 +721,6 @@ for name, spread in (("s_D", s_D), ("if pairing removed nothing", s_apart)):
 # `softmax` the learning rates 0.005, 0.01 and 0.02 and choose by validation accuracy: how much of the
 # difference is left? (3) Add brightness to the *training* digits at random, and look at section 6 again.
 #
-# Next: a notebook on fast code is planned. Until then, back to [00 how to read](00_how_to_read.ipynb), or
-# into the library: [docs/decisions.md](../docs/decisions.md) lists what was chosen where the paper is
-# silent.
+# Next: [09 From formulas to fast code](09_from_formulas_to_fast_code.ipynb), what all this costs, and how to
+# make it cheaper. What was chosen where the paper is silent is listed in
+# [docs/decisions.md](../docs/decisions.md).

@@ -1,0 +1,1048 @@
+# %% [markdown]
+# # 09 From formulas to fast code
+#
+# The other notebooks ask what attention computes. This one asks what it costs, and why two programs with
+# the same formula and the same number of operations can differ several times in time, and many times more
+# in memory. We measure where time goes, then derive attention on *tiles*: small pieces of the map that are
+# made, used and forgotten. At the end you will read the library's fast file and find your own lines in it.
+#
+# **You will do**
+# - measure what a number costs that is near, far, or in memory that nobody has touched yet;
+# - join the softmax of two halves of a row, by hand, on four numbers;
+# - write the gated head on tiles, forward and backward, and see it agree with the plain one;
+# - draw memory and time against the length of the sequence;
+# - split a training step over threads, and get the same bits twice.
+#
+# **You will learn** what a cache line and a page are, why a row sum can be a product, what the fading
+# factor `exp(m_old - m)` does, which tiles a mask lets us skip, why the backward needs one number per row
+# and no map, and what threads add.
+#
+# **You need** [04](04_attention_backward.ipynb) (the backward of a head), [06](06_the_gate.ipynb) (the
+# gated head). Nothing about processors.
+#
+# **Time** about 60 minutes to read; the cells take about 20 seconds. All times are of the machine that ran
+# them; yours will print others. So no time is asserted here, only results and memory.
+
+# %%
+try:
+    import dgsa_np  # noqa: F401
+except ModuleNotFoundError:  # on Colab: install from the repository
+    source = "dgsa-np[notebooks] @ git+https://github.com/OWNER/dgsa_np"
+    get_ipython().run_line_magic("pip", f'install --quiet "{source}"')  # noqa: F821
+
+# %%
+import inspect
+import math
+import os
+import time
+import tracemalloc
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.patches import Patch, Rectangle
+from threadpoolctl import threadpool_limits
+
+from dgsa_np import parallel
+from dgsa_np.attention import causal_mask, padding_mask, tiled
+from dgsa_np.attention.differential import differential_head_backward, differential_head_forward
+from dgsa_np.attention.gated import gated_head_backward, gated_head_forward
+from dgsa_np.attention.softmax import softmax_head_backward, softmax_head_forward
+from dgsa_np.backend import array_module, resolve_device, to_device, to_numpy
+from dgsa_np.gradcheck import check_pair
+from dgsa_np.model import ModelConfig, init_model, loss_and_grads
+from dgsa_np.ops import row_sum, sigmoid, swap
+from dgsa_np.params import flatten
+
+plt.style.use("dgsa_np.viz")
+rng = np.random.default_rng(0)
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+threadpool_limits(1)  # one thread of BLAS: until section 10 we measure one core
+
+
+def median_time(f, *args, repeats=9, least=1e-3):
+    """Seconds per call: the median of several runs, each at least a millisecond long."""
+    calls, runs = 1, []
+    while len(runs) < repeats:
+        start = time.perf_counter()
+        for _ in range(calls):
+            f(*args)
+        seconds = time.perf_counter() - start
+        if seconds < least and not runs:
+            calls *= 2  # too short for the clock
+        else:
+            runs.append(seconds / calls)
+    return sorted(runs)[repeats // 2]
+
+
+# %% [markdown]
+# ## 1. One formula, two machines
+#
+# NumPy computes on the processor, CuPy on an NVIDIA GPU, and both have functions of the same names. So a
+# formula is written once. `array_module` looks at the arrays and returns the module that owns them, and the
+# code calls that module `xp`. In the source of the sigmoid nothing says where it runs:
+
+# %%
+print(inspect.getsource(sigmoid))
+z = rng.standard_normal(1000)
+assert array_module(z) is np and array_module(z, None, 2.0) is np  # None and numbers belong to both
+assert abs(sigmoid(z) - 1 / (1 + np.exp(-z))).max() < 1e-15
+try:
+    array_module([1.0, 2.0])
+    raise AssertionError("a list is no array")
+except TypeError as error:
+    print(error)
+
+device = resolve_device("auto")  # "cuda" if there is a GPU that works
+assert abs(to_numpy(sigmoid(to_device(z, device))) - sigmoid(z)).max() < 1e-15
+print(f"\nthe same source, run on: {device}")
+
+# %% [markdown]
+# The formula is the same, the machines are not. A processor has a few fast workers ("cores"). Each has a
+# small private store, the **cache**, that answers many times faster than the main memory. So it likes work
+# in pieces that fit the cache. A GPU has thousands of slow workers. Each call from Python starts them all,
+# which takes some microseconds; a small piece of work would leave most of them idle. So it likes few, large
+# pieces. In the library this difference is three numbers, and no second source: how many queries and keys a
+# tile has, and how many numbers are worked on at once.
+
+# %%
+for name, (queries, keys, slab) in (("CPU", tiled.CPU_TILES), ("GPU", tiled.GPU_TILES)):
+    size = 4 * slab / 2**20
+    print(f"{name}: tiles of {queries} queries and {keys} keys; {size:g} MiB in float32 at once")
+assert tiled.GPU_TILES[2] >= 100 * tiled.CPU_TILES[2]
+
+# %% [markdown]
+# ## 2. Where time goes
+#
+# ### Near and far
+#
+# The simplest work there is: `out = a + b`, number by number. It is one addition per number, however many
+# there are. Does a number always cost the same? We count the memory of all three arrays together, 24 bytes
+# per addition in float64.
+
+# %%
+sizes = 2 ** np.arange(9, 23)
+nanoseconds = []
+for n in sizes:
+    a, b = rng.standard_normal((2, n))
+    out = np.empty(n)
+    nanoseconds.append(1e9 * median_time(np.add, a, b, out) / n)
+    assert (out == a + b).all()
+cheapest = int(np.argmin(nanoseconds))
+
+fig, ax = plt.subplots(figsize=(7.5, 3.3))
+ax.plot(24 * sizes / 2**20, nanoseconds, "o-", color=BLUE)
+ax.set(
+    xscale="log", yscale="log", xlabel="memory of the three arrays (MiB)", ylabel="time per addition (ns)"
+)
+ax.set_xticks([0.01, 0.1, 1, 10, 100], ["0.01", "0.1", "1", "10", "100"])
+ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10) if min(nanoseconds) / 2 < t < 2 * max(nanoseconds)]
+ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+ax.minorticks_off()
+ax.set_title("the same addition: left the call costs, in the middle the cache serves, right the memory")
+plt.show()
+print(f"cheapest: {nanoseconds[cheapest]:.2f} ns, with {24 * sizes[cheapest] / 2**20:.2g} MiB; ", end="")
+print(f"with {24 * sizes[-1] / 2**20:.0f} MiB: {nanoseconds[-1]:.2f} ns, ", end="")
+print(f"{nanoseconds[-1] / nanoseconds[cheapest]:.1f} times as much")
+call = nanoseconds[0] * sizes[0]
+print(f"one call for {sizes[0]} numbers: {call:.0f} ns, ", end="")
+print(f"of which the additions need about {nanoseconds[cheapest] * sizes[0]:.0f}")
+
+# %% [markdown]
+# Three regions. On the left NumPy's own call, a fraction of a microsecond, is shared by too few numbers. In
+# the middle the arrays stay in the cache from one call to the next. On the right they do not fit: each call
+# fetches them from the main memory again, and the core waits. Two lessons: **do much in one call**, and
+# **do it in pieces that fit the cache**. They pull in opposite directions, and a tile is the compromise.
+#
+# ### A cache line
+#
+# Memory comes in **lines**, on most processors of 64 bytes: 8 numbers of float64. Who asks for one number
+# gets its line. So let us sum every second number of a large array, every fourth, and so on. With a stride
+# of $s$ numbers, we read $n/s$ numbers. How many lines do they lie in?
+#
+# $$ \mathrm{lines}(s) = \frac{n}{\max(s,\, 8)} $$
+#
+# Up to $s = 8$ all lines are needed, however few numbers we want of each.
+
+# %%
+n = 2**22
+x = rng.standard_normal(n)
+strides = [1, 2, 4, 8, 16, 32, 64]
+lines = [len(np.unique(8 * np.arange(0, n, s) // 64)) for s in strides]  # the line of byte 8 i is 8 i // 64
+assert lines == [n // max(s, 8) for s in strides]
+
+sweep = np.array([median_time(np.sum, x[::s]) for s in strides])
+fig, ax = plt.subplots(figsize=(7.5, 3.3))
+ax.plot(strides, sweep / sweep[0], "o-", color=BLUE, label="time, measured")
+ax.plot(strides, np.array(lines) / lines[0], "--", color=ORANGE, label="lines that are fetched")
+ax.plot(strides, 1 / np.array(strides), ":", color="0.3", label="numbers that are read")
+ax.set(xscale="log", yscale="log", xlabel="stride s (numbers of 8 bytes)", ylabel="relative to s = 1")
+ax.set_xticks(strides, [str(s) for s in strides])
+ax.set_yticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
+ax.minorticks_off()
+ax.set_title(f"the sum of every s-th number of {8 * n / 2**20:.0f} MiB: does time follow numbers or lines?")
+ax.legend()
+plt.show()
+print(
+    f"every 8th number: {100 / 8:.1f} % of the numbers, {100 * lines[3] / lines[0]:.0f} % of the lines, ",
+    end="",
+)
+print(f"{100 * sweep[3] / sweep[0]:.0f} % of the time")
+
+# %% [markdown]
+# If the blue points stay high up to 8 and fall after it, time follows lines and not numbers. (They may fall
+# later, at 16: some processors fetch lines in pairs. And with $s > 1$ the core cannot add several numbers
+# in one instruction, which costs a little as well.) The lesson: **what is used together should lie
+# together.** The library's arrays are $(B, H, T, d)$, so one query is one or a few whole lines.
+#
+# ### A page
+#
+# The operating system deals out memory in **pages**, usually of 4096 bytes. A fresh array has no memory
+# yet: `np.empty` only reserves addresses. At the first touch of each page the system finds one, clears it
+# and enters it into its tables. And when a large array is freed, its pages go back. We fill a fresh array,
+# and then the same array again.
+
+
+# %%
+def fill_fresh(n):
+    np.empty(n).fill(1.0)  # freed at once
+
+
+n = 2**23  # 64 MiB
+fresh = median_time(fill_fresh, n)
+y = np.empty(n)
+y.fill(1.0)
+again = median_time(y.fill, 1.0)
+assert (y == 1).all() and y.nbytes // 4096 == 16384
+print(f"filling 64 MiB, {y.nbytes // 4096:,} pages of 4 KiB: ", end="")
+print(f"fresh {1e3 * fresh:.1f} ms, again {1e3 * again:.1f} ms: {fresh / again:.1f} times as much")
+del x, y, a, b, out
+
+# %% [markdown]
+# So a large intermediate result has a price that no formula shows: `A = E / total` with a fresh $A$ pays
+# for every page of $A$. Section 10 comes back to this.
+#
+# ### Three lines of code
+#
+# The library has a few lines that look strange until one has measured them. Here are three of them, each
+# beside the line one would write first.
+#
+# **A row sum as a product.** `row_sum(x)` is `x @ ones`. NumPy's `x.sum(axis=-1)` starts anew for each row,
+# which costs when rows are short. The matrix product is tuned for exactly this.
+#
+# **No `where` on random signs.** A core begins work on the next instructions before it knows whether a
+# condition holds: it guesses. Right guesses are free, a wrong one throws away what was begun. Signs of
+# random numbers cannot be guessed. `sigmoid` must choose 1 where $z \ge 0$ and $e^{-|z|}$ elsewhere, and
+# since $e^{-|z|} \le 1$ the choice is a maximum:
+#
+# $$ \mathrm{where}(z \ge 0,\; 1,\; e^{-|z|}) = \max(e^{-|z|},\; [z \ge 0]) $$
+#
+# **Temporaries.** `np.exp(S - m) / total` makes three arrays as large as $S$. Written into one array it
+# makes one. And if the softmax is only needed to be applied to values, a few rows of it can be made, used
+# and overwritten by the next: a *slab* of 16 rows, 256 KiB, which stays in the cache.
+
+# %%
+short = rng.standard_normal((2**14, 17)).astype("float32")  # 17 tokens
+ones = np.ones((17, 1), "float32")
+assert abs(row_sum(short) - short.sum(axis=-1, keepdims=True)).max() < 1e-5
+
+z = rng.standard_normal(2**20).astype("float32")
+z_sorted, one = np.sort(z), np.float32(1)
+e, e_sorted = np.exp(-abs(z)), np.exp(-abs(z_sorted))
+assert (np.where(z >= 0, one, e) == np.maximum(e, z >= 0)).all()
+
+S, v = rng.standard_normal((4096, 4096), "float32"), rng.standard_normal((4096, 16), "float32")
+m, E, o = S.max(axis=-1, keepdims=True), np.empty_like(S), np.empty((4096, 16), "float32")
+
+
+def with_temporaries():
+    A = np.exp(S - m)
+    return (A / row_sum(A)) @ v
+
+
+def in_place():
+    np.subtract(S, m, out=E)
+    np.exp(E, out=E)
+    np.divide(E, row_sum(E), out=E)
+    return E @ v
+
+
+def in_slabs():
+    slab = np.empty((16, 4096), "float32")  # 256 KiB, used again and again
+    for start in range(0, len(S), len(slab)):
+        rows = slice(start, start + len(slab))
+        np.subtract(S[rows], m[rows], out=slab)
+        np.exp(slab, out=slab)
+        np.divide(slab, row_sum(slab), out=slab)
+        np.matmul(slab, v, out=o[rows])
+    return o
+
+
+assert abs(with_temporaries() - in_place()).max() < 1e-6 and abs(with_temporaries() - in_slabs()).max() < 1e-6
+
+# %%
+measured = {
+    "row sums, 17 in a row": {
+        "x.sum(axis=-1)": (lambda: short.sum(axis=-1, keepdims=True), short.size),
+        "x @ ones": (lambda: short @ ones, short.size),
+    },
+    "1 or exp(-|z|)": {
+        "where, random signs": (lambda: np.where(z >= 0, one, e), z.size),
+        "where, sorted signs": (lambda: np.where(z_sorted >= 0, one, e_sorted), z.size),
+        "maximum, random signs": (lambda: np.maximum(e, z >= 0), z.size),
+    },
+    "softmax of 64 MiB, times v": {
+        "new arrays": (with_temporaries, S.size),
+        "in place": (in_place, S.size),
+        "slab by slab": (in_slabs, S.size),
+    },
+}
+fig, axes = plt.subplots(1, 3, figsize=(9, 2.5))
+for ax, (title, variants) in zip(axes, measured.items(), strict=True):
+    ns = [1e9 * median_time(f) / count for f, count in variants.values()]
+    ax.barh(range(len(ns)), ns, color=[ORANGE] + [BLUE] * (len(ns) - 1), height=0.6)
+    ax.set_yticks(range(len(ns)), list(variants), fontsize=8)
+    ax.set(xlabel="ns per number", title=title)
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    print(f"{title:26s} " + ", ".join(f"{name}: {t:.2f} ns" for name, t in zip(variants, ns, strict=True)))
+    print(f"{'':26s} first over last: {ns[0] / ns[-1]:.1f}")
+plt.show()
+
+# %% [markdown]
+# The orange bar is the line one writes first. In the middle, the same `where` on the same numbers, but
+# sorted: all negative signs first, then all positive. Only the guessing is easier. On the right the
+# operations are the same in all three; only the memory differs, and where it lies. The slab is the idea of
+# all that follows. But it still has whole rows of the map. For long sequences we want more: **never to have
+# the whole row**.
+#
+# ## 3. The softmax of two halves
+#
+# One query, four keys. We see the first two, and have to forget them before we see the other two. What must
+# we remember? Three things: the largest score $m$, the sum $l = \sum_j e^{S_j - m}$ and the weighted sum of
+# values $o = \sum_j e^{S_j - m} v_j$, not yet divided by $l$. (The maximum is subtracted so that no
+# exponential overflows, as in [03](03_softmax_and_its_gradient.ipynb).) Half $a$ knows only its own
+# maximum, and so does half $b$. To join them, both must be measured from the same maximum, and that is a
+# factor: $e^{S_j - m} = e^{m_a - m}\, e^{S_j - m_a}$.
+#
+# $$ m = \max(m_a, m_b), \qquad l = e^{m_a - m}\, l_a + e^{m_b - m}\, l_b, \qquad
+# o = e^{m_a - m}\, o_a + e^{m_b - m}\, o_b $$
+#
+# and the output is $o / l$. We take the scores $\ln 2, \ln 1$ and $\ln 8, \ln 4$, and the values $3, 6$ and
+# $1, 10$. On paper: $m_a = \ln 2$, $l_a = 1 + \frac12$, $o_a = 3 + 3 = 6$; $m_b = \ln 8$, $l_b = 1 +
+# \frac12$, $o_b = 1 + 5 = 6$. The second half has the larger maximum, so the first one **fades**, by
+# $e^{\ln 2 - \ln 8} = \frac14$.
+
+# %%
+S, v = np.log([2.0, 1.0, 8.0, 4.0]), np.array([3.0, 6.0, 1.0, 10.0])
+
+
+def summary(S, v):
+    """What is to be remembered of some keys: m, l, o."""
+    m = S.max()
+    E = np.exp(S - m)
+    return m, E.sum(), (E * v).sum()
+
+
+(m_a, l_a, o_a), (m_b, l_b, o_b) = summary(S[:2], v[:2]), summary(S[2:], v[2:])
+m = max(m_a, m_b)
+fade_a, fade_b = np.exp(m_a - m), np.exp(m_b - m)
+l, o = fade_a * l_a + fade_b * l_b, fade_a * o_a + fade_b * o_b
+print(f"first half:  l = {l_a:.3f}, o = {o_a:.3f}, fades by {fade_a:.3f}")
+print(f"second half: l = {l_b:.3f}, o = {o_b:.3f}, fades by {fade_b:.3f}")
+print(f"joined:      l = {l:.3f}, o = {o:.3f}, output o / l = {o / l:.3f}")
+
+assert abs(fade_a - 1 / 4) < 1e-15 and fade_b == 1
+assert abs(l - (1 / 4 * 3 / 2 + 3 / 2)) < 1e-15 and abs(o - (6 / 4 + 6)) < 1e-14
+whole = np.exp(S) / np.exp(S).sum()  # 2/15, 1/15, 8/15, 4/15
+assert abs(o / l - whole @ v) < 1e-14 and abs(o / l - 4) < 1e-14
+m_whole, l_whole, o_whole = summary(S, v)
+assert abs(m - m_whole) == 0 and abs(l - l_whole) < 1e-15 and abs(o - o_whole) < 1e-14
+
+# %%
+fig, axes = plt.subplots(1, 3, figsize=(9, 2.9), sharey=True)
+shades = [BLUE, BLUE, ORANGE, ORANGE]
+panels = {
+    "first tile: m = ln 2": [*np.exp(S[:2] - m_a), 0, 0],
+    "second tile: m = ln 8, the first fades": np.exp(S - m),
+    "divided by l: the softmax": np.exp(S - m) / l,
+}
+for ax, (title, heights) in zip(axes, panels.items(), strict=True):
+    ax.bar(range(4), heights, color=shades, width=0.6)
+    for j, height in enumerate(heights):
+        ax.text(j, height + 0.02, f"{height:.3g}" if height else "unseen", ha="center", fontsize=9)
+    ax.set(title=title, xlabel="key", ylim=(0, 1.22))
+    ax.set_xticks(range(4))
+    ax.grid(axis="x", visible=False)
+axes[1].bar(range(2), np.exp(S[:2] - m_a), width=0.6, fill=False, edgecolor=BLUE, ls="--", lw=1)
+axes[1].annotate(
+    "times 1/4", (0.42, 0.42), (0.55, 0.85), color=BLUE, arrowprops={"arrowstyle": "->", "color": BLUE}
+)
+axes[0].set_ylabel("weight (no unit)")
+plt.show()
+
+# %% [markdown]
+# Nothing of the first two keys is needed any more, only its $l_a$ and $o_a$: the fading acts on sums as it
+# acts on each term. No approximation was made. This is the *online softmax* (Milakov and Gimelshein 2018,
+# arXiv:1805.02867).
+#
+# ## 4. As many tiles as we like
+#
+# What joins two halves joins any number: the first half is all that was seen so far. Here is the whole
+# algorithm, for many queries at once, `[eq:streamed, standard]`. A *tile* is a slice of keys, and a `limit`
+# that masks will use in section 6; for now it is `None`. Beside the output we return one number per row,
+# the **log-sum-exp** $\ell_t = \ln \sum_s e^{S_{ts}} = m + \ln l$. It will be all that the backward needs.
+
+
+# %%
+def scores(q, k, keys, limit):
+    S = q @ swap(k[..., keys, :]) / math.sqrt(q.shape[-1])
+    return S if limit is None else np.fmin(S, limit)
+
+
+def stream(q, k, v, tiles):
+    """softmax(q k^T / sqrt(d)) v and the log-sum-exp of the rows; one tile of scores at a time."""
+    m = np.full((*q.shape[:-1], 1), np.finfo(q.dtype).min / 2)  # lower than any score
+    total, o = np.zeros_like(m), np.zeros((*q.shape[:-1], v.shape[-1]))
+    for keys, limit in tiles:
+        S = scores(q, k, keys, limit)
+        m_old, m = m, np.maximum(m, S.real.max(axis=-1, keepdims=True))
+        E = np.exp(S - m)
+        fade = np.exp(m_old - m)
+        total = fade * total + E.sum(axis=-1, keepdims=True)
+        o = fade * o + E @ v[..., keys, :]
+    total = total + (total == 0)  # a row without a key: section 6
+    return o / total, m + np.log(total)
+
+
+def cut(n, width):
+    return [(slice(i, min(i + width, n)), None) for i in range(0, n, width)]
+
+
+B, H, T, S_len, d, e = 2, 3, 7, 12, 4, 5
+q, k, v = (rng.standard_normal((B, H, *s)) for s in ((T, d), (S_len, d), (S_len, e)))
+plain, _ = softmax_head_forward(q, k, v)
+all_scores = q @ swap(k) / math.sqrt(d)
+for width in (1, 2, 5, 12):
+    o, logsumexp = stream(q, k, v, cut(S_len, width))
+    assert abs(o - plain).max() < 1e-12
+    assert abs(logsumexp[..., 0] - np.log(np.exp(all_scores).sum(axis=-1))).max() < 1e-12
+    print(f"{len(cut(S_len, width)):2d} tiles of {width:2d} keys: differs by {abs(o - plain).max():.0e}")
+
+huge, _ = stream(1000 * q, k, v, cut(S_len, 5))  # scores in the thousands: nothing overflows
+assert abs(huge - softmax_head_forward(1000 * q, k, v)[0]).max() < 1e-12
+
+# %% [markdown]
+# (`S.real` is there for the complex step, which compares by the real part; for real numbers it is the
+# number itself.) Of the map there were never more than $T$ times `width` numbers. And the first tile needs
+# no special case: what was summed before it is 0, and 0 may fade as it likes.
+#
+# <details>
+# <summary><b>Stop and think</b>:
+# keys with falling scores, keys with rising scores. In which case does the fading factor do
+# anything?</summary>
+#
+# With falling scores the first tile has the maximum of all, and every later factor is $e^0 = 1$. With
+# rising scores every tile has a new maximum and everything before fades. The result is the same; exercise 1
+# tests it.
+# </details>
+#
+# ## 5. Sums of maps
+#
+# The differential heads apply a weighted sum of softmax maps to *the same* values. The weight $w_i$ is one
+# number per query and map, so it can wait until the map has been applied:
+#
+# $$ o = \Big(\sum_i w_i A_i\Big) v = \sum_i w_i\, (A_i v) = \sum_i w_i\, o_i $$
+#
+# So one streamed head serves them all: `softmax` has $w = 1$; `diff_v1` and `diff_v2` have $w = (1,
+# -\lambda)$; `dgsa` has $w = (g, -(1 - g))$, `[eq:gated-head, review]`.
+
+# %%
+q_exc, q_inh = rng.standard_normal((2, B, H, T, d))
+k_exc, k_inh = rng.standard_normal((2, B, H, S_len, d))
+z_gate, lam = rng.standard_normal((B, H, T)), 0.3
+tiles = cut(S_len, 5)
+o_exc, o_inh = stream(q_exc, k_exc, v, tiles)[0], stream(q_inh, k_inh, v, tiles)[0]
+
+dgsa = sigmoid(z_gate)[..., None] * o_exc - sigmoid(-z_gate)[..., None] * o_inh
+assert abs(dgsa - gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate)[0]).max() < 1e-12
+diff_v1 = o_exc - lam * o_inh
+assert (
+    abs(diff_v1 - differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, np.array(lam))[0]).max() < 1e-12
+)
+
+# %% [markdown]
+# <details>
+# <summary><b>Stop and think</b>:
+# twicing attention applies 2A - A² to the values. Can it be streamed in one pass?</summary>
+#
+# Not like this. $A^2 v = A (A v)$: the second product needs $A v$ of *all* keys before it can begin. It
+# takes two passes over the keys, so it is no weighted sum of softmax maps, and the library's table of tiled
+# heads does not have it.
+# </details>
+#
+# ## 6. Masks: tiles that need not be made
+#
+# A mask says which keys a query may see. For a tile of some queries and some keys there are three cases:
+#
+# - **none** of its pairs is allowed: skip it;
+# - **all** are allowed: compute it, without looking at the mask again;
+# - **some** are: compute it, and *limit* its scores: $\min(S, +\infty) = S$ changes nothing where a query
+#   may look, $\min(S, -\infty) = -\infty$ where it may not, and $e^{-\infty}$ is exactly 0.
+#
+# We need only go from the first to the last key that some row of the tile may see.
+
+
+# %%
+def tiles_of(allowed, width):
+    """The tiles of keys that these rows need, each with the limit of its scores.   allowed : (rows, S)"""
+    seen = np.flatnonzero(allowed.any(axis=0))
+    first, stop = (seen[0], seen[-1] + 1) if seen.size else (0, 0)
+    tiles = []
+    for start in range(first, stop, width):
+        keys = slice(start, min(start + width, stop))
+        free = allowed[:, keys].all()
+        tiles.append((keys, None if free else np.where(allowed[:, keys], np.inf, -np.inf)))
+    return tiles
+
+
+def slabs_of(allowed, queries, width):
+    """All slices of queries, each with its tiles."""
+    slices = [rows for rows, _ in cut(len(allowed), queries)]
+    return [(rows, tiles_of(allowed[rows], width)) for rows in slices]
+
+
+# %%
+T = 24
+masks = {
+    "causal": np.tri(T, dtype=bool),
+    "causal, the last 8 of 24 ask": causal_mask(8, T)[0, 0],
+    "a window: the last 6 keys": np.tri(T, dtype=bool) & ~np.tri(T, k=-6, dtype=bool),
+}
+assert (masks["causal"] == causal_mask(T)[0, 0]).all()
+colors = ListedColormap(
+    ["0.93", BLUE, ORANGE, "#F2C9A8"]
+)  # skipped, free, limited: allowed, limited: forbidden
+fig, axes = plt.subplots(1, 3, figsize=(9, 3.6))
+for ax, (title, allowed) in zip(axes, masks.items(), strict=True):
+    picture, computed = np.zeros(allowed.shape), 0
+    for rows, tiles in slabs_of(allowed, 4, 6):
+        for keys, limit in tiles:
+            picture[rows, keys] = 1 if limit is None else np.where(allowed[rows, keys], 2, 3)
+            corner, width, height = (keys.start - 0.5, rows.start - 0.5), keys.stop - keys.start, 4
+            ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor="white", lw=1.5))
+            computed += width * height
+    assert (allowed <= (picture > 0)).all()  # nothing that is allowed was skipped
+    ax.imshow(picture, cmap=colors, vmin=-0.5, vmax=3.5)
+    ax.set(title=f"{title}\n{100 * computed / allowed.size:.0f} % is computed", xlabel="key")
+    ax.set(xticks=range(0, T, 6), yticks=range(0, len(allowed), 4))
+    ax.grid(False)
+axes[0].set_ylabel("query")
+names = ("skipped", "computed, free", "computed, limited: allowed", "computed in vain")
+handles = [Patch(color=colors(i), label=name) for i, name in enumerate(names)]
+fig.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=9)
+plt.show()
+
+# %% [markdown]
+# White lines are the borders of tiles, here of 4 queries and up to 6 keys. Each slab of queries cuts its
+# tiles from its own first key to its own last one, not on a common grid, so under a causal mask the waste
+# is one triangle per slab of queries. With $n = T / t$ slabs of $t$ queries each, slab $r$ needs $r\,t$
+# keys, and of all scores we compute the part
+#
+# $$ \frac{1}{T^2} \sum_{r=1}^{n} t \cdot r\, t = \frac{n + 1}{2 n} $$
+#
+# which goes to one half as the sequence grows. Skipping saves operations, which streaming alone does not.
+
+# %%
+t = 4
+for T in (8, 24, 96, 384):
+    slabs = slabs_of(np.tri(T, dtype=bool), t, 6)
+    computed = sum(t * (keys.stop - keys.start) for _, tiles in slabs for keys, _ in tiles)
+    n = T // t
+    assert abs(computed / T**2 - (n + 1) / (2 * n)) < 1e-15
+    print(f"T = {T:3d}: {100 * computed / T**2:.1f} % of the scores are computed")
+
+# the library cuts in the same places
+for allowed in masks.values():
+    ours = tiles_of(allowed[4:8], 6)
+    theirs = list(tiled._key_tiles(allowed[None, None, 4:8], allowed.shape[1], 6, np.dtype("float64")))
+    assert [keys for keys, _ in ours] == [keys for keys, _ in theirs]
+    for (_, one), (_, other) in zip(ours, theirs, strict=True):
+        assert (one is None and other is None) or (one == other).all()
+
+# %% [markdown]
+# **Rows that may see nothing.** In a padded batch, or under a mask of your own, a query may have no key
+# at all. The library defines its output as 0. What does the stream make of it? Every score is $-\infty$.
+# Had we started from $m = -\infty$, the first step would be $e^{-\infty - (-\infty)}$, which is not a
+# number. So we start from a finite $m$, lower than any score: then $E = e^{-\infty - m} = 0$, and $l$ and
+# $o$ stay 0. The last step would divide 0 by 0; `total + (total == 0)` makes it $0 / 1$. And a slab of
+# queries that see nothing has no tile: its loop does not run, with the same result.
+
+# %%
+with np.errstate(invalid="ignore"):
+    assert np.isnan(np.exp(np.float64(-np.inf) - np.float64(-np.inf)))
+
+T = S_len
+allowed = np.tri(T, dtype=bool)
+allowed[3] = False  # one query in a slab of others
+allowed[8:] = False  # a slab in which nobody sees anything
+q, k, v = (rng.standard_normal((B, H, T, n)) for n in (d, d, e))
+o = np.concatenate(
+    [stream(q[..., rows, :], k, v, tiles)[0] for rows, tiles in slabs_of(allowed, 4, 5)], axis=-2
+)
+assert abs(o - softmax_head_forward(q, k, v, allowed[None, None])[0]).max() < 1e-12
+assert (o[..., 3, :] == 0).all() and (o[..., 8:, :] == 0).all()
+print("tiles per slab of 4 queries:", [len(tiles) for _, tiles in slabs_of(allowed, 4, 5)])
+
+# %% [markdown]
+# ## 7. Backward
+#
+# Two things in the backward of a softmax map seem to need the whole map. Neither does.
+#
+# **The map itself.** We kept $\ell$, one number per row. A tile of the map is made again from its scores,
+# already normalised: $A = e^{S - \ell}$.
+#
+# **The row sum** in $dS = A \odot (dA - \mathrm{rowsum}(dA \odot A))$. Notebook
+# [04](04_attention_backward.ipynb) found it for one map. With a weighted sum of maps, $o = \sum_i w_i o_i$,
+# the upstream gradient of $o_i$ is $w_i\, do$, so $dA_i = w_i\, do\, v^T$, and with $o_i = A_i v$
+#
+# $$ \mathrm{rowsum}(dA_i \odot A_i)_t = \sum_s w_{i,t} \sum_c do_{tc}\, v_{sc}\, A_{i,ts}
+# = w_{i,t} \sum_c do_{tc}\, o_{i,tc} = w_{i,t}\, \langle do, o_i \rangle_t $$
+#
+# The same inner product is the gradient of the weight, $dw_i = \langle do, o_i \rangle$: it is computed
+# once and used twice.
+
+# %%
+do = rng.standard_normal((B, H, 7, e))
+k_exc, v = rng.standard_normal((B, H, S_len, d)), rng.standard_normal((B, H, S_len, e))
+_, head = gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate)
+g = sigmoid(z_gate)[..., None]
+for w, A in ((g, head.A_exc), (-(1 - g), head.A_inh)):
+    dA, o_i = w * (do @ swap(v)), A @ v
+    by_map, by_output = (dA * A).sum(axis=-1, keepdims=True), w * (do * o_i).sum(axis=-1, keepdims=True)
+    assert abs(by_map - by_output).max() < 1e-12
+dw_exc, dw_inh = ((do * (A @ v)).sum(axis=-1) for A in (head.A_exc, head.A_inh))
+dg = dw_exc + dw_inh  # w_exc = g, w_inh = g - 1
+assert abs(gated_head_backward(do, head)[-1] - sigmoid(z_gate) * sigmoid(-z_gate) * dg).max() < 1e-12
+print("from the map, from the output:", by_map[0, 0, :3, 0], by_output[0, 0, :3, 0])
+
+# %% [markdown]
+# The rest is the five lines of notebook 04, tile by tile, `[eq:streamed-backward, derived]`. A query meets
+# many tiles, so its gradient is added up; a key meets many slabs of queries, so its gradient is, too:
+#
+# $$ dS_i = A_i \odot \big(do\, v^T - \langle do, o_i \rangle\big), \qquad dq_i = \frac{w_i\, dS_i\, k_i}{\sqrt d},
+# \qquad dk_i = \frac{(w_i\, dS_i)^T q_i}{\sqrt d}, \qquad dv = \Big(\sum_i w_i A_i\Big)^T do $$
+#
+# Here $dS_i$ is written without its weight. And the gate: $w = (g, -(1 - g))$ gives
+# $dg = dw_{exc} + dw_{inh}$, and $dz = g\,(1 - g)\, dg$.
+
+
+# %%
+def gated_stream_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, allowed):
+    slabs = slabs_of(allowed, 4, 5)
+    w = sigmoid(z_gate)[..., None], -sigmoid(-z_gate)[..., None]
+    maps = []
+    for q, k in ((q_exc, k_exc), (q_inh, k_inh)):
+        parts = [stream(q[..., rows, :], k, v, tiles) for rows, tiles in slabs]
+        o_i, logsumexp = (np.concatenate(part, axis=-2) for part in zip(*parts, strict=True))
+        maps.append((q, k, o_i, logsumexp))
+    o = w[0] * maps[0][2] + w[1] * maps[1][2]
+    return o, (maps, w, v, slabs)
+
+
+def gated_stream_backward(do, cache):
+    maps, w, v, slabs = cache
+    dv, dmaps, dw = np.zeros_like(v), [], []
+    for (q, k, o_i, logsumexp), w_i in zip(maps, w, strict=True):
+        dq, dk, dw_i = np.zeros_like(q), np.zeros_like(k), (do * o_i).sum(axis=-1, keepdims=True)
+        for rows, tiles in slabs:
+            q_t, w_t, do_t = q[..., rows, :], w_i[..., rows, :], do[..., rows, :]
+            for keys, limit in tiles:
+                A = np.exp(scores(q_t, k, keys, limit) - logsumexp[..., rows, :])
+                dS = w_t * A * (do_t @ swap(v[..., keys, :]) - dw_i[..., rows, :])
+                dv[..., keys, :] += swap(w_t * A) @ do_t
+                dq[..., rows, :] += dS @ k[..., keys, :] / math.sqrt(q.shape[-1])
+                dk[..., keys, :] += swap(dS) @ q_t / math.sqrt(q.shape[-1])
+        dmaps += [dq, dk]
+        dw.append(dw_i)
+    dz_gate = (-w[0] * w[1] * (dw[0] + dw[1]))[..., 0]
+    return *dmaps, dv, dz_gate
+
+
+# %%
+T = 7
+causal, nobody = causal_mask(T, S_len), causal_mask(T, S_len).copy()
+nobody[..., 4:, :] = False
+args = (q_exc, k_exc, q_inh, k_inh, v, z_gate)
+for name, mask in {
+    "none": np.ones((1, 1, T, S_len), bool),
+    "causal": causal,
+    "rows without a key": nobody,
+}.items():
+    o, cache = gated_stream_forward(*args, mask[0, 0])
+    o_plain, cache_plain = gated_head_forward(*args, mask)
+    assert abs(o - o_plain).max() < 1e-12
+    for ours, plain in zip(
+        gated_stream_backward(do, cache), gated_head_backward(do, cache_plain), strict=True
+    ):
+        assert abs(ours - plain).max() < 1e-12
+    results = check_pair(gated_stream_forward, gated_stream_backward, (*args, mask[0, 0]))
+    print(
+        f"mask {name}: equal to the plain head; complex step: {max(r.error for r in results):.0e} at most"
+    )
+
+# %% [markdown]
+# <details>
+# <summary><b>Stop and think</b>:
+# the backward makes every tile of the map a second time. Why is that not slower?</summary>
+#
+# It is more operations: one more product $q k^T$ and the exponentials again. But the plain backward has to
+# fetch the kept maps from far memory, and to write and read several intermediate results of their size.
+# Where the maps do not fit the cache, computing a number again is cheaper than fetching it. Where they do,
+# it is not, and section 9 shows that side too.
+# </details>
+#
+# ## 8. The library's fast file
+#
+# `dgsa_np/attention/tiled.py` is what you have just written, made to run on a batch, on heads, and on two
+# devices. This is its heart:
+
+# %%
+print(inspect.getsource(tiled._stream))
+same = ("m_old, m = m, xp.maximum(m, E.real.max(axis=-1, keepdims=True))", "fade = xp.exp(m_old - m)")
+same += ("total = fade * total + row_sum(E)", "o = fade * o + E @ v[..., keys, :]")
+assert all(line in inspect.getsource(tiled._stream) for line in same)
+backward_source = inspect.getsource(tiled.streamed_backward)
+assert (
+    "dS = do_t @ swap(v[b, h, keys]) - dw_t" in backward_source
+    and "dw = row_dot(do, o_each)" in backward_source
+)
+
+# %% [markdown]
+# What differs has been measured in section 2. `E -= m` and `out=E` write in place; `row_sum` is a product;
+# the scale $1/\sqrt d$ goes into $Q$ once, not into every score. The $n$ maps of a head are stacked along a
+# first axis, so that one call serves both. And `_slabs` takes as many heads at once as the cache holds. The
+# formulas are yours.
+
+# %%
+B, H, T, S_len = 2, 3, 70, 300  # more than one tile of 64 queries and 256 keys
+q_exc, q_inh = rng.standard_normal((2, B, H, T, d))
+k_exc, k_inh = rng.standard_normal((2, B, H, S_len, d))
+v, do = rng.standard_normal((B, H, S_len, e)), rng.standard_normal((B, H, T, e))
+z_gate, lam = rng.standard_normal((B, H, T)), rng.random(H)[:, None]
+plain = {
+    "softmax": (softmax_head_forward, softmax_head_backward, (q_exc, k_exc, v)),
+    "diff_v1": (
+        differential_head_forward,
+        differential_head_backward,
+        (q_exc, k_exc, q_inh, k_inh, v, lam),
+    ),
+    "dgsa": (gated_head_forward, gated_head_backward, (q_exc, k_exc, q_inh, k_inh, v, z_gate)),
+}
+keep = rng.random((B, S_len)) < 0.8
+masks = {
+    "none": None,
+    "causal": causal_mask(T, S_len),
+    "causal and padding": causal_mask(T, S_len) & padding_mask(keep),
+}
+for kind, (forward, backward, args) in plain.items():
+    tiled_forward, tiled_backward = tiled.TILED[kind]
+    worst = 0
+    for mask in masks.values():
+        (o, cache), (o_tiled, cache_tiled) = forward(*args, mask), tiled_forward(*args, mask)
+        pairs = [(o, o_tiled), *zip(backward(do, cache), tiled_backward(do, cache_tiled), strict=True)]
+        worst = max([worst, *(abs(a - b).max() for a, b in pairs)])
+    assert worst < 1e-12
+    print(f"{kind:8s} plain and tiled, outputs and gradients: {worst:.0e} apart at most")
+
+allowed = np.broadcast_to(masks["causal"], (1, 1, T, S_len))[0, 0]
+o, cache = gated_stream_forward(*plain["dgsa"][2], allowed)
+o_tiled, cache_tiled = tiled.tiled_gated_head_forward(*plain["dgsa"][2], masks["causal"])
+assert abs(o - o_tiled).max() < 1e-12
+gradients = tiled.tiled_gated_head_backward(do, cache_tiled)
+for ours, library in zip(gated_stream_backward(do, cache), gradients, strict=True):
+    assert abs(ours - library).max() < 1e-12
+assert (
+    abs(cache_tiled.A - gated_head_forward(*plain["dgsa"][2], masks["causal"])[1].A).max() < 1e-12
+)  # made again
+
+# %% [markdown]
+# ## 9. Memory and time, drawn
+#
+# The gated head, forward and backward, causal, in float32, one sequence and one head of width 16.
+# `tracemalloc` counts the peak of what NumPy allocates. The plain head keeps and makes maps, $T^2$ numbers
+# each; the tiled one keeps $q, k, v, o$ and one number per row, all proportional to $T$, and a few tiles of
+# fixed size. So if $T$ grows by 4, we expect memory to grow by 16 and by at most 4:
+#
+# $$ \frac{\mathrm{plain}(4T)}{\mathrm{plain}(T)} \to 16, \qquad \frac{\mathrm{tiled}(4T)}{\mathrm{tiled}(T)} \to 4 $$
+
+# %%
+heads = {
+    "plain": (gated_head_forward, gated_head_backward),
+    "tiled": (tiled.tiled_gated_head_forward, tiled.tiled_gated_head_backward),
+}
+lengths, d = [64, 128, 256, 512, 1024, 2048], 16
+peak, seconds = {name: [] for name in heads}, {name: [] for name in heads}
+for T in lengths:
+    args = [
+        *rng.standard_normal((5, 1, 1, T, d)).astype("float32"),
+        rng.standard_normal((1, 1, T)).astype("float32"),
+    ]
+    do, mask = rng.standard_normal((1, 1, T, d)).astype("float32"), causal_mask(T)
+    for name, (forward, backward) in heads.items():
+
+        def step(forward=forward, backward=backward, args=args, do=do, mask=mask):
+            _, cache = forward(*args, mask)
+            return backward(do, cache)
+
+        seconds[name].append(median_time(step))
+        tracemalloc.start()
+        step()
+        peak[name].append(tracemalloc.get_traced_memory()[1] / 2**20)
+        tracemalloc.stop()
+
+growth = {name: peak[name][-1] / peak[name][lengths.index(512)] for name in heads}
+assert growth["tiled"] < 4.5 and growth["plain"] > 10
+
+# %%
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.7))
+for ax, measured in ((left, peak), (right, {name: 1e3 * np.array(s) for name, s in seconds.items()})):
+    for name, color, marker in (("plain", ORANGE, "s"), ("tiled", BLUE, "o")):
+        ax.plot(lengths, measured[name], marker + "-", color=color, label=name)
+    for power, style in ((2, ":"), (1, "--")) if ax is left else ((2, ":"),):
+        end = measured["plain" if power == 2 else "tiled"][-1] * (1.6 if power == 2 else 0.5)
+        guide = end * (np.array(lengths) / lengths[-1]) ** power
+        ax.plot(
+            lengths, guide, style, color="0.5", lw=1.2, label="slope of T²" if power == 2 else "slope of T"
+        )
+    ax.set(xscale="log", yscale="log", xlabel="tokens T")
+    ax.set_xticks(lengths, [str(T) for T in lengths])
+    ax.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+    ax.minorticks_off()
+left.set(ylabel="peak memory (MiB)", title="memory: a square and a line")
+right.set(ylabel="time, forward and backward (ms)", title="time: both turn towards the square")
+left.legend(fontsize=9)
+plt.show()
+for name in heads:
+    print(f"{name}: from T = 512 to 2048 the peak grows {growth[name]:.1f} times, ", end="")
+    print(f"time {seconds[name][-1] / seconds[name][3]:.1f} times")
+print(f"T = 2048: {peak['plain'][-1]:.0f} MiB plain, {peak['tiled'][-1]:.1f} tiled; ", end="")
+print(f"time, plain over tiled: {seconds['plain'][-1] / seconds['tiled'][-1]:.1f}")
+print(f"T = 64:   time, plain over tiled: {seconds['plain'][0] / seconds['tiled'][0]:.2f}")
+
+# %% [markdown]
+# Read the slopes, at the right end. Memory: the plain head runs along the square, the tiled one along the
+# line. Time: **both turn towards the square** as the fixed costs of the calls stop to matter. (The plain
+# head may even be steeper for a while: where its maps leave the cache, each number becomes dearer as well.)
+# Tiling does not make attention linear. It saves the fetching and the skipped half of the map, a factor and
+# not a slope. And at the left end, where a whole map fits the cache anyway, tiles gain little or nothing and
+# cost some calls; see the last printed line. So the library chooses by size: `tiled.pays`, used by
+# `AttentionConfig(impl="auto")`, asks whether the map is large.
+
+# %%
+for T in lengths:
+    print(f"T = S = {T:4d}: {'tiles' if tiled.pays(np, T, T) else 'plain'}")
+assert not tiled.pays(np, 64, 64) and tiled.pays(np, 2048, 2048)
+
+# %% [markdown]
+# ## 10. What threads add
+#
+# So far one core worked. NumPy gives Python's lock back while it computes, so two Python threads can
+# compute at the same time on two cores. `parallel.loss_and_grads_threaded` cuts the batch into one *shard*
+# per thread. Each thread runs the whole step on its shard. The loss is a mean over $n$ targets, so shard
+# $i$, with $n_i$ of them, counts with the weight $n_i / n$; and so do its gradients:
+#
+# $$ L = \sum_i \frac{n_i}{n} L_i, \qquad dW = \sum_i \frac{n_i}{n}\, dW_i $$
+#
+# Which thread is first is chance. In floating point $(a + b) + c \ne a + (b + c)$, so if shards were added
+# as they arrive, two runs would differ in their last bits. They are added in the order of the batch,
+# whoever was first. So the same threads give the same bits; another *number* of threads is another order of
+# summation, and equal to rounding.
+
+# %%
+assert (0.1 + 0.2) + 0.3 != 0.1 + (0.2 + 0.3)
+
+cfg = ModelConfig(kind="dgsa", task="lm", width=64, n_heads=4, depth=2, max_len=128, vocab_size=64)
+params = init_model(cfg, np.random.default_rng(0), "float64")
+tokens = rng.integers(0, 64, (7, 129))
+inputs, targets = tokens[:, :-1], tokens[:, 1:]
+
+parts = [slice(0, 4), slice(4, 7)]  # by hand: two shards, of 4 and 3 sequences
+results = [loss_and_grads(params, inputs[rows], targets[rows], cfg) for rows in parts]
+by_hand = 4 / 7 * results[0][0] + 3 / 7 * results[1][0]
+dW_by_hand = 4 / 7 * results[0][1]["head"]["W"] + 3 / 7 * results[1][1]["head"]["W"]
+
+loss, grads = loss_and_grads(params, inputs, targets, cfg)
+assert abs(by_hand - loss) < 1e-12 and abs(dW_by_hand - grads["head"]["W"]).max() < 1e-12
+for threads in (1, 2, 3):
+    one, grads_one = parallel.loss_and_grads_threaded(params, inputs, targets, cfg, threads=threads)
+    two, grads_two = parallel.loss_and_grads_threaded(params, inputs, targets, cfg, threads=threads)
+    flat, once, twice = flatten(grads), flatten(grads_one), flatten(grads_two)
+    assert one == two and all((once[name] == twice[name]).all() for name in flat)  # the same bits
+    off = max(abs(once[name] - flat[name]).max() / abs(flat[name]).max() for name in flat)
+    assert off < 1e-12  # equal to rounding
+    print(f"{threads} threads: twice the same bits; {off:.0e} from the unsplit step, relative")
+
+# %%
+params = init_model(cfg, np.random.default_rng(0))  # float32, as in training
+tokens = rng.integers(0, 64, (16, 129))
+counts = (1, 2, 4)
+rounds, busy = [], []
+for _ in range(15):  # in turn, so that whatever else this machine does hits all of them
+    for n in counts:
+        start, cpu = time.perf_counter(), time.process_time()
+        parallel.loss_and_grads_threaded(params, tokens[:, :-1], tokens[:, 1:], cfg, threads=n)
+        rounds.append(1e3 * (time.perf_counter() - start))
+        busy.append(1e3 * (time.process_time() - cpu))  # of all threads of this process
+milliseconds = np.median(np.reshape(rounds, (15, len(counts))), axis=0)
+cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+fig, ax = plt.subplots(figsize=(6, 3))
+ax.bar(range(len(counts)), milliseconds, color=BLUE, width=0.5, label="measured")
+ideal = [milliseconds[0] / min(n, cores) for n in counts]
+ax.plot(
+    range(len(counts)), ideal, "D", color=ORANGE, ms=6, label="if all were shared, on the cores there are"
+)
+ax.set_xticks(range(len(counts)), [f"{n}" for n in counts])
+ax.set(xlabel="threads", ylabel="time per step (ms)", title=f"one training step on {cores} cores")
+ax.set_ylim(0, 1.35 * max(milliseconds))
+ax.grid(axis="x", visible=False)
+ax.legend(loc="upper right", fontsize=9)
+plt.show()
+one, two, four = milliseconds
+print(f"against one thread: two are {one / two:.2f} times as fast, four {one / four:.2f} times")
+at_work = np.sum(np.reshape(busy, (15, 3)), axis=0) / np.sum(np.reshape(rounds, (15, 3)), axis=0)
+print("cores that worked for us, on average:", ", ".join(f"{a:.1f}" for a in at_work))
+print(f"left to itself, the library takes {parallel.choose_threads('cpu', 16, cfg)} here")
+
+# %% [markdown]
+# The orange points are the best one can hope for, on a machine with nothing else to do. The line "cores that
+# worked for us" says how far we got: if two threads had little more than one core, another program had the
+# rest, or they waited. Even alone they wait at times: Python's own work between the calls stays in one
+# thread at a time, the cores share the way to the main memory, and the first one done waits for the last.
+# More threads than cores add no hands. The library takes one per core for large steps, and one in all for
+# small steps, which are over before the work has been handed out.
+#
+# **The memory that is kept.** A step frees what the step after it will need again, and the C library hands
+# large pieces back to the system, so that every step pays for fresh pages, as in section 2.
+# `parallel.keep_freed_memory` asks it (on Linux, with glibc) to keep freed memory in the process instead,
+# in one common store for all threads: the process looks larger from outside, and its steps find their pages
+# where they left them. It was called above, with the first threads, so we can repeat the measurement of
+# section 2.
+
+# %%
+parallel.keep_freed_memory()
+n = 2**23
+kept = median_time(fill_fresh, n)
+y = np.empty(n)
+y.fill(1.0)
+assert (y == 1).all()
+print(f"filling 64 MiB of a new array: {1e3 * fresh:.1f} ms in section 2, {1e3 * kept:.1f} ms now")
+del y
+
+# %% [markdown]
+# ## What you now know
+#
+# - A number costs by where it lies: cache, memory, or a page that nobody has touched. Lines come whole, so
+#   neighbours are free; large fresh arrays are not.
+# - A softmax can be summed in pieces: keep $m$, $l$, $o$, and let them fade by $e^{m_{old} - m}$. Nothing
+#   is approximated. Weighted sums of maps need nothing more.
+# - The backward needs $\ell$, one number per row, and $\langle do, o_i\rangle$, another. Memory becomes
+#   linear. Time stays a square, with a smaller factor.
+# - Threads share the batch; a fixed order of addition keeps the bits.
+#
+# ## Exercises
+#
+# **1.** Stream the tiles backwards, or in random order. What changes? For keys whose scores rise from tile
+# to tile, in how many steps is the fading factor less than 1; for falling scores?
+#
+# <details><summary>Answer</summary>
+#
+# Joining is a maximum and sums, so the order changes the rounding alone. With rising scores every tile but
+# the first lets the past fade; with falling scores none does. (In the first step there is nothing yet to
+# fade.)
+# </details>
+#
+# **2.** Two machines hold one half of the keys each. Each sends $o_i$ (already divided) and $\ell_i$, but
+# neither $m$ nor $l$. Can the halves be joined?
+#
+# <details><summary>Answer</summary>
+#
+# Yes: $\ell_i$ is $m$ and $l$ in one number. With $\ell = \ln(e^{\ell_1} + e^{\ell_2})$, the output is $o =
+# e^{\ell_1 - \ell} o_1 + e^{\ell_2 - \ell} o_2$: a softmax over the two halves. Very long sequences are
+# shared by several GPUs in this way.
+# </details>
+#
+# **3.** Under a window mask (each query sees its last $W$ keys), how does the number of computed scores
+# grow with $T$? Is attention linear now?
+#
+# <details><summary>Answer</summary>
+#
+# A slab of $t$ queries sees $W + t - 1$ keys, whatever $T$ is, and there are $T/t$ slabs: about $T (W + t -
+# 1)$ scores. So time is linear, too, since the *mask* made the problem smaller; tiles only avoid computing
+# what it forbids.
+# </details>
+#
+# **4.** What if the library's tiles on the CPU are as large as the map, or tiny? Set `tiled.CPU_TILES` and
+# measure.
+#
+# <details><summary>Answer</summary>
+#
+# The result stays the same to rounding. Large tiles leave the cache, and a causal mask skips nothing; tiny
+# ones make thousands of calls, each with little to do. The cell below prints the three times. It is the
+# compromise of section 2.
+# </details>
+#
+# The cell below asserts what the answers say.
+
+# %%
+# 1
+q, k, v = rng.standard_normal((3, 1, 1, 12, 4))
+tiles, (plain, _) = cut(12, 3), softmax_head_forward(q, k, v)
+for order in (tiles[::-1], [tiles[i] for i in rng.permutation(4)]):
+    assert abs(stream(q, k, v, order)[0] - plain).max() < 1e-12
+
+
+def fading_steps(maxima):
+    """Steps after the first in which the running maximum rises."""
+    running = np.maximum.accumulate(maxima)
+    return int((np.exp(running[:-1] - running[1:]) < 1).sum())
+
+
+assert fading_steps(np.arange(5.0)) == 4 and fading_steps(-np.arange(5.0)) == 0
+
+# 2
+(o_1, ell_1), (o_2, ell_2) = (
+    stream(q, k[..., half, :], v[..., half, :], cut(6, 3)) for half in (slice(6), slice(6, 12))
+)
+ell = np.logaddexp(ell_1, ell_2)
+assert abs(np.exp(ell_1 - ell) * o_1 + np.exp(ell_2 - ell) * o_2 - plain).max() < 1e-12
+
+# 3
+W, t = 32, 16
+for T in (128, 256, 512):
+    allowed = np.tri(T, dtype=bool) & ~np.tri(T, k=-W, dtype=bool)
+    keys_seen = [sum(keys.stop - keys.start for keys, _ in tiles) for _, tiles in slabs_of(allowed, t, 8)]
+    assert keys_seen[-1] == W + t - 1 and T * W < t * sum(keys_seen) <= T * (W + t - 1)
+
+# 4
+T = 1024
+args = [
+    *rng.standard_normal((5, 1, 4, T, 16)).astype("float32"),
+    rng.standard_normal((1, 4, T)).astype("float32"),
+]
+mask, standard, outputs = causal_mask(T), tiled.CPU_TILES, []
+for name, choice in {
+    "the library's": standard,
+    "as large as the map": (T, T, 2**26),
+    "tiny": (8, 8, 128),
+}.items():
+    tiled.CPU_TILES = choice
+    milliseconds = 1e3 * median_time(tiled.tiled_gated_head_forward, *args, mask, repeats=3)
+    outputs.append(tiled.tiled_gated_head_forward(*args, mask)[0])
+    print(f"tiles {name:20s} {milliseconds:7.1f} ms")
+tiled.CPU_TILES = standard
+assert all(abs(o - outputs[0]).max() < 1e-5 for o in outputs)
+
+# %% [markdown]
+# Back to [00 how to read](00_how_to_read.ipynb), or on into the library: `dgsa_np/attention/tiled.py` and
+# `dgsa_np/parallel.py` should read like this notebook now.

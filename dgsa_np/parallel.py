@@ -1,4 +1,4 @@
-"""One step split over threads: NumPy computes outside Python's lock, so two threads on two cores halve the time."""
+"""One step split over threads: NumPy computes outside Python's lock, so large arrays use all cores."""
 
 import ctypes
 import os

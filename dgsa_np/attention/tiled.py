@@ -149,7 +149,7 @@ def _slabs(Q, K, mask):
 
 
 def _key_tiles(allowed, S, size, dtype):
-    """Slices of keys from the first to the last that a row may see, holes and all, each with the limit of its scores."""
+    """Slices of keys from the first to the last that a row sees, holes and all, each with the limit of its scores."""
     if allowed is None:
         yield from ((keys, None) for keys in _cuts(0, S, size))
         return

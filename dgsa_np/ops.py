@@ -194,9 +194,9 @@ def softmax_backward(dA, cache):
 
 def sigmoid(z):
     """1 / (1 + exp(-z)) without overflow. Its derivative is sigmoid(z) sigmoid(-z); 1 - sigmoid(z) is sigmoid(-z)."""
-    xp = array_module(z)
-    e = xp.exp(-z * xp.copysign(1, z.real + 0))  # exp(-|z|) <= 1; + 0 since -0.0 counts as positive below
-    return xp.maximum(e, z.real >= 0) / (1 + e)  # xp.where would cost more than all the rest
+    below = (z.real < 0).astype(z.dtype)  # 1 or 0: products choose, where would cost more than all the rest
+    e = array_module(z).exp(z * (2 * below - 1))  # exp(-|z|) <= 1
+    return (below * e + (1 - below)) / (1 + e)
 
 
 class SiluCache(NamedTuple):

@@ -493,7 +493,11 @@ floors = [
     ("model", "blocks, embeddings, the whole transformer", ["model"]),
     ("parallel", "one step over several threads", ["parallel"]),
     ("train, checkpoint", "the loop, and states on disk", ["train", "checkpoint"]),
-    ("experiments, runs", "seeds, corruptions", ["experiments", "runs", "settings", "sample", "demo", "bench", "bench_torch"]),
+    (
+        "experiments, runs",
+        "seeds, corruptions",
+        ["experiments", "runs", "settings", "sample", "demo", "bench", "bench_torch"],
+    ),
     ("cli", "python -m dgsa_np ...", ["cli", "__main__"]),
 ]
 beside = [

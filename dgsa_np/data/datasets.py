@@ -4,6 +4,7 @@ import inspect
 
 from .. import check
 from .images import load_digits, load_idx
+from .needle import load_needle
 from .splits import Dataset
 from .text import load_pydoc, load_rt_polarity, load_text
 
@@ -14,13 +15,14 @@ LOADERS = {
     "pydoc": load_pydoc,
     "text": load_text,
     "rt-polarity": load_rt_polarity,
+    "needle": load_needle,
 }
 
 
 def load(name: str = "digits", root=None, **options) -> Dataset:
     """A data set by its name, with fixed train, validation and test splits.
 
-    name    : digits, mnist, fashion-mnist; pydoc, text (language); rt-polarity (labelled sentences)
+    name    : digits, mnist, fashion-mnist; pydoc, text (language); rt-polarity (labelled sentences); needle (made in memory)
     root    : the folder or file that it is read from; None for digits and pydoc, which are everywhere
     options : length, unit, overlap of a language; length, min_count, encoding of sentences; see data/text.py
     raises  : ValueError for a name or an option that does not exist; DataError for files, with path and offset

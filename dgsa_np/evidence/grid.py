@@ -21,6 +21,7 @@ from tqdm import tqdm
 from .. import __version__
 from ..checkpoint import save_checkpoint
 from ..experiments import count_parameters, evened
+from ..parallel import keep_freed_memory
 from ..settings import DataConfig, SettingsError, settle
 from ..train import NonFiniteError, train
 from .measures import measure, measure_baselines
@@ -76,6 +77,7 @@ def key(settings) -> str:
 
 def run(settings) -> tuple:
     """Train and measure once, on one thread. Returns the record, and the trained parameters."""
+    keep_freed_memory()
     with threadpool_limits(1):
         data_config, model, cfg, data = settle(settings, load_once)
         record = {"key": key(settings), "settings": settings, "data_sha256": data.meta["sha256"], "host": host()}

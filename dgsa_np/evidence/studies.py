@@ -1,4 +1,4 @@
-"""The ten questions that the paper's reviewers asked, each a grid with one primary endpoint, fixed before its first run."""
+"""The ten questions that the paper's reviewers asked: each a grid, and one primary endpoint fixed before its first run."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,10 +7,12 @@ import numpy as np
 
 SEEDS = 10
 KINDS = ("softmax", "diff_v1", "dgsa", "diff_v2", "output_gate", "twicing")
-BASE = {  # what a study changes is changed from here; chosen before the first run, equal for all mechanisms
-    "digits": {"width": 32, "depth": 2, "patch_size": 2, "epochs": 24, "lr": 0.02},
-    "fashion-mnist": {"width": 48, "depth": 2, "epochs": 5, "train_size": 6000, "test_size": 1000},
-    "rt-polarity": {},
+BASE = {  # what a study changes is changed from here
+    # one learning rate for all mechanisms: of several, that with the best mean validation accuracy over all six kinds,
+    # with seeds (100, 101) that no study has; the other settings are the data sets' recipes, and were not compared
+    "digits": {"width": 32, "depth": 2, "patch_size": 2, "epochs": 24, "lr": 0.01},
+    "fashion-mnist": {"width": 48, "depth": 2, "epochs": 5, "lr": 0.0025, "train_size": 6000, "test_size": 1000},
+    "rt-polarity": {"lr": 0.001},
     "needle": {},
 }
 

@@ -1,4 +1,4 @@
-"""The command line: demo, train, evaluate, sample, baselines, compare, report, gradcheck, bench, info. Every setting is a flag."""
+"""The command line: train, compare, gradcheck and the like. Every setting is a flag."""
 
 import argparse
 import inspect
@@ -322,7 +322,9 @@ def _given(args) -> dict:
 def _roots(pairs) -> dict:
     """{data: path} from data=path ..."""
     for pair in pairs:
-        check.one_of("compare", "--roots DATA=PATH, where DATA", pair.split("=")[0], tuple(LOADERS))
+        data, _, path = pair.partition("=")
+        if data not in LOADERS or not path:
+            raise UsageError(f"--roots {pair}, expected DATA=PATH, where DATA is one of {', '.join(LOADERS)}")
     return dict(pair.split("=", 1) for pair in pairs)
 
 

@@ -17,6 +17,7 @@ LOOKS = {  # colours that colour-blind readers can tell apart; trivial baselines
     "nearest neighbour": {"color": "0.55", "linestyle": ":"},
     "naive Bayes": {"color": "0.35", "linestyle": "--"},
 }
+SEED_RANGE = "their range", lambda ys: (ys.min(axis=0), ys.max(axis=0))
 
 
 def in_style(draw):
@@ -41,11 +42,12 @@ def save(figure, path):
 
 
 @in_style
-def robustness_figure(corruptions, accuracies, chance):
-    """Test accuracy against the level of each corruption, mean and range over seeds.
+def robustness_figure(corruptions, accuracies, chance, band=SEED_RANGE):
+    """Test accuracy against the level of each corruption, mean over seeds and a band.
 
     corruptions : {kind: Corruption}
     accuracies  : {name: {kind: (seeds, levels)}}
+    band        : its name, and a function of (seeds, levels) that returns its lower and upper edge
     """
     import matplotlib.pyplot as plt
 
@@ -55,16 +57,17 @@ def robustness_figure(corruptions, accuracies, chance):
     for ax in axes.flat[len(corruptions) :]:
         ax.remove()
     for ax, (kind, corruption) in zip(axes.flat, corruptions.items(), strict=False):
-        for name, by_corruption in accuracies.items():
-            _draw_band(ax, corruption.levels, by_corruption[kind], name, **LOOKS[name])
+        for i, (name, by_corruption) in enumerate(accuracies.items()):
+            _draw_band(ax, corruption.levels, by_corruption[kind], name, band, **look(name, i))
         ax.axhline(chance, color="0.7", lw=1)
         ax.set(title=kind, xlabel=corruption.unit, ylim=(0, 1.02))
     axes.flat[0].text(0, chance + 0.02, "chance", color="0.5")
     for ax in axes[:, 0]:
         ax.set_ylabel("test accuracy")
     if any(len(ys) > 1 for by_corruption in accuracies.values() for ys in by_corruption.values()):
-        figure.supxlabel("mean of the seeds; bands are their range", fontsize=9, color="0.4")
-    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(accuracies))
+        figure.supxlabel(f"mean of the seeds; bands are {band[0]}", fontsize=9, color="0.4")
+    columns = min(len(accuracies), 2 * columns)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=columns)
     return figure
 
 
@@ -95,11 +98,16 @@ def training_figure(runs):
     return figure
 
 
-def _draw_band(ax, xs, ys, label, **look):
-    """Mean over seeds, and their range."""
+def _draw_band(ax, xs, ys, label, band=SEED_RANGE, **look):
+    """Mean over seeds, and a band around it."""
     ys = np.asarray(ys)
     ax.plot(xs, ys.mean(axis=0), label=label, **look)
-    ax.fill_between(xs, ys.min(axis=0), ys.max(axis=0), color=look["color"], alpha=0.15, lw=0)
+    ax.fill_between(xs, *band[1](ys), color=look["color"], alpha=0.15, lw=0)
+
+
+def look(name, i):
+    """The look of a mechanism or baseline, or the i-th of them for another name."""
+    return LOOKS.get(name) or list(LOOKS.values())[i % len(LOOKS)]
 
 
 @in_style

@@ -22,8 +22,8 @@ LOADERS = {
 def load(name: str = "digits", root=None, **options) -> Dataset:
     """A data set by its name, with fixed train, validation and test splits.
 
-    name    : digits, mnist, fashion-mnist; pydoc, text (language); rt-polarity (labelled sentences); needle (made in memory)
-    root    : the folder or file that it is read from; None for digits and pydoc, which are everywhere
+    name    : digits, mnist, fashion-mnist; pydoc, text (language); rt-polarity, needle (labelled sentences)
+    root    : the folder or file that it is read from; None for digits, pydoc and needle, which are everywhere
     options : length, unit, overlap of a language; length, min_count, encoding of sentences; see data/text.py
     raises  : ValueError for a name or an option that does not exist; DataError for files, with path and offset
     """

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..runs import write_whole
 from ..settings import SettingsError
+from .costs import costs
 from .grid import cells, key, plan, run_grid
 from .studies import BASE, CORRUPTED, STUDIES, Study, grid_of
 
@@ -57,8 +58,13 @@ def carry_out(folder, name, study, planned, **how) -> list:
     }
     write_whole(folder / "comparisons.json", json.dumps(read_comparisons(folder) | {name: comparison}, indent=1))
     runs = [s for by in planned.values() for settings in by.values() for s in settings]
-    firsts = {keys[0] for by in comparison["runs"].values() for keys in by.values()}
-    return run_grid(folder, runs, models=firsts, **how)
+    kept = {keys[0] for by in comparison["runs"].values() for keys in by.values()}
+    records = run_grid(folder, runs, models=kept, **how)
+    if "cost" in study.inside:
+        firsts = {data: {label: runs[0] for label, runs in by.items()} for data, by in planned.items()}
+        comparison["cost"] = {data: costs(by) for data, by in firsts.items()}
+        write_whole(folder / "comparisons.json", json.dumps(read_comparisons(folder) | {name: comparison}, indent=1))
+    return records
 
 
 def read_comparisons(folder) -> dict:

@@ -45,21 +45,24 @@ def plan(grid, seeds, reference=None, uneven=False) -> list:
     """All settings of every run of a list of cells, with parameter counts evened out.
 
     reference : settings of the model whose key width all get and, by ffn_width, nearly its parameter count, unless
-                they give n_heads or ffn_width themselves; None: the first cell
+                it is their n_heads or ffn_width that differs from its own; None: the first cell with most maps
     raises : SettingsError where counts still differ by more than 2 %, unless uneven
     """
-    runs, here = [], {"threads": 1, "device": "cpu"}
-    _, reference, *_ = settle(here | (reference or grid[0]), load_once)
-    for given in grid:
-        data_config, model, cfg, data = settle(here | given, load_once)
+    here = {"threads": 1, "device": "cpu"}
+    settled = [settle(here | given, load_once)[:3] for given in grid]
+    maps = [model.mechanism.split for _, model, _ in settled]
+    base = reference or grid[maps.index(max(maps))]
+    runs, (_, reference, *_) = [], settle(here | base, load_once)
+    for given, (data_config, model, cfg) in zip(grid, settled, strict=True):
         same = replace(reference, **{name: getattr(model, name) for name in FIXED_BY_DATA})
         try:
-            model = model if given.keys() & {"n_heads", "ffn_width"} else evened(model, same)
+            chosen = any(given.get(name) != base.get(name) for name in ("n_heads", "ffn_width"))
+            model = model if chosen else evened(model, same)
         except ValueError as error:
             raise SettingsError(f"{given}: cannot be made as large as {reference.kind}: {error}") from error
         ours, theirs = count_parameters(model), count_parameters(same)
         if abs(ours / theirs - 1) > UNEVEN and not uneven:
-            why = f"{ours:,} parameters, the reference {theirs:,}: more than {UNEVEN:.0%} apart"
+            why = f"{ours:,} parameters, the reference ({reference.kind}) {theirs:,}: more than {UNEVEN:.0%} apart"
             raise SettingsError(f"{given}: {why}; leave ffn_width to be chosen, or allow it with --uneven")
         settings = asdict(data_config) | asdict(model) | asdict(cfg)
         runs += [{k: v for k, v in settings.items() if v is not None} | {"seed": seed} for seed in seeds]

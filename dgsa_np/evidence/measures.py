@@ -70,7 +70,7 @@ def layer(head, keep=None) -> dict:
 
     negative  : part of the weight that is negative, sum |A| over A < 0 divided by sum |A|
     rejection : in dB, the gain of a row for a signal of its own on every value, white, over its gain for one that all
-                values share: 20 log10(rms of |A_i|_2 / rms of sum_j A_ij). Softmax: at most 0; a balanced pair: infinite
+                values share: 20 log10(rms of |A_i|_2 / rms of sum_j A_ij). Softmax: 0 at most; balanced pair: infinite
     """
     kept = np.ones(head.A.shape[::2], bool) if keep is None else keep
     A = head.A.swapaxes(1, 2)[kept]  # (tokens, H, S)
@@ -84,7 +84,7 @@ def layer(head, keep=None) -> dict:
 
 
 def brightness(params, split, model) -> list:
-    """Per layer, what a brighter image does to the values and to what attention makes of them, beside a true common mode.
+    """Per layer, what a brighter image does to the values and to A v, beside a true common mode.
 
     common   : part of the change of the values that all tokens share, 0 to 1
     response : change of A v under brightness, over |A v|

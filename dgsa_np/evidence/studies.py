@@ -1,4 +1,4 @@
-"""The ten questions that the paper's reviewers asked: each a grid, and one primary endpoint fixed before its first run."""
+"""The questions that the paper's reviewers asked: each a grid and a primary endpoint, fixed before its first run."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -41,6 +41,7 @@ CORRUPTED = Metric("corrupted accuracy", "%", lambda record: 100 * corrupted(rec
 SEES_NOISE = Metric("gate AUC - 1/2", "", lambda record: np.mean([g["auc"] for g in record["gates"]]) - 0.5)
 REJECTION = Metric("rejection gained", "dB", after_minus_before)
 MISLED = Metric("accuracy, 8 spurious keys", "%", lambda record: 100 * record["needle"]["accuracy"]["8"])
+METRICS = {metric.name: metric for metric in (CLEAN, CORRUPTED, SEES_NOISE, REJECTION, MISLED)}
 
 
 class Study(NamedTuple):
@@ -73,7 +74,8 @@ STUDIES = {
     ),
     "gate": Study(
         "Must the gate depend on the token, or does one learned number per head do as well?",
-        {"token gate": DGSA, "head gate": DGSA | {"gate": "head"}, "V1's lambda": {"kind": "diff_v1"}, "V2's lambda": {"kind": "diff_v2"}},
+        {"token gate": DGSA, "head gate": DGSA | {"gate": "head"},
+         "V1's lambda": {"kind": "diff_v1"}, "V2's lambda": {"kind": "diff_v2"}},
         (CORRUPTED, "token gate", "head gate"), ON, inside=("gates",),
     ),
     "sees-noise": Study(
@@ -87,7 +89,7 @@ STUDIES = {
         (CORRUPTED, "b = 0.223", "b = 1"), inside=("gates",),
     ),
     "signed": Study(
-        "Negative weights and rows that do not sum to 1: how much of them is there, and what does the head norm do about it?",
+        "Negative weights and rows that do not sum to 1: how many, and what does the head norm do about them?",
         {"dgsa": DGSA, "dgsa, no head norm": DGSA | {"head_norm": False}, "diff_v1": {"kind": "diff_v1"},
          "diff_v1, no head norm": {"kind": "diff_v1", "head_norm": False}},
         (CORRUPTED, "dgsa", "dgsa, no head norm"), inside=("signed",),
@@ -109,7 +111,8 @@ STUDIES = {
     ),
     "one-key": Study(
         "The gate sees the query alone: how can a single key be suppressed?",
-        kinds("softmax", "diff_v1", "dgsa") | {"dgsa, head gate": DGSA | {"gate": "head"}, "dgsa, no head norm": DGSA | {"head_norm": False}},
+        kinds("softmax", "diff_v1", "dgsa")
+        | {"dgsa, head gate": DGSA | {"gate": "head"}, "dgsa, no head norm": DGSA | {"head_norm": False}},
         (MISLED, "dgsa", "softmax"), ("needle",), (MISLED, CLEAN), inside=("needle",),
     ),
     "common-mode": Study(

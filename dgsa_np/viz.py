@@ -23,14 +23,11 @@ LOOKS = {  # colours that colour-blind readers can tell apart; trivial baselines
     "nearest neighbour": {"color": "0.55", "linestyle": ":"},
     "naive Bayes": {"color": "0.35", "linestyle": "--"},
 }
-<<<<<<< HEAD
 SEED_RANGE = "their range", lambda ys: (ys.min(axis=0), ys.max(axis=0))
-=======
 MAPS = {"A_exc": "excitatory A_exc", "A_inh": "inhibitory A_inh", "A": "fused A = g A_exc - (1-g) A_inh"}
 GATE = {"cmap": "PuOr_r", "vmin": 0, "vmax": 1}
 GATE_UNIT = "g: 0 inhibits, 1 excites"
 LINE = 96  # characters across a strip of words
->>>>>>> pictures
 
 
 def in_style(draw):
@@ -62,37 +59,19 @@ def robustness_figure(corruptions, accuracies, chance, band=SEED_RANGE):
     accuracies  : {name: {kind: (seeds, levels)}}
     band        : its name, and a function of (seeds, levels) that returns its lower and upper edge
     """
-<<<<<<< HEAD
-    import matplotlib.pyplot as plt
-
-    columns = min(3, len(corruptions))
-    rows = -(-len(corruptions) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3.7 * columns, 3.1 * rows), sharey=True, squeeze=False)
-    for ax in axes.flat[len(corruptions) :]:
-        ax.remove()
-    for ax, (kind, corruption) in zip(axes.flat, corruptions.items(), strict=False):
-        for i, (name, by_corruption) in enumerate(accuracies.items()):
-            _draw_band(ax, corruption.levels, by_corruption[kind], name, band, **look(name, i))
-=======
     figure, axes = _panels(len(corruptions), 3.7, 3.1)
     for ax, (kind, corruption) in zip(axes, corruptions.items(), strict=True):
-        for name, by_corruption in accuracies.items():
-            _draw_band(ax, corruption.levels, by_corruption[kind], name, **LOOKS[name])
->>>>>>> pictures
+        for i, (name, by_corruption) in enumerate(accuracies.items()):
+            _draw_band(ax, corruption.levels, by_corruption[kind], name, band, **look(name, i))
         ax.axhline(chance, color="0.7", lw=1)
         ax.set(title=kind, xlabel=corruption.unit, ylim=(0, 1.02))
     axes[0].text(0, chance + 0.02, "chance", color="0.5")
     for ax in axes[::3]:
         ax.set_ylabel("test accuracy")
     if any(len(ys) > 1 for by_corruption in accuracies.values() for ys in by_corruption.values()):
-<<<<<<< HEAD
         figure.supxlabel(f"mean of the seeds; bands are {band[0]}", fontsize=9, color="0.4")
-    columns = min(len(accuracies), 2 * columns)
-    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=columns)
-=======
-        figure.supxlabel("mean of the seeds; bands are their range", fontsize=9, color="0.4")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(accuracies))
->>>>>>> pictures
+    columns = min(len(accuracies), 2 * min(3, len(corruptions)))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=columns)
     return figure
 
 
@@ -123,10 +102,6 @@ def training_figure(runs):
     return figure
 
 
-<<<<<<< HEAD
-def _draw_band(ax, xs, ys, label, band=SEED_RANGE, **look):
-    """Mean over seeds, and a band around it."""
-=======
 def _panels(n, width, height):
     """n axes, three to a row, with one y axis; in inches."""
     import matplotlib.pyplot as plt
@@ -138,9 +113,8 @@ def _panels(n, width, height):
     return figure, axes.flat[:n]
 
 
-def _draw_band(ax, xs, ys, label, **look):
-    """Mean over seeds, and their range."""
->>>>>>> pictures
+def _draw_band(ax, xs, ys, label, band=SEED_RANGE, **look):
+    """Mean over seeds, and a band around it."""
     ys = np.asarray(ys)
     ax.plot(xs, ys.mean(axis=0), label=label, **look)
     ax.fill_between(xs, *band[1](ys), color=look["color"], alpha=0.15, lw=0)

@@ -79,7 +79,8 @@ def test_holm_keeps_the_chance_of_any_false_alarm():
 
 
 def test_a_paired_test_is_that_of_scipy():
-    a, b = np.random.default_rng(0).standard_normal((2, 10)) + [[0.5], [0]]
+    a, b = np.random.default_rng(0).standard_normal((2, 10))
+    a = a + 0.5
     told, theirs = statistics.paired(a - b), stats.ttest_rel(a, b)
     low, high = theirs.confidence_interval()
     assert np.isclose(told["p"], theirs.pvalue, rtol=1e-12)
@@ -93,7 +94,7 @@ def test_without_spread_nothing_is_significant():
 
 
 def fake(accuracy, **more):
-    return {"x": accuracy, **more}
+    return {"x": accuracy} | more
 
 
 METRIC = studies.Metric("x", "%", lambda record: record["x"])

@@ -17,14 +17,18 @@ def load_needle(name, root=None, length=12, spurious=1):
     so that whoever looks for the key finds them as well; the others have other keys. 4 classes, chance 1/4.
 
     length   : tokens per sentence      spurious : spurious pairs in each, 0 to length - 2
+    As words: the query is "3?", the needle "3=1", a spurious pair "3!0", another "5=2".
     """
     if root is not None:
         raise ValueError(f"load: root is {root!r}, expected None: {name} is made in memory")
     check.whole("load", least=3, length=length)
     check.number("load", low=0, high=length - 2, spurious=spurious)
     splits = [_sentences(np.random.default_rng(i), n, length, int(spurious)) for i, n in enumerate((8000, 1000, 2000))]
-    size = {"task": "text", "n_out": VALUES, "vocab_size": QUERY + KEYS, "max_len": length}
-    return Dataset(*splits, {"name": name, **size, "sha256": sha256(*(a for s in splits for a in s[:2]))})
+    pairs = [(key, value) for key in range(KEYS) for value in range(VALUES)]
+    symbols = ["", *(f"{k}={v}" for k, v in pairs), *(f"{k}!{v}" for k, v in pairs), *(f"{k}?" for k in range(KEYS))]
+    size = {"task": "text", "n_out": VALUES, "vocab_size": len(symbols), "max_len": length}
+    meta = {"name": name, **size, "unit": "words", "symbols": symbols}
+    return Dataset(*splits, meta | {"sha256": sha256(*(a for s in splits for a in s[:2]))})
 
 
 def _sentences(rng, n, length, spurious):

@@ -34,11 +34,12 @@ def report(folder, out) -> list:
     blocks, primaries = [], []
     for name, comparison in named.items():
         section, primary = study_section(name, comparison, records)
-        blocks += section
+        blocks += drawn(section)
         primaries += primary
-    page = [*opening(records.values()), *overview(primaries), *blocks, *pictures.section(folder, named, records)]
+    shown = drawn(pictures.section(folder, records.values()))
+    page = [*opening(records.values()), *overview(primaries), *blocks, *shown]
     (out / "figures").mkdir(parents=True, exist_ok=True)
-    figures = {block[1]: png(block[2]) for block in page if block[0] == "figure"}
+    figures = {name: content for sort, name, content, *_ in (b for b in page if b[0] == "figure")}
     for name, content in figures.items():
         (out / "figures" / f"{name}.png").write_bytes(content)
     write_whole(out / "report.md", "\n\n".join(map(markdown, page)) + "\n")
@@ -243,6 +244,11 @@ def as_html(block, figures) -> str:
 
 def html_row(cells, tag) -> str:
     return f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in cells)}</tr>"
+
+
+def drawn(blocks) -> list:
+    """The blocks, their figures drawn as PNG."""
+    return [(*b[:2], png(b[2]), *b[3:]) if b[0] == "figure" else b for b in blocks]
 
 
 def png(figure) -> bytes:

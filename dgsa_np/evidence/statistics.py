@@ -26,7 +26,7 @@ class Comparison(NamedTuple):
 
     @property
     def significant(self):
-        return (self.p if self.primary else self.holm) < LEVEL
+        return bool((self.p if self.primary else self.holm) < LEVEL)
 
 
 def paired(differences) -> dict:

@@ -170,6 +170,26 @@ def label(ax, title, x, y):
     ax.grid(False)
 
 
+@in_style
+def bars_figure(panels):
+    """Numbers with their intervals, side by side.
+
+    panels : {axis label: {name: (mean, half an interval, or nan)}}
+    """
+    import matplotlib.pyplot as plt
+
+    n = max(map(len, panels.values()))
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 0.8 + 0.27 * n), sharey=True, squeeze=False)
+    for ax, (text, bars), style in zip(axes.flat, panels.items(), cycle(LOOKS.values())):
+        means, halves = np.transpose(list(bars.values()))
+        ax.barh(range(len(bars)), means, xerr=np.nan_to_num(halves), color=style["color"], ecolor="0.2", height=0.6)
+        ax.set_yticks(range(len(bars)), list(bars))
+        ax.set_xlabel(text)
+        ax.grid(axis="y", visible=False)
+    ax.invert_yaxis()
+    return figure
+
+
 # ---------------------------------------------------------------------------------- what the gate does
 
 

@@ -35,7 +35,7 @@ def compare_grid(folder, settings, seeds, uneven, **how) -> list:
         labels = [", ".join(f"{cell[v]}" for v in varied if v != "data") or "all" for cell in of_data]
         planned[data] = by_label(labels, plan(of_data, seeds, uneven=uneven), len(seeds))
     first, *others = dict.fromkeys(label for by in planned.values() for label in by)
-    primary = (CORRUPTED, first, others[0]) if others else (CORRUPTED, first, first)
+    primary = (CORRUPTED, first, others[0]) if others else None
     study = Study(f"A grid over {', '.join(varied) or 'seeds'}", {}, primary, tuple(planned))
     return carry_out(folder, "grid", study, planned, **how)
 
@@ -48,10 +48,9 @@ def carry_out(folder, name, study, planned, **how) -> list:
     """Write down what will be compared and how, before the first run; then run what is missing."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    metric, label, other = study.primary
     comparison = {
         "question": study.question,
-        "primary": [metric.name, label, other],
+        "primary": [study.primary[0].name, *study.primary[1:]] if study.primary else None,
         "metrics": [m.name for m in study.metrics],
         "inside": study.inside,
         "runs": {data: {label: [key(s) for s in runs] for label, runs in by.items()} for data, by in planned.items()},

@@ -87,20 +87,24 @@ def study_section(name, comparison, records) -> tuple:
         data: {label: [records[k] for k in keys if k in records] for label, keys in by.items()}
         for data, by in comparison["runs"].items()
     }
-    metric, label, other = comparison["primary"]
     metrics = [METRICS[m] for m in comparison["metrics"]]
     done = {data: cells for data, cells in tables.items() if all(cells.values())}
     blocks = [("h2", name), ("p", comparison["question"])]
-    made = comparisons(done, metrics, (METRICS[metric], label, other))
+    made = []
+    if comparison["primary"]:
+        metric, label, other = comparison["primary"]
+        made = comparisons(done, metrics, (METRICS[metric], label, other))
     blocks += [("p", sentence(c)) for c in made if c.primary]
     for data, cells in tables.items():
         missing = sum(len(keys) for keys in comparison["runs"][data].values()) - sum(map(len, cells.values()))
         blocks += [("h3", f"{name}: {data}")] + [("p", f"{missing} runs are missing.")] * (missing > 0)
         if data in done:
             baselines = baselines_of(cells, records)
-            blocks.append(("table", results(cells, metrics, baselines)))
-            blocks += beaten(cells, baselines)
-            blocks += curves(name, data, cells, baselines)
+            if metrics:
+                blocks.append(("table", results(cells, metrics, baselines)))
+                blocks += beaten(cells, baselines)
+            if METRICS["corrupted accuracy"] in metrics:
+                blocks += curves(name, data, cells, baselines)
             for inside in comparison["inside"]:
                 blocks += INSIDE[inside](name, data, cells, comparison)
     others = [c for c in made if not c.primary]
@@ -163,9 +167,7 @@ def curves(name, data, cells, baselines) -> list:
 
 def tests(made) -> list:
     head = ["data", "metric", "comparison", "difference", "p", "p, Holm", "d_z", "significant"]
-    rows = [
-        [c.data, c.metric.name, versus(c), *shown(c, number(c.holm)), ["no", "yes"][c.significant]] for c in made
-    ]
+    rows = [[c.data, c.metric.name, versus(c), *shown(c, number(c.holm)), ["no", "yes"][c.significant]] for c in made]
     return [head, *rows]
 
 

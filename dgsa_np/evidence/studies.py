@@ -49,13 +49,13 @@ class Study(NamedTuple):
 
     cells   : {label: settings}, what each changes of BASE
     primary : (metric, label, other label): is the metric of the one not that of the other, over seeds? An other of
-              None compares with 0
+              None compares with 0; None: the study tests nothing
     data    : the first of them carries the primary endpoint, the others repeat it
     """
 
     question: str
     cells: dict
-    primary: tuple
+    primary: tuple | None
     data: tuple = ("digits",)
     metrics: tuple = (CLEAN, CORRUPTED)
     inside: tuple = ()  # what else is drawn and tabled: "gates", "signed", "rejection", "needle", "cost"
@@ -96,7 +96,7 @@ STUDIES = {
     ),
     "cost": Study(
         "What does each mechanism cost in time, memory, operations and parameters?",
-        kinds(*KINDS), (CORRUPTED, "dgsa", "softmax"), inside=("cost",),
+        kinds(*KINDS), None, metrics=(), inside=("cost",),  # measured, no hypothesis
     ),
     "feed-forward": Study(
         "How much of a difference comes from SwiGLU against GELU, with the attention held equal?",

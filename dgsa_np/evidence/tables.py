@@ -3,15 +3,18 @@
 import numpy as np
 
 from .. import viz
+from ..data.corruptions import Corruption
+from ..data.needle import VALUES
 from ..experiments import interval
 from .measures import NOISE, SPURIOUS_KEYS
+from .statistics import INTERVAL
 
 
 def gates(name, data, cells, comparison) -> list:
     """A row per cell and layer, and a histogram per cell."""
     head = ["gate of", "layer", "mean", "std over tokens", "saturated, %", "AUC of corrupted tokens", "by head"]
-    rows, figures = [], []
-    for label, runs in with_gates(cells).items():
+    rows, gated = [], with_gates(cells)
+    for label, runs in gated.items():
         for layer in range(len(runs[0]["gates"])):
             told = [r["gates"][layer] for r in runs]
             columns = [told_mean([np.mean(g[what]) for g in told]) for what in ("mean", "std")]
@@ -19,20 +22,27 @@ def gates(name, data, cells, comparison) -> list:
             by_head = [sorted(g["auc"]) for g in told]  # heads have no order: lowest to highest
             spread = " ".join(f"{x:.2f}" for x in np.mean(by_head, axis=0))
             rows.append([label, f"{layer}", *columns, saturated, told_mean([np.mean(g["auc"]) for g in told]), spread])
-        if np.mean([layer["std"] for r in runs for layer in r["gates"]]) > 0.01:
-            counts = np.mean([[layer["histogram"] for layer in r["gates"]] for r in runs], axis=0).swapaxes(0, 1)
-            figure = viz.gate_histogram_figure(dict(zip(("clean inputs", "corrupted tokens"), counts, strict=True)))
-            slug = "".join(c if c.isalnum() else "-" for c in label)
-            said = f"Gates of {label} on {data}, mean over {len(runs)} seeds."
-            figures.append(("figure", f"{name}-{data}-gates-{slug}", figure, said))
     if not rows:
         return []
+    histograms = {label: histogram(runs) for label, runs in gated.items()}
+    first, (clean, hit) = next(iter(histograms.items()))
+    all_clean = viz.gate_histogram_figure({label: both[0] for label, both in histograms.items()})
+    of_first = viz.gate_histogram_figure({"clean inputs": clean, "corrupted tokens": hit})
+    figures = [
+        ("figure", f"{name}-{data}-gates", all_clean, f"Gates on clean inputs of {data}, mean over seeds."),
+        ("figure", f"{name}-{data}-noise-at-gates", of_first, f"Gates of {first} on {data}, mean over seeds."),
+    ]
     kind, level = NOISE[next(iter(cells.values()))[0]["settings"]["task"]]
     said = (
         f"The gate is g, or 1 / (1 + lambda). AUC: the chance that a corrupted token ({kind} {level}, some of each "
         "input) has a higher gate than a clean one; 0.5 is blind. Heads are sorted within each seed."
     )
     return [("p", said), ("table", [head, *rows]), *figures]
+
+
+def histogram(runs):
+    """[clean inputs, corrupted tokens], each (layers, bins), mean over runs."""
+    return np.mean([[layer["histogram"] for layer in r["gates"]] for r in runs], axis=0).swapaxes(0, 1)
 
 
 def with_gates(cells):
@@ -49,7 +59,11 @@ def signed(name, data, cells, comparison) -> list:
         sums = [told_mean([x["row_sum"][0] for x in when]) for when in (after, before)]
         rows.append([label, layer, *negative, *sums, told_mean([x["row_sum"][1] for x in after])])
     said = "Part of the absolute weight that is negative, and sums of the rows of the fused maps."
-    return [("p", said), ("table", rows)]
+    bars = {
+        f"{label}, layer {i}": interval([100 * x["negative"] for x in after]) for label, i, after, _ in by_layer(cells)
+    }
+    figure = viz.bars_figure({"negative weight after training (%)": bars})
+    return [("p", said), ("table", rows), ("figure", f"{name}-{data}-negative", figure, f"Negative weight on {data}.")]
 
 
 def rejection(name, data, cells, comparison) -> list:
@@ -67,7 +81,12 @@ def rejection(name, data, cells, comparison) -> list:
         "are made brighter by 0.3: how much of what changes in the values is common to all tokens, and by how much A v "
         "changes, relative to A v; last, what a change of the values of that size would do if it were all common."
     )
-    return [("p", said), ("table", rows)]
+    bars = {"at the start": {}, "after training": {}}
+    for label, layer, after, before in by_layer(cells):
+        for when, told in zip(bars, (before, after), strict=True):
+            bars[when][f"{label}, layer {layer}"] = interval([x["rejection"] for x in told])
+    figure = viz.bars_figure({f"rejection {when} (dB)": by for when, by in bars.items()})
+    return [("p", said), ("table", rows), ("figure", f"{name}-{data}-rejection", figure, f"Rejection on {data}.")]
 
 
 def by_layer(cells):
@@ -78,7 +97,7 @@ def by_layer(cells):
             yield label, f"{layer}", [r["layers"][layer] for r in ended], [r["at_start"][layer] for r in ended]
 
 
-def needle(name, data, cells, comparison) -> list:
+def needle(study, data, cells, comparison) -> list:
     """Accuracy against the number of spurious keys, and where the query's weight goes."""
     ended = {label: [r["needle"] for r in runs if "failed" not in r] for label, runs in cells.items()}
     accuracy = [["accuracy, %, trained with 1", *(f"{n} spurious" for n in SPURIOUS_KEYS)]]
@@ -88,7 +107,14 @@ def needle(name, data, cells, comparison) -> list:
         for name in told[0]["weights"]:
             sorts = zip(*(t["weights"][name] for t in told), strict=True)
             weights.append([label, name, *(told_mean(sort) for sort in sorts)])
-    return [("table", accuracy), ("p", "Weights over the sum of their absolute values."), ("table", weights)]
+    levels = {"spurious keys": Corruption(None, "spurious keys (number; trained with 1)", SPURIOUS_KEYS)}
+    curves = {
+        label: {"spurious keys": np.array([[t["accuracy"][str(n)] for n in SPURIOUS_KEYS] for t in told])}
+        for label, told in ended.items()
+    }
+    figure = viz.robustness_figure(levels, curves, 1 / VALUES, band=INTERVAL)
+    return [("table", accuracy), ("figure", f"{study}-needle", figure, "Accuracy against the number of spurious keys."),
+            ("p", "Weights over the sum of their absolute values."), ("table", weights)]  # fmt: skip
 
 
 def cost(name, data, cells, comparison) -> list:
@@ -104,7 +130,10 @@ def cost(name, data, cells, comparison) -> list:
         for label, c in measured.items()
     ]  # fmt: skip
     said = "Forward and backward of one batch on one thread, median of 31 turns; multiplications per sequence."
-    return [("p", said), ("table", [head, *rows])]
+    panels = {"time of a step (ms)": "ms", "memory at the peak (MiB)": "peak_MiB"}
+    bars = {title: {label: (c[what], np.nan) for label, c in measured.items()} for title, what in panels.items()}
+    figure = ("figure", f"{name}-{data}-cost", viz.bars_figure(bars), f"Cost of a training step on {data}.")
+    return [("p", said), ("table", [head, *rows]), figure]
 
 
 def told_mean(values) -> str:

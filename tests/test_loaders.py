@@ -299,8 +299,9 @@ def test_lines_of_posts_may_end_as_on_windows(tmp_path):
 
 def test_of_a_post_that_holds_nothing_one_unknown_word_is_left(tmp_path):
     files = posts()
-    files["20news-bydate-test/sci.space/100"] = "From: someone\n\n> all of it\n"
-    data = load("20newsgroups", write_folder(tmp_path, files, "latin-1"))
+    empty = ["train/sci.space/100", "train/sci.space/101", "train/sci.space/102", "test/sci.space/100"]
+    files |= {f"20news-bydate-{path}": "From: someone\n\n> all of it\n" for path in empty}
+    data = load("20newsgroups", write_folder(tmp_path, files, "latin-1"), min_count=1)
     assert all(split.keep[:, 0].all() for split in data[:3])
     rows = data.test.inputs[data.test.keep.sum(axis=1) == 1]
     assert rows.shape[0] == 1 and rows[0, 0] == 1 and data.meta["symbols"].count("\ufffd") == 1

@@ -71,8 +71,8 @@ def _read_news(path):
             if rows.line_num == 1 and row == ["Class Index", "Title", "Description"]:
                 continue
             if len(row) != 3 or row[0] not in ("1", "2", "3", "4"):
-                found = f"line {rows.line_num}: {str(row)[:60]}"
-                raise DataError(f"{path}: {found}, expected a class 1 to 4, a title, a description")
+                expected = "a class 1 to 4, a title, a description"
+                raise DataError(f"{path}: line {rows.line_num}: {str(row)[:60]}, expected {expected}")
             yield row[0], rows.line_num, f"{row[1]} {row[2]}"
     except csv.Error as error:
         raise DataError(f"{path}: line {rows.line_num}: {error}") from error
@@ -150,7 +150,7 @@ def _unpack(root, layout):
 
 
 def _official(name, root, texts, *sizes):
-    """Of (part, label, place, text) in the order of their places; a tenth of train, with equal shares, validates."""
+    """Texts as (part, label, place, text), put in order; a tenth of train, with equal shares, validates."""
     from sklearn.model_selection import train_test_split
 
     texts = sorted(texts)

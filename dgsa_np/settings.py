@@ -80,7 +80,7 @@ CONFIGS = (DataConfig, ModelConfig, TrainConfig)
 FIELDS = {f.name: f for config in CONFIGS for f in fields(config)}
 
 
-def settle(given: dict, load=DataConfig.load):
+def settle(given: dict):
     """DataConfig, ModelConfig, TrainConfig and the Dataset, from what was asked for.
 
     Every setting is resolved: n_out and threads are numbers, device is where it will run.
@@ -89,6 +89,11 @@ def settle(given: dict, load=DataConfig.load):
     be given, but not differently.
     """
     check.instance("settle", dict, given=given)
+    return settle_by(given, DataConfig.load)
+
+
+def settle_by(given, load):
+    """The same, with another way to load a DataConfig's data: one that keeps them, for many runs on the same."""
     data_config = make(DataConfig, given)
     data = load(data_config)
     fixed = {f.name: data.meta[f.name] for f in fields(ModelConfig) if f.name in data.meta}

@@ -33,6 +33,7 @@ from dgsa_np import (
     optim,
     parallel,
     params,
+    rollout,
     settings,
     train,
 )
@@ -58,7 +59,7 @@ from dgsa_np.settings import DataConfig
 from dgsa_np.train import TrainConfig
 
 OUTSIDE = {"check", "cases", "runs", "bench", "bench_torch", "baselines", "experiments", "demo", "cli", "viz"}
-OUTSIDE |= {"__main__"}
+OUTSIDE |= {"__main__", "evidence"}
 
 
 def public():
@@ -381,7 +382,11 @@ def data_rows(folder):
         variant="sentences", **is_data)
     yield Row("load", data.load, name="digits", root=None, variant="digits", **is_data)
     yield Row("sha256", lambda part: splits.sha256(part), part=x, whole=("part",))
-    yield row(DataConfig, data="text", root=str(file), length=4, unit="bytes", overlap=2, min_count=None, encoding=None)
+    maps = [rng.random((B, H, T, T)) for _ in range(2)]
+    yield row(rollout.attention_rollout, maps=maps, treatment="absolute")
+    absent = dict.fromkeys(("min_count", "max_words", "encoding", "spurious"))
+    sizes = {"train_size": 3, "test_size": 1}
+    yield row(DataConfig, data="text", root=str(file), length=4, unit="bytes", overlap=2, **absent, **sizes)
     asked = {"data": "text", "root": str(file), "length": 4, "unit": "characters", "width": 8, "n_heads": 2, "lr": 0.1,
         "epochs": 1, "device": "cpu", "threads": 1}
     yield row(settings.settle, given=asked, right=lambda out, given: len(out) == 4)
@@ -504,7 +509,7 @@ INNER = {
         f"{name}_{way}" for name in LAYER_STEPS for way in ("forward", "backward")
     ),
     "work on trees": "tree_map count zeros_like flatten draw same_bits sha256",
-    "parts of a run, which settle and train have checked": "choose_threads make with_bar Split.take Spec",
+    "parts of a run, which settle and train have checked": "choose_threads make settle_by with_bar Split.take Spec",
     "the body of the heads on tiles, and the choice of them, whose arguments a layer has checked": (
         "streamed_forward streamed_backward pays AttentionConfig.head_pair"
     ),

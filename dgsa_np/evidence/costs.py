@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from ..model import init_model
 from ..parallel import loss_and_grads_threaded
 from ..params import flatten
-from ..settings import settle
+from ..settings import settle_by
 from .grid import load_once
 
 ROUNDS = 31
@@ -23,7 +23,7 @@ def costs(cells) -> dict:
     """
     steps, models = {}, {}
     for label, settings in cells.items():
-        _, models[label], cfg, data = settle(settings, load_once)
+        _, models[label], cfg, data = settle_by(settings, load_once)
         steps[label] = one_step(models[label], data.train.take(slice(cfg.batch_size)))
     with threadpool_limits(1):
         times = {label: [seconds(step) for _ in range(2)] and [] for label, step in steps.items()}  # warm

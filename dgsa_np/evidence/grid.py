@@ -22,7 +22,7 @@ from .. import __version__
 from ..checkpoint import save_checkpoint
 from ..experiments import count_parameters, evened
 from ..parallel import keep_freed_memory
-from ..settings import DataConfig, SettingsError, settle
+from ..settings import DataConfig, SettingsError, settle_by
 from ..train import NonFiniteError, train
 from .measures import measure, measure_baselines
 
@@ -49,10 +49,10 @@ def plan(grid, seeds, reference=None, uneven=False) -> list:
     raises : SettingsError where counts still differ by more than 2 %, unless uneven
     """
     here = {"threads": 1, "device": "cpu"}
-    settled = [settle(here | given, load_once)[:3] for given in grid]
+    settled = [settle_by(here | given, load_once)[:3] for given in grid]
     maps = [model.mechanism.split for _, model, _ in settled]
     base = reference or grid[maps.index(max(maps))]
-    runs, (_, reference, *_) = [], settle(here | base, load_once)
+    runs, (_, reference, *_) = [], settle_by(here | base, load_once)
     for given, (data_config, model, cfg) in zip(grid, settled, strict=True):
         same = replace(reference, **{name: getattr(model, name) for name in FIXED_BY_DATA})
         try:
@@ -82,7 +82,7 @@ def run(settings) -> tuple:
     """Train and measure once, on one thread. Returns the record, and the trained parameters."""
     keep_freed_memory()
     with threadpool_limits(1):
-        data_config, model, cfg, data = settle(settings, load_once)
+        data_config, model, cfg, data = settle_by(settings, load_once)
         record = {"key": key(settings), "settings": settings, "data_sha256": data.meta["sha256"], "host": host()}
         start = time.perf_counter()
         try:

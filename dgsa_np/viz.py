@@ -148,17 +148,20 @@ def _draw_image(ax, title, image, cmap="gray_r", low=0):
 
 
 def _draw_maps(figure, axes, shown, key, query):
-    """A row of maps for each (head cache, head) shown, all on one signed scale with white at zero."""
+    """A row of maps for each (head cache, head) shown, all on one signed scale with white at zero; {} is the head."""
     limit = max(abs(getattr(head, name)[0, h]).max() for head, h in shown for name in MAPS)
     for row, (head, h) in zip(axes, shown, strict=True):
         for ax, (name, title) in zip(row, MAPS.items(), strict=True):
             drawn = ax.imshow(getattr(head, name)[0, h], cmap="RdBu_r", vmin=-limit, vmax=limit)
-            label(ax, title, key, query)
+            label(ax, title, key, query.format(h))
         figure.colorbar(drawn, ax=row.tolist(), label="attention weight", shrink=0.85, pad=0.04)
 
 
 def label(ax, title, x, y):
+    """Of cells with whole numbers, which stand where an axis has a name."""
     ax.set(title=title, xlabel=x, ylabel=y)
+    ax.locator_params(integer=True)
+    ax.tick_params(labelbottom=bool(x), labelleft=bool(y))
     ax.grid(False)
 
 
@@ -177,17 +180,15 @@ def rollout_figure(image, maps_by_treatment):
     rollouts = {name: attention_rollout(maps, name)[0] for name, maps in maps_by_treatment.items()}
     _agree("rollout_figure", "maps_by_treatment", "T T", rollouts)
     grids = {name: _on_patches("rollout_figure", image, R.mean(axis=0)) for name, R in rollouts.items()}
-    n, top = 1 + len(grids), max(grid.max() for grid in grids.values())
-    figure, axes = plt.subplots(1, n, figsize=(min(10, 2.3 * n + 0.8), 2.8))
+    top = max(grid.max() for grid in grids.values())
+    figure, axes = plt.subplots(1, 1 + len(grids), figsize=(2.3 * len(grids) + 3.1, 2.8))
     _draw_image(axes[0], "image", image)
     for i, (name, grid) in enumerate(grids.items(), 1):
         drawn = axes[i].imshow(grid, cmap="YlOrBr", vmin=0, vmax=top)
-        side = len(image) / len(grid)
-        y, x = (np.indices(image.shape) + 0.5) / side - 0.5
+        y, x = (np.indices(image.shape) + 0.5) * len(grid) / len(image) - 0.5  # the centres of the pixels
         axes[i].scatter(x, y, s=(70 / image.shape[1]) ** 2 * image.clip(0, 1), c="k", marker="s", lw=0)
-        _label_cells(axes[i], name, "patch column", "patch row" if i == 1 else "")
-    text = f"share of a patch, mean of all queries\n(even shares: {1 / grid.size:.3g})"
-    figure.colorbar(drawn, ax=axes[1:].tolist(), label=text, shrink=0.9)
+        label(axes[i], name, "patch column", "patch row" if i == 1 else "")
+    figure.colorbar(drawn, ax=axes[1:].tolist(), label=f"share of a patch (even: {1 / grid.size:.3g})", shrink=0.9)
     return figure
 
 
@@ -203,18 +204,19 @@ def gate_map_figure(views):
     rows = [(t, image, _on_patches("gate_map_figure", image, gates[-1])) for t, (image, gates) in views.items()]
     looks = [("gray_r", 0, GATE, GATE_UNIT)] * len(rows)
     if len(rows) == 2:
-        (first, image, gates), (second, other, others) = rows
-        rows.append((f"{second}\nminus {first} (-1 to 1)", other - image, others - gates))
+        (_, image, gates), (_, other, others) = rows
+        rows.append(("change, -1 to 1", other - image, others - gates))
         limit = abs(others - gates).max() or 1
         looks.append(("RdBu_r", -1, {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}, "change of g"))
     n = 1 + len(rows[0][2])
-    figure, axes = plt.subplots(len(rows), n, figsize=(min(10, 1.8 * n + 1), 2.2 * len(rows)), squeeze=False)
+    side = min(1.8, 9 / n)  # of a panel, in inches
+    figure, axes = plt.subplots(len(rows), n, figsize=(side * n + 1, (side + 0.4) * len(rows)), squeeze=False)
     for row, (title, image, gates), (cmap, low, look, text) in zip(axes, rows, looks, strict=True):
         _draw_image(row[0], title, image, cmap, low)
         for h, gate in enumerate(gates):
             drawn = row[1 + h].imshow(gate, **look)
             x, y = "patch column" if row[0] is axes[-1, 0] else "", "" if h else "patch row"
-            _label_cells(row[1 + h], f"head {h}", x, y)
+            label(row[1 + h], f"head {h}", x, y)
         figure.colorbar(drawn, ax=row[1:].tolist(), label=text)
     return figure
 
@@ -251,9 +253,7 @@ def head_maps_figure(head, heads):
     heads = np.asarray(heads)
     check.indices("head_maps_figure", "heads", heads, head.A.shape[1], f"head.A {head.A.shape}", (heads.size,))
     figure, axes = plt.subplots(len(heads), 3, figsize=(9.5, 2.8 * len(heads)), squeeze=False)
-    _draw_maps(figure, axes, [(head, h) for h in heads], "key", "query")
-    for ax, h in zip(axes[:, 0], heads, strict=True):
-        ax.set_ylabel(f"head {h}: query")
+    _draw_maps(figure, axes, [(head, h) for h in heads], "key", "head {}: query")
     return figure
 
 
@@ -312,10 +312,3 @@ def _on_patches(function, image, values):
     if n * side**2 != image.size or any(length % side for length in image.shape):
         raise check.ShapeError(f"{function}: image is {image.shape}, expected (h, w) that {n} square patches fill")
     return values.reshape(*values.shape[:-1], *(length // side for length in image.shape))
-
-
-def _label_cells(ax, title, x, y):
-    """Whole numbers along the cells, where they are named."""
-    label(ax, title, x, y)
-    ax.locator_params(integer=True, nbins=5)
-    ax.tick_params(labelbottom=bool(x), labelleft=bool(y))

@@ -26,6 +26,7 @@ LOOKS = {  # colours that colour-blind readers can tell apart; trivial baselines
 MAPS = {"A_exc": "excitatory A_exc", "A_inh": "inhibitory A_inh", "A": "fused A = g A_exc - (1-g) A_inh"}
 GATE = {"cmap": "PuOr_r", "vmin": 0, "vmax": 1}
 GATE_UNIT = "g: 0 inhibits, 1 excites"
+TIGHT = {"layout": "compressed", "squeeze": False}  # for axes of one aspect
 LINE = 96  # characters across a strip of words
 
 
@@ -181,43 +182,44 @@ def rollout_figure(image, maps_by_treatment):
     _agree("rollout_figure", "maps_by_treatment", "T T", rollouts)
     grids = {name: _on_patches("rollout_figure", image, R.mean(axis=0)) for name, R in rollouts.items()}
     top = max(grid.max() for grid in grids.values())
-    figure, axes = plt.subplots(1, 1 + len(grids), figsize=(2.3 * len(grids) + 3.1, 2.8))
-    _draw_image(axes[0], "image", image)
-    for i, (name, grid) in enumerate(grids.items(), 1):
-        drawn = axes[i].imshow(grid, cmap="YlOrBr", vmin=0, vmax=top)
+    figure, axes = plt.subplots(1, 1 + len(grids), figsize=(2.3 * len(grids) + 3.1, 2.8), **TIGHT)
+    _draw_image(axes[0, 0], "image", image)
+    for ax, (name, grid) in zip(axes[0, 1:], grids.items(), strict=True):
+        drawn = ax.imshow(grid, cmap="YlOrBr", vmin=0, vmax=top)
         y, x = (np.indices(image.shape) + 0.5) * len(grid) / len(image) - 0.5  # the centres of the pixels
-        axes[i].scatter(x, y, s=(70 / image.shape[1]) ** 2 * image.clip(0, 1), c="k", marker="s", lw=0)
-        label(axes[i], name, "patch column", "patch row" if i == 1 else "")
-    figure.colorbar(drawn, ax=axes[1:].tolist(), label=f"share of a patch (even: {1 / grid.size:.3g})", shrink=0.9)
+        ax.scatter(x, y, s=(70 / image.shape[1]) ** 2 * image.clip(0, 1), c="k", marker="s", lw=0)
+        label(ax, name, "patch column", "patch row" if ax is axes[0, 1] else "")
+    figure.colorbar(drawn, ax=axes[0, 1:].tolist(), label=f"share of a patch (even: {1 / grid.size:.3g})", shrink=0.9)
     return figure
 
 
 @in_style
 def gate_map_figure(views):
-    """Images, and the gates of the last layer where their patches lie; of two views, also what changes.
+    """Images, and the gates of the last layer where their patches lie; of two views, also second minus first.
 
-    views : {title: (image (h, w), gates (layers, H, n_patches))}
+    views : {title: (image (h, w), gates (layers, H, n_patches))}; the change of an image is drawn from -1 to 1
     """
     import matplotlib.pyplot as plt
 
     _agree("gate_map_figure", "views", "layers H n_patches", {title: gates for title, (_, gates) in views.items()})
     rows = [(t, image, _on_patches("gate_map_figure", image, gates[-1])) for t, (image, gates) in views.items()]
-    looks = [("gray_r", 0, GATE, GATE_UNIT)] * len(rows)
+    looks = [("gray_r", 0, GATE, "gate g")] * len(rows)
     if len(rows) == 2:
         (_, image, gates), (_, other, others) = rows
-        rows.append(("change, -1 to 1", other - image, others - gates))
+        rows.append(("change (±1)", other - image, others - gates))
         limit = abs(others - gates).max() or 1
         looks.append(("RdBu_r", -1, {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}, "change of g"))
     n = 1 + len(rows[0][2])
     side = min(1.8, 9 / n)  # of a panel, in inches
-    figure, axes = plt.subplots(len(rows), n, figsize=(side * n + 1, (side + 0.4) * len(rows)), squeeze=False)
+    figure, axes = plt.subplots(len(rows), n, figsize=(side * n + 1, (side + 0.25) * len(rows) + 0.3), **TIGHT)
     for row, (title, image, gates), (cmap, low, look, text) in zip(axes, rows, looks, strict=True):
         _draw_image(row[0], title, image, cmap, low)
         for h, gate in enumerate(gates):
             drawn = row[1 + h].imshow(gate, **look)
-            x, y = "patch column" if row[0] is axes[-1, 0] else "", "" if h else "patch row"
+            x, y = "column" if row[0] is axes[-1, 0] else "", "" if h else "row"
             label(row[1 + h], f"head {h}", x, y)
         figure.colorbar(drawn, ax=row[1:].tolist(), label=text)
+    figure.supxlabel(f"{GATE_UNIT}; rows and columns count patches", fontsize=9, color="0.4")
     return figure
 
 
@@ -252,7 +254,7 @@ def head_maps_figure(head, heads):
     check.instance("head_maps_figure", GatedHeadCache, head=head)
     heads = np.asarray(heads)
     check.indices("head_maps_figure", "heads", heads, head.A.shape[1], f"head.A {head.A.shape}", (heads.size,))
-    figure, axes = plt.subplots(len(heads), 3, figsize=(9.5, 2.8 * len(heads)), squeeze=False)
+    figure, axes = plt.subplots(len(heads), 3, figsize=(9.5, 2.8 * len(heads)), **TIGHT)
     _draw_maps(figure, axes, [(head, h) for h in heads], "key", "head {}: query")
     return figure
 
@@ -275,7 +277,8 @@ def token_strip_figure(strips):
     scale = plt.cm.ScalarMappable(plt.Normalize(0, 1), GATE["cmap"])
     for ax, height, (title, (words, gates)) in zip(axes[:, 0], heights, strips.items(), strict=True):
         for (line, start, word), colour in zip(_wrap(words), scale.to_rgba(gates), strict=True):
-            width, ink = len(word) + 0.8, "k" if colour[:3] @ (0.299, 0.587, 0.114) > 0.5 else "w"
+            luminance = colour[:3] ** 2.2 @ (0.2126, 0.7152, 0.0722)
+            width, ink = len(word) + 0.8, "k" if luminance > 0.18 else "w"  # what contrasts more
             ax.barh(line, width, left=start, height=0.84, color=colour, edgecolor="0.6", linewidth=0.5)
             middle = {"ha": "center", "va": "center_baseline", "family": "monospace", "parse_math": False}
             ax.text(start + width / 2, line, word, color=ink, **middle)

@@ -1,4 +1,4 @@
-"""The command line: demo, train, evaluate, sample, baselines, gradcheck, bench, info. Every setting is a flag."""
+"""The command line: train, compare, gradcheck and the like. Every setting is a flag."""
 
 import argparse
 import inspect
@@ -18,7 +18,10 @@ from . import __version__, cases, check, demo, runs, viz
 from .backend import DeviceError, describe_device, resolve_device, to_device
 from .baselines import classifiers, ngram_losses
 from .checkpoint import CheckpointError
-from .data import CORRUPTIONS, DataError, Vocabulary
+from .data import CORRUPTIONS, LOADERS, DataError, Vocabulary
+from .evidence.compare import compare_grid, compare_study
+from .evidence.report import report
+from .evidence.studies import SEEDS, STUDIES
 from .experiments import accuracy_under_corruption, markdown_table
 from .gradcheck import TOLERANCE, GradientError, compare_pair
 from .model import ModelConfig, init_model
@@ -167,6 +170,26 @@ def bench_command(args):
     print(f"\nPictures and numbers are in {out}/.")
 
 
+def compare_command(args):
+    """Run a study or any grid of settings over seeds; what is there already is not run again."""
+    given, how = _given(args), {"jobs": args.jobs, "dask": args.dask}
+    if args.study:
+        several = [name for name, value in given.items() if isinstance(value, list)]
+        if several or "data" in given:
+            raise UsageError(f"--study {args.study} with {', '.join(several or ['data'])}: its grid is fixed")
+        for name in STUDIES if args.study == "all" else [args.study]:
+            compare_study(args.out, name, range(args.seeds), _roots(args.roots), given, **how)
+    else:
+        seeds = np.atleast_1d(given.pop("seed", range(args.seeds))).tolist()
+        compare_grid(args.out, given, seeds, args.uneven, **how)
+    print(f"written to {args.out}/; read it with: python -m dgsa_np report {args.out}")
+
+
+def report_command(args):
+    """One page about the runs of compare, as HTML and as Markdown."""
+    print("\n".join(f"written to {path}" for path in report(args.run, args.out or args.run)))
+
+
 def info_command(args):
     """Versions, devices, and the parameters of a model."""
     print(f"dgsa_np {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
@@ -196,6 +219,8 @@ def _parse(argv):
     for name, configs in {"train": CONFIGS, "baselines": [DataConfig], "info": [ModelConfig]}.items():
         for config in configs:
             _add_fields(parsers[name], config)
+    for config in CONFIGS:
+        _add_fields(parsers["compare"], config, nargs="+", action=_OneOrSeveral)
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         flag, parser = unknown[0], parsers[args.command]
@@ -230,6 +255,16 @@ def _add_flags(parsers):
     flag("bench", "--out", "folder to write to; must not exist", "bench")
     flag("bench", "--rounds", "turns that each contestant takes", 15, type=_number(int, 3))
     flag("bench", "--longest", "longest sequence; plain heads need 2 GiB at 8192", 8192, type=_number(int, 128))
+    flag("compare", "--study", f"{', '.join(STUDIES)} or all; without it, a grid of all settings given",
+         choices=(*STUDIES, "all"), metavar="NAME")  # fmt: skip
+    flag("compare", "--out", "folder of the runs; one that is there goes on", "evidence")
+    flag("compare", "--seeds", "0, 1, ... so many", SEEDS, type=_number(int, 1))
+    flag("compare", "--roots", "where the data of a study are", [], nargs="+", metavar="DATA=PATH")
+    flag("compare", "--jobs", "processes", 2, type=_number(int, 1))
+    flag("compare", "--dask", "address of a Dask scheduler whose workers run instead", metavar="ADDRESS")
+    flag("compare", "--uneven", "allow parameter counts that differ by more than 2 %%", action="store_true")
+    flag("report", "run", "folder of compare", metavar="FOLDER")
+    flag("report", "--out", "folder to write to (default: the same)")
     flag("evaluate sample", "run", "folder of a run, or a checkpoint file", metavar="RUN")
     flag("evaluate sample", "--checkpoint", "the last state of the run, or the best on the validation split",
          "checkpoint", choices=("checkpoint", "best"))  # fmt: skip
@@ -238,7 +273,7 @@ def _add_flags(parsers):
     flag("gradcheck", "--seed", "of the random arguments", 0, type=_number(int, 0))
 
 
-def _add_fields(parser, config):
+def _add_fields(parser, config, **more):
     """A flag per field; what it means is the comment beside the field."""
     source = "".join(inspect.getsource(c) for c in config.__mro__[:-1])
     notes = dict(re.findall(r"^    (\w+): [^#\n]*# (.*)$", source, re.MULTILINE))
@@ -247,9 +282,16 @@ def _add_fields(parser, config):
         choices = ", ".join(c for c in f.metadata.get("choices", ()) if isinstance(c, str))
         text = "; ".join(filter(None, (choices, notes.get(f.name)))) + f" (default: {f.default})"
         kind = getattr(f.type, "__args__", (f.type,))[0]  # of int | None, int
-        options = {"type": _boolean if kind is bool else kind, "metavar": kind.__name__.upper()}
+        options = {"type": _boolean if kind is bool else kind, "metavar": kind.__name__.upper()} | more
         flag, text = f"--{f.name.replace('_', '-')}", text.replace("%", "%%")
         group.add_argument(flag, help=text, default=argparse.SUPPRESS, **options)
+
+
+class _OneOrSeveral(argparse.Action):
+    """One value is itself; several are a list."""
+
+    def __call__(self, parser, namespace, values, option=None):
+        setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
 
 
 def _boolean(text):
@@ -275,6 +317,15 @@ def _given(args) -> dict:
     """The settings that were asked for: those of --config, then those of flags."""
     file = read_settings(args.config) if getattr(args, "config", None) else {}
     return file | {name: getattr(args, name) for name in FIELDS if hasattr(args, name)}
+
+
+def _roots(pairs) -> dict:
+    """{data: path} from data=path ..."""
+    for pair in pairs:
+        data, _, path = pair.partition("=")
+        if data not in LOADERS or not path:
+            raise UsageError(f"--roots {pair}, expected DATA=PATH, where DATA is one of {', '.join(LOADERS)}")
+    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def _kinds(args, task):

@@ -23,19 +23,20 @@ class Run(NamedTuple):
 
 
 def equal_models(reference: ModelConfig, kinds=KINDS) -> dict:
-    """{kind: ModelConfig} with the key width and, by ffn_width, nearly the parameter count of the reference.
+    """{kind: ModelConfig} that differ from the reference in their kind, and in what evens out their size."""
+    return {kind: evened(replace(reference, kind=kind, n_heads=1), reference) for kind in kinds}
 
-    A kind with one softmax map has twice the heads of one with two, so that d is equal.
+
+def evened(model: ModelConfig, reference: ModelConfig) -> ModelConfig:
+    """The model with the key width and, by ffn_width, nearly the parameter count of the reference.
+
+    A kind with one softmax map gets twice the heads of one with two, so that d is equal.
     """
-    target = count_parameters(reference)
-    split = reference.mechanism.split
-    models = {}
-    for kind in kinds:
-        one_head = replace(reference, kind=kind, n_heads=1)
-        model = replace(one_head, n_heads=reference.n_heads * split // one_head.mechanism.split, ffn_width=reference.F)
-        per_unit = count_parameters(replace(model, ffn_width=model.F + 1)) - count_parameters(model)
-        models[kind] = replace(model, ffn_width=model.F + round((target - count_parameters(model)) / per_unit))
-    return models
+    heads = reference.n_heads * reference.mechanism.split // model.mechanism.split
+    model = replace(model, n_heads=heads, ffn_width=reference.F)
+    missing = count_parameters(reference) - count_parameters(model)
+    per_unit = count_parameters(replace(model, ffn_width=model.F + 1)) - count_parameters(model)
+    return replace(model, ffn_width=model.F + round(missing / per_unit))
 
 
 def count_parameters(model: ModelConfig) -> int:

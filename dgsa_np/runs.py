@@ -30,7 +30,7 @@ def begin(folder, data_config, model, cfg, data) -> dict:
         "device": describe_device(resolve_device(cfg.device)),
         "versions": {"dgsa_np": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
-    _write(folder / "config.json", json.dumps(config, indent=1))
+    write_whole(folder / "config.json", json.dumps(config, indent=1))
     held = {"settings": settings, "dataset": data.meta, "state": first_state(model, cfg)._asdict(), "best": None}
     save_checkpoint(folder / "checkpoint.npz", held)
     return held
@@ -161,10 +161,10 @@ def _cut(path, state):
             return False
         return "result" not in record and all(record.get(key, -1) < n for key, n in done.items())
 
-    _write(path, "".join(line for line in lines if known(line)))
+    write_whole(path, "".join(line for line in lines if known(line)))
 
 
-def _write(path, text):
+def write_whole(path, text):
     """Whole or not at all."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(text, encoding="utf-8")

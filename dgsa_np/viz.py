@@ -23,6 +23,7 @@ LOOKS = {  # colours that colour-blind readers can tell apart; trivial baselines
     "nearest neighbour": {"color": "0.55", "linestyle": ":"},
     "naive Bayes": {"color": "0.35", "linestyle": "--"},
 }
+SEED_RANGE = "their range", lambda ys: (ys.min(axis=0), ys.max(axis=0))
 MAPS = {"A_exc": "excitatory A_exc", "A_inh": "inhibitory A_inh", "A": "fused A = g A_exc - (1-g) A_inh"}
 GATE = {"cmap": "PuOr_r", "vmin": 0, "vmax": 1}
 GATE_UNIT = "g: 0 inhibits, 1 excites"
@@ -52,24 +53,26 @@ def save(figure, path):
 
 
 @in_style
-def robustness_figure(corruptions, accuracies, chance):
-    """Test accuracy against the level of each corruption, mean and range over seeds.
+def robustness_figure(corruptions, accuracies, chance, band=SEED_RANGE):
+    """Test accuracy against the level of each corruption, mean over seeds and a band.
 
     corruptions : {kind: Corruption}
     accuracies  : {name: {kind: (seeds, levels)}}
+    band        : its name, and a function of (seeds, levels) that returns its lower and upper edge
     """
     figure, axes = _panels(len(corruptions), 3.7, 3.1)
     for ax, (kind, corruption) in zip(axes, corruptions.items(), strict=True):
-        for name, by_corruption in accuracies.items():
-            _draw_band(ax, corruption.levels, by_corruption[kind], name, **LOOKS[name])
+        for i, (name, by_corruption) in enumerate(accuracies.items()):
+            _draw_band(ax, corruption.levels, by_corruption[kind], name, band, **look(name, i))
         ax.axhline(chance, color="0.7", lw=1)
         ax.set(title=kind, xlabel=corruption.unit, ylim=(0, 1.02))
     axes[0].text(0, chance + 0.02, "chance", color="0.5")
     for ax in axes[::3]:
         ax.set_ylabel("test accuracy")
     if any(len(ys) > 1 for by_corruption in accuracies.values() for ys in by_corruption.values()):
-        figure.supxlabel("mean of the seeds; bands are their range", fontsize=9, color="0.4")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(accuracies))
+        figure.supxlabel(f"mean of the seeds; bands are {band[0]}", fontsize=9, color="0.4")
+    columns = min(len(accuracies), 2 * min(3, len(corruptions)))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=columns)
     return figure
 
 
@@ -111,11 +114,16 @@ def _panels(n, width, height):
     return figure, axes.flat[:n]
 
 
-def _draw_band(ax, xs, ys, label, **look):
-    """Mean over seeds, and their range."""
+def _draw_band(ax, xs, ys, label, band=SEED_RANGE, **look):
+    """Mean over seeds, and a band around it."""
     ys = np.asarray(ys)
     ax.plot(xs, ys.mean(axis=0), label=label, **look)
-    ax.fill_between(xs, ys.min(axis=0), ys.max(axis=0), color=look["color"], alpha=0.15, lw=0)
+    ax.fill_between(xs, *band[1](ys), color=look["color"], alpha=0.15, lw=0)
+
+
+def look(name, i):
+    """The look of a mechanism or baseline, or the i-th of them for another name."""
+    return LOOKS.get(name) or list(LOOKS.values())[i % len(LOOKS)]
 
 
 @in_style
@@ -164,6 +172,26 @@ def label(ax, title, x, y):
     ax.locator_params(integer=True)
     ax.tick_params(labelbottom=bool(x), labelleft=bool(y))
     ax.grid(False)
+
+
+@in_style
+def bars_figure(panels):
+    """Numbers with their intervals, side by side.
+
+    panels : {axis label: {name: (mean, half an interval, or nan)}}
+    """
+    import matplotlib.pyplot as plt
+
+    n = max(map(len, panels.values()))
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 0.8 + 0.27 * n), sharey=True, squeeze=False)
+    for ax, (text, bars), style in zip(axes.flat, panels.items(), cycle(LOOKS.values())):
+        means, halves = np.transpose(list(bars.values()))
+        ax.barh(range(len(bars)), means, xerr=np.nan_to_num(halves), color=style["color"], ecolor="0.2", height=0.6)
+        ax.set_yticks(range(len(bars)), list(bars))
+        ax.set_xlabel(text)
+        ax.grid(axis="y", visible=False)
+    ax.invert_yaxis()
+    return figure
 
 
 # ---------------------------------------------------------------------------------- what the gate does

@@ -3,26 +3,38 @@
 import inspect
 
 from .. import check
-from .images import load_digits, load_idx
+from .images import load_cifar, load_digits, load_idx
+from .labelled import load_ag_news, load_imdb, load_newsgroups, load_rt_polarity
+from .needle import load_needle
 from .splits import Dataset
-from .text import load_pydoc, load_rt_polarity, load_text
+from .text import load_pydoc, load_text
 
 LOADERS = {
     "digits": load_digits,
     "mnist": load_idx,
     "fashion-mnist": load_idx,
+    "cifar10": load_cifar,
+    "cifar100": load_cifar,
     "pydoc": load_pydoc,
     "text": load_text,
     "rt-polarity": load_rt_polarity,
+    "imdb": load_imdb,
+    "ag-news": load_ag_news,
+    "20newsgroups": load_newsgroups,
+    "needle": load_needle,
 }
+COUNTS = ("length", "overlap", "min_count", "max_words")  # options that are whole numbers
 
 
 def load(name: str = "digits", root=None, **options) -> Dataset:
     """A data set by its name, with fixed train, validation and test splits.
 
-    name    : digits, mnist, fashion-mnist; pydoc, text (language); rt-polarity (labelled sentences)
-    root    : the folder or file that it is read from; None for digits and pydoc, which are everywhere
-    options : length, unit, overlap of a language; length, min_count, encoding of sentences; see data/text.py
+    name    : digits, mnist, fashion-mnist, cifar10, cifar100 (images); pydoc, text (language); rt-polarity, imdb,
+              ag-news, 20newsgroups (labelled texts); needle (made in memory)
+    root    : the folder, archive or file that it is read from; None for digits, pydoc and needle, which are
+              everywhere; "download" fetches mnist, fashion-mnist, cifar10 or 20newsgroups
+    options : length, unit, overlap of a language, see data/text.py; length, min_count, max_words of labelled texts,
+              see data/labelled.py; encoding of rt-polarity; spurious of the needle
     raises  : ValueError for a name or an option that does not exist; DataError for files, with path and offset
     """
     check.one_of("load", "name", name, tuple(LOADERS))
@@ -31,4 +43,5 @@ def load(name: str = "digits", root=None, **options) -> Dataset:
     for option in options.keys() - set(known):
         expected = ", ".join(known) or "no options"
         raise ValueError(f"load: {option} given, expected {expected} with {name}{check.nearest(option, known)}")
+    check.whole("load", **{option: value for option, value in options.items() if option in COUNTS})
     return LOADERS[name](name, root, **options)

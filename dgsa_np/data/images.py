@@ -1,4 +1,4 @@
-"""Images: scikit-learn's digits, and the idx files of MNIST and Fashion-MNIST."""
+"""Images: scikit-learn's digits, the idx files of MNIST and Fashion-MNIST, the binary files of CIFAR."""
 
 import gzip
 import math
@@ -10,6 +10,11 @@ import numpy as np
 from .splits import DataError, Dataset, Split, sha256
 
 LARGEST = 2**31  # bytes: what a header may promise
+CIFAR = {  # the folder in the archive, its training files, its test file, the classes that each label byte tells apart
+    "cifar10": ("cifar-10-batches-bin", "data_batch_*.bin", "test_batch.bin", (10,)),
+    "cifar100": ("cifar-100-binary", "train.bin", "test.bin", (20, 100)),
+}
+OPENML = {"mnist": "mnist_784", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR_10"}  # names on openml.org
 
 
 def load_digits(name, root=None):
@@ -28,7 +33,12 @@ def load_digits(name, root=None):
 
 
 def load_idx(name, root=None):
-    """The four idx files of a folder, gzipped or not; the last twelfth of the training file is the validation split."""
+    """The four idx files of a folder, gzipped or not; the last twelfth of the training file is the validation split.
+
+    root : "download" fetches the images through scikit-learn
+    """
+    if root == "download":
+        return _dataset(name, *((x.reshape(-1, 28, 28), y) for x, y in _download(name)), 10)
     kinds = ("images-idx3-ubyte", 3), ("labels-idx1-ubyte", 1)
     files = {part: [_read_idx(_find(name, root, f"{part}-{k}"), n) for k, n in kinds] for part in ("train", "t10k")}
     images, labels = files["train"]
@@ -36,15 +46,44 @@ def load_idx(name, root=None):
         if len(x) != len(y) or y.max() > 9 or x.shape[1:] != (images.shape[2],) * 2 or len(images) < 2:
             wanted = "as many labels, 0 to 9, and two or more square images of one size"
             raise DataError(f"{root}: {part} has images {x.shape}, labels {y.shape} up to {y.max()}, expected {wanted}")
+    return _dataset(name, (images, labels), files["t10k"], 10)
+
+
+def load_cifar(name, root=None):
+    """The binary files of CIFAR-10 or CIFAR-100; the last twelfth of the training images is the validation split.
+
+    root : the folder that holds them, or the one above; "download" fetches CIFAR-10 through scikit-learn
+    """
+    parts = _download(name) if root == "download" and name in OPENML else _read_parts(name, root)
+    train, test = ((x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), y) for x, y in parts)
+    return _dataset(name, train, test, CIFAR[name][-1][-1])
+
+
+def _dataset(name, train, test, n_out):
+    """Images and labels in bytes; the last twelfth of those for training is the validation split."""
+    images, labels = train
     n = len(images) - max(1, len(images) // 12)
-    parts = (images[:n], labels[:n]), (images[n:], labels[n:]), files["t10k"]
-    splits = [Split(x.astype("float32") / 255, y.astype("int64")) for x, y in parts]
-    return Dataset(*splits, _meta(name, images, 10, [a for part in parts for a in part]))
+    parts = (images[:n], labels[:n]), (images[n:], labels[n:]), test
+    splits = [Split(x.astype("float32", order="C") / 255, y.astype("int64")) for x, y in parts]
+    return Dataset(*splits, _meta(name, images, n_out, [a for part in parts for a in part]))
 
 
 def _meta(name, images, n_out, arrays):
-    task = {"task": "vision", "n_out": n_out, "image_size": images.shape[1], "channels": 1}
+    channels = images.shape[3] if images.ndim == 4 else 1
+    task = {"task": "vision", "n_out": n_out, "image_size": images.shape[1], "channels": channels}
     return {"name": name, **task, "sha256": sha256(*arrays)}
+
+
+def _download(name):
+    """Pixels (N, n) and labels, for training and for the test, which are the last 10,000."""
+    from sklearn.datasets import fetch_openml
+
+    try:
+        arrays = fetch_openml(OPENML[name], version=1, return_X_y=True, as_frame=False)
+    except (OSError, ImportError, ValueError) as error:  # ImportError: scikit-learn needs pandas for it
+        raise DataError(f"{name}: {OPENML[name]} cannot be fetched from openml.org: {error}") from error
+    pixels, labels = (a.astype("uint8") for a in arrays)
+    return (pixels[:-10000], labels[:-10000]), (pixels[-10000:], labels[-10000:])
 
 
 def _find(name, root, stem):
@@ -72,3 +111,33 @@ def _read_idx(path, n_axes):
     except (OSError, EOFError, zlib.error, MemoryError) as error:
         raise DataError(f"{path}: cannot be read to its end: {error}") from error
     return np.frombuffer(body, np.uint8).reshape(shape)
+
+
+def _read_parts(name, root):
+    """Pixels (N, 3072) and labels of CIFAR, for training and for the test."""
+    folder, train, test, classes = CIFAR[name]
+    if root is None:
+        raise DataError(f"{name}: root is None, expected the folder that holds {train} and {test}")
+    folder = Path(root) / folder if (Path(root) / folder).is_dir() else Path(root)
+    paths = sorted(folder.glob(train), key=lambda path: (len(path.name), path.name))  # batch 2 before batch 10
+    batches = [_read_cifar(path, classes) for path in paths or [folder / train]]
+    pixels, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+    return (pixels, labels), _read_cifar(folder / test, classes)
+
+
+def _read_cifar(path, classes):
+    """Pixels and labels. The format: records of a byte per label, the finest last, and three planes of 32 x 32."""
+    try:
+        content = np.fromfile(path, np.uint8)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    size = len(classes) + 3 * 32 * 32
+    n, rest = divmod(len(content), size)
+    if rest or n < 2:
+        found = f"offset {n * size}: the file ends at {len(content)}, after {rest} bytes of a record"
+        raise DataError(f"{path}: {found}, expected two or more whole records of {size}")
+    records = content.reshape(n, size)
+    for row, column in np.argwhere(records[:, : len(classes)] >= classes)[:1]:
+        found = f"offset {row * size + column}: label {records[row, column]}"
+        raise DataError(f"{path}: {found}, expected 0 to {classes[column] - 1}")
+    return records[:, len(classes) :], records[:, len(classes) - 1]

@@ -1,6 +1,5 @@
-"""Text: any file, Python's own documentation, and sentences with a label."""
+"""Text as a language: any file, and Python's own documentation."""
 
-from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from .. import check
-from .corruptions import PAD
 from .splits import DataError, Dataset, Split, sha256
 
 UNKNOWN = "\ufffd"  # what the vocabulary lacks
@@ -71,7 +69,6 @@ def _language(text, name, length, unit, overlap):
     overlap : training windows start every length / overlap tokens, the others every length
     """
     check.one_of("load", "unit", unit, ("characters", "bytes"))
-    check.whole("load", length=length, overlap=overlap)
     n = len(text)
     parts = text[: n * 18 // 20], text[n * 18 // 20 : n * 19 // 20], text[n * 19 // 20 :]
     symbols = [UNKNOWN, *sorted(set(parts[0]) - {UNKNOWN})] if unit == "characters" else list(range(256))
@@ -89,43 +86,6 @@ def _windows(tokens, length, stride, name):
         raise DataError(f"{name}: a part of the text has {len(tokens)} tokens, expected more than length = {length}")
     rows = np.lib.stride_tricks.sliding_window_view(tokens, length + 1)[::stride]
     return Split(rows[:, :-1], rows[:, 1:])
-
-
-def load_rt_polarity(name, root=None, length=64, min_count=2, encoding="utf-8"):
-    """Sentences of film reviews, negative (0) or positive (1), from rt-polarity.neg and .pos; split 80 / 10 / 10 %.
-
-    length    : tokens per sentence; longer ones are cut, shorter ones padded
-    min_count : rarer words of the training split become UNKNOWN
-    """
-    from sklearn.model_selection import train_test_split
-
-    if root is None:
-        raise DataError(f"{name}: root is None, expected the folder that holds rt-polarity.neg and rt-polarity.pos")
-    check.whole("load", length=length, min_count=min_count)
-    check.instance("load", str, encoding=encoding)
-    sides = [_sentences(Path(root) / f"rt-polarity.{side}", encoding) for side in ("neg", "pos")]
-    sentences, labels = sides[0] + sides[1], np.repeat([0, 1], [len(side) for side in sides])
-    rest, test = train_test_split(np.arange(len(labels)), test_size=0.1, stratify=labels, random_state=0)
-    train, valid = train_test_split(rest, test_size=1 / 9, stratify=labels[rest], random_state=0)
-    counts = Counter(word for row in train for word in sentences[row].split())
-    words = sorted(word for word, n in counts.items() if n >= min_count and word != UNKNOWN)
-    vocabulary = Vocabulary("words", ["", UNKNOWN, *words])
-    tokens = _pad([vocabulary.encode(sentence) for sentence in sentences], length)
-    splits = [Split(tokens[r], labels[r], tokens[r] != PAD) for r in (train, valid, test)]
-    size = {"task": "text", "n_out": 2, "vocab_size": len(vocabulary.symbols), "max_len": length}
-    return Dataset(*splits, {"name": name, **size, **asdict(vocabulary), "sha256": sha256(tokens, labels)})
-
-
-def _sentences(path, encoding):
-    lines = [line for line in _read(path, encoding).split("\n") if line.strip()]
-    if len(lines) < 10:
-        raise DataError(f"{path}: {len(lines)} sentences, expected at least 10, one per line")
-    return lines
-
-
-def _pad(rows, length):
-    """(N, length) tokens, PAD after the end."""
-    return np.array([np.pad(row[:length], (0, max(0, length - len(row))), constant_values=PAD) for row in rows])
 
 
 def _read(path, encoding="utf-8"):

@@ -1,0 +1,185 @@
+"""Texts with a label: film reviews (rt-polarity, IMDB), news (AG News), posts (20 Newsgroups).
+
+length    : tokens per text; longer ones are cut, shorter ones padded
+min_count : rarer words of the training split become UNKNOWN
+max_words : so do all but the most frequent
+"""
+
+import csv
+import gzip
+import io
+import re
+import tarfile
+import zlib
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from .. import check
+from .corruptions import PAD
+from .splits import DataError, Dataset, Split, sha256
+from .text import UNKNOWN, Vocabulary, _read
+
+WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+|[^\w\s]|_")  # letters with apostrophes inside, digits, one mark
+REVIEW = re.compile(r"(?:\./)?(?:aclImdb/)?(train|test)/(neg|pos)/(\d+_\d+\.txt)")
+POST = re.compile(r"(?:\./)?(?:20news-bydate/)?20news-bydate-(train|test)/([^/]+)/(\d+)")
+
+
+def load_rt_polarity(name, root=None, length=64, min_count=2, encoding="utf-8"):
+    """Sentences of film reviews, negative (0) or positive (1), from rt-polarity.neg and .pos; split 80 / 10 / 10 %."""
+    from sklearn.model_selection import train_test_split
+
+    if root is None:
+        raise DataError(f"{name}: root is None, expected the folder that holds rt-polarity.neg and rt-polarity.pos")
+    check.instance("load", str, encoding=encoding)
+    sides = [_sentences(Path(root) / f"rt-polarity.{side}", encoding) for side in ("neg", "pos")]
+    labels = np.repeat([0, 1], [len(side) for side in sides])
+    rest, test = train_test_split(np.arange(len(labels)), test_size=0.1, stratify=labels, random_state=0)
+    train, valid = train_test_split(rest, test_size=1 / 9, stratify=labels[rest], random_state=0)
+    return _dataset(name, sides[0] + sides[1], labels, (train, valid, test), length, min_count)
+
+
+def _sentences(path, encoding):
+    lines = [line for line in _read(path, encoding).split("\n") if line.strip()]
+    if len(lines) < 10:
+        raise DataError(f"{path}: {len(lines)} sentences, expected at least 10, one per line")
+    return lines
+
+
+def load_imdb(name, root=None, length=256, min_count=2, max_words=20000):
+    """Film reviews, negative (0) or positive (1), a file each: aclImdb/train/pos/0_9.txt; line breaks are dropped."""
+    files = _read_files(name, root, REVIEW, "aclImdb/train/pos/0_9.txt", "utf-8")
+    texts = [(*place, text.replace("<br />", " ")) for *place, text in files]
+    return _official(name, root, texts, length, min_count, max_words)
+
+
+def load_ag_news(name, root=None, length=128, min_count=2, max_words=20000):
+    """News of four classes, from the rows of train.csv and test.csv: "class", "title", "description"; class 1 to 4."""
+    if root is None:
+        raise DataError(f"{name}: root is None, expected the folder that holds train.csv and test.csv")
+    texts = [(part, *row) for part in ("train", "test") for row in _read_news(Path(root) / f"{part}.csv")]
+    return _official(name, root, texts, length, min_count, max_words)
+
+
+def _read_news(path):
+    """(class, line, text) of each row; the first may be a header."""
+    rows = csv.reader(io.StringIO(_read(path)), strict=True)
+    try:
+        for row in rows:
+            if rows.line_num == 1 and row == ["Class Index", "Title", "Description"]:
+                continue
+            if len(row) != 3 or row[0] not in ("1", "2", "3", "4"):
+                expected = "a class 1 to 4, a title, a description"
+                raise DataError(f"{path}: line {rows.line_num}: {str(row)[:60]}, expected {expected}")
+            yield row[0], rows.line_num, f"{row[1]} {row[2]}"
+    except csv.Error as error:
+        raise DataError(f"{path}: line {rows.line_num}: {error}") from error
+
+
+def load_newsgroups(name, root=None, length=128, min_count=2, max_words=20000):
+    """Posts to newsgroups, a file each: 20news-bydate-train/sci.space/59848; without headers, footers and quotes.
+
+    Headers name the group.      root : "download" fetches the posts through scikit-learn
+    """
+    texts = _fetch_posts(name) if root == "download" else _read_posts(name, root)
+    return _official(name, root, texts, length, min_count, max_words)
+
+
+def _read_posts(name, root):
+    from sklearn.datasets import _twenty_newsgroups as strip
+
+    for *place, text in _read_files(name, root, POST, "20news-bydate-train/sci.space/59848", "latin-1"):
+        body = strip.strip_newsgroup_header(text.replace("\r\n", "\n"))
+        yield *place, strip.strip_newsgroup_quoting(strip.strip_newsgroup_footer(body))
+
+
+def _fetch_posts(name):
+    from sklearn.datasets import fetch_20newsgroups
+
+    for part in ("train", "test"):
+        try:
+            posts = fetch_20newsgroups(subset=part, remove=("headers", "footers", "quotes"))
+        except OSError as error:
+            raise DataError(f"{name}: cannot be fetched: {error}") from error
+        for label, path, text in zip(posts.target, posts.filenames, posts.data, strict=True):
+            yield part, posts.target_names[label], Path(path).name, text
+
+
+# ------------------------------------------------------------------------------------ folders and archives
+
+
+def _read_files(name, root, layout, example, encoding):
+    """[(part, label, file, text)] of the files with this layout of path, in a folder or a tar archive."""
+    if root is None:
+        raise DataError(f"{name}: root is None, expected a folder or a .tar.gz that holds {example} and its like")
+    root, texts = Path(root), []
+    try:
+        for path, content in (_walk if root.is_dir() else _unpack)(root, layout):
+            texts.append((*layout.fullmatch(path).groups(), content.decode(encoding)))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{root}: {path}: offset {error.start}: not {encoding}: {error.reason}") from error
+    except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
+        raise DataError(f"{root}: cannot be read to its end, only {len(texts)} texts: {error}") from error
+    if not texts:
+        raise DataError(f"{root}: there is no {example}, nor its like")
+    return texts
+
+
+def _walk(root, layout):
+    for path in root.rglob("*"):
+        if layout.fullmatch(inner := path.relative_to(root).as_posix()):
+            yield inner, path.read_bytes()
+
+
+def _unpack(root, layout):
+    """Members of an archive, read in memory. It ends in zeros: tarfile takes other bytes for an end in silence."""
+    opened = gzip.open if root.suffix in (".gz", ".tgz") else open
+    with opened(root, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        for member in tar:
+            if member.isfile() and layout.fullmatch(member.name):
+                yield member.name, tar.extractfile(member).read()
+        file.seek(tar.offset)
+        end = file.read()
+        if not end or end.strip(b"\0"):
+            raise tarfile.ReadError(f"offset {tar.offset}: neither a file nor the end of an archive")
+
+
+# ------------------------------------------------------------------------------------------- texts to tokens
+
+
+def _official(name, root, texts, *sizes):
+    """Texts as (part, label, place, text), put in order; a tenth of train, with equal shares, validates."""
+    from sklearn.model_selection import train_test_split
+
+    texts = sorted(texts)
+    train, test = (sorted({label for p, label, *_ in texts if p == part}) for part in ("train", "test"))
+    if len(train) < 2 or test != train:
+        raise DataError(f"{root}: labels {train} in train, {test} in test, expected two or more, the same in both")
+    labels = np.array([train.index(label) for _, label, *_ in texts])
+    rest, test = (np.array([i for i, (p, *_) in enumerate(texts) if p == part]) for part in ("train", "test"))
+    try:
+        train, valid = train_test_split(rest, test_size=0.1, stratify=labels[rest], random_state=0)
+    except ValueError as error:
+        raise DataError(f"{root}: {len(rest)} texts in train, too few to split: {error}") from error
+    words = [" ".join(WORD.findall(text.lower())) or UNKNOWN for *_, text in texts]
+    return _dataset(name, words, labels, (train, valid, test), *sizes)
+
+
+def _dataset(name, texts, labels, rows, length, min_count, max_words=None):
+    """Tokens of texts, words between spaces; rows of train, valid and test; the vocabulary is that of train alone."""
+    counts = Counter(word for row in rows[0] for word in texts[row].split())
+    del counts[UNKNOWN]
+    words = sorted(word for word, n in counts.most_common(max_words) if n >= min_count)
+    vocabulary = Vocabulary("words", ["", UNKNOWN, *words])
+    tokens = _pad([vocabulary.encode(text) for text in texts], length)
+    splits = [Split(tokens[r], labels[r], tokens[r] != PAD) for r in rows]
+    size = {"n_out": int(labels.max()) + 1, "vocab_size": len(vocabulary.symbols), "max_len": length}
+    meta = {"name": name, "task": "text", **size, **asdict(vocabulary), "sha256": sha256(tokens, labels)}
+    return Dataset(*splits, meta)
+
+
+def _pad(rows, length):
+    """(N, length) tokens, PAD after the end."""
+    return np.array([np.pad(row[:length], (0, max(0, length - len(row))), constant_values=PAD) for row in rows])

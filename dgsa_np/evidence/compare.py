@@ -1,0 +1,75 @@
+"""A comparison in a folder: comparisons.json says which runs belong together, runs.jsonl holds them."""
+
+import json
+from pathlib import Path
+
+from ..runs import write_whole
+from ..settings import SettingsError
+from .costs import costs
+from .grid import cells, key, plan, run_grid
+from .studies import BASE, CORRUPTED, STUDIES, Study, grid_of
+
+EVERYWHERE = ("digits", "needle")  # data sets that need no files
+
+
+def compare_study(folder, name, seeds, roots, given, **how) -> list:
+    """The runs of a study, on those of its data sets that are there. roots : {data: path}; given : for every cell"""
+    study, planned = STUDIES[name], {}
+    for data in study.data:
+        if data not in (*roots, *EVERYWHERE):
+            print(f"{name}: {data} is left out, since --roots {data}=PATH was not given")
+            continue
+        here = given | ({"root": roots[data]} if data in roots else {})
+        grid, reference = grid_of(study, data), {"data": data} | BASE[data]
+        runs = plan([cell | here for cell in grid.values()], seeds, reference | here)
+        planned[data] = by_label(grid, runs, len(seeds))
+    return carry_out(folder, name, study, planned, **how)
+
+
+def compare_grid(folder, settings, seeds, uneven, **how) -> list:
+    """The runs of any grid: settings with one value each, or a list of values; a cell is named by what varies."""
+    grid, varied = cells(settings), [name for name, value in settings.items() if isinstance(value, list)]
+    planned = {}
+    for data in dict.fromkeys(cell.get("data", "digits") for cell in grid):
+        of_data = [cell for cell in grid if cell.get("data", "digits") == data]
+        labels = [", ".join(f"{cell[v]}" for v in varied if v != "data") or "all" for cell in of_data]
+        planned[data] = by_label(labels, plan(of_data, seeds, uneven=uneven), len(seeds))
+    first, *others = dict.fromkeys(label for by in planned.values() for label in by)
+    primary = (CORRUPTED, first, others[0]) if others else None
+    study = Study(f"A grid over {', '.join(varied) or 'seeds'}", {}, primary, tuple(planned))
+    return carry_out(folder, "grid", study, planned, **how)
+
+
+def by_label(labels, runs, n) -> dict:
+    return {label: runs[i * n : (i + 1) * n] for i, label in enumerate(labels)}
+
+
+def carry_out(folder, name, study, planned, **how) -> list:
+    """Write down what will be compared and how, before the first run; then run what is missing."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    comparison = {
+        "question": study.question,
+        "primary": [study.primary[0].name, *study.primary[1:]] if study.primary else None,
+        "metrics": [m.name for m in study.metrics],
+        "inside": study.inside,
+        "runs": {data: {label: [key(s) for s in runs] for label, runs in by.items()} for data, by in planned.items()},
+    }
+    write_whole(folder / "comparisons.json", json.dumps(read_comparisons(folder) | {name: comparison}, indent=1))
+    runs = [s for by in planned.values() for settings in by.values() for s in settings]
+    kept = {keys[0] for by in comparison["runs"].values() for keys in by.values()}
+    records = run_grid(folder, runs, models=kept, **how)
+    if "cost" in study.inside:
+        firsts = {data: {label: runs[0] for label, runs in by.items()} for data, by in planned.items()}
+        comparison["cost"] = {data: costs(by) for data, by in firsts.items()}
+        write_whole(folder / "comparisons.json", json.dumps(read_comparisons(folder) | {name: comparison}, indent=1))
+    return records
+
+
+def read_comparisons(folder) -> dict:
+    """{name: what is compared}; raises SettingsError for a damaged file."""
+    path = Path(folder) / "comparisons.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise SettingsError(f"{path}: not JSON: {error}") from error

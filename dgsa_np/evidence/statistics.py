@@ -1,0 +1,92 @@
+"""What seeds say: means with intervals, paired tests, effect sizes, and Holm's correction for many of them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..experiments import interval
+
+LEVEL = 0.05  # of every test
+
+
+class Comparison(NamedTuple):
+    """One metric of one cell against that of another, seed by seed; against 0 where other is None."""
+
+    data: str
+    metric: object
+    label: str
+    other: str | None
+    n: int  # seeds that both have
+    mean: float  # of the differences
+    half: float  # of their 95 % interval
+    p: float  # of Student's t, two-sided, paired
+    effect: float  # mean over standard deviation of the differences, Cohen's d_z
+    primary: bool
+    holm: float = np.nan  # p, corrected for all that are not primary
+
+    @property
+    def significant(self):
+        return bool((self.p if self.primary else self.holm) < LEVEL)
+
+
+def paired(differences) -> dict:
+    """Mean, interval, test and effect size of differences, one per seed; without spread there is nothing to test."""
+    from scipy import stats
+
+    d = np.asarray(differences, float)
+    mean, half = interval(d)
+    spread = d.std(ddof=1) if len(d) > 1 else 0.0
+    if spread == 0:
+        return {"n": len(d), "mean": mean, "half": half, "p": 1.0 if mean == 0 else np.nan, "effect": np.nan}
+    p = float(stats.ttest_1samp(d, 0).pvalue)
+    return {"n": len(d), "mean": mean, "half": half, "p": p, "effect": mean / spread}
+
+
+def interval_band(ys):
+    """Lower and upper edge of the 95 % interval of each column of (seeds, levels)."""
+    means, halves = np.transpose([interval(column) for column in ys.T])
+    return means - np.nan_to_num(halves), means + np.nan_to_num(halves)
+
+
+INTERVAL = "95 % intervals", interval_band
+
+
+def holm(ps) -> np.ndarray:
+    """Corrected p-values: the i-th smallest of m times m - i, counted from 0, never falling, at most 1. Holm 1979."""
+    ps = np.asarray(ps, float)
+    order = np.argsort(ps)
+    steps = ps[order] * (len(ps) - np.arange(len(ps)))
+    corrected = np.empty_like(ps)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return corrected
+
+
+def comparisons(tables, metrics, primary) -> list:
+    """All comparisons of a study: the primary one on the first data set, then the others, corrected together.
+
+    tables  : {data: {label: [a record per seed]}}, seeds in the same order
+    primary : (metric, label, other), as in a Study
+    """
+    first, label, other = primary
+    made = []
+    for data, cells in tables.items():
+        for metric in metrics:
+            if metric is first and other is None:
+                pairs = [(name, None) for name in cells]
+            else:
+                pairs = [(label, name) for name in cells if name != label and label in cells]
+            for a, b in pairs:
+                if differences := _differences(metric, cells[a], cells[b] if b is not None else None):
+                    is_primary = data == next(iter(tables)) and (metric, a, b) == primary
+                    made.append(Comparison(data, metric, a, b, **paired(differences), primary=is_primary))
+    others = [c for c in made if not c.primary and np.isfinite(c.p)]
+    corrected = dict(zip(map(id, others), holm([c.p for c in others]), strict=True))
+    made = [c._replace(holm=corrected[id(c)]) if id(c) in corrected else c for c in made]
+    return sorted(made, key=lambda c: not c.primary)
+
+
+def _differences(metric, ours, theirs) -> list:
+    """Of the seeds whose two runs both came to an end."""
+    mine = [metric.of(r) if "failed" not in r else None for r in ours]
+    other = [0.0] * len(mine) if theirs is None else [metric.of(r) if "failed" not in r else None for r in theirs]
+    return [a - b for a, b in zip(mine, other, strict=True) if a is not None and b is not None]

@@ -240,10 +240,10 @@ def gate_map_figure(views):
     n = 1 + len(rows[0][2])
     side = min(1.8, 9 / n)  # of a panel, in inches
     figure, axes = plt.subplots(len(rows), n, figsize=(side * n + 1, (side + 0.25) * len(rows) + 0.3), **TIGHT)
-    for row, (title, image, gates), (cmap, low, look, text) in zip(axes, rows, looks, strict=True):
+    for row, (title, image, gates), (cmap, low, scale, text) in zip(axes, rows, looks, strict=True):
         _draw_image(row[0], title, image, cmap, low)
         for h, gate in enumerate(gates):
-            drawn = row[1 + h].imshow(gate, **look)
+            drawn = row[1 + h].imshow(gate, **scale)
             x, y = "column" if row[0] is axes[-1, 0] else "", "" if h else "row"
             label(row[1 + h], f"head {h}", x, y)
         figure.colorbar(drawn, ax=row[1:].tolist(), label=text)
@@ -261,8 +261,9 @@ def gate_histogram_figure(counts):
     layers, bins = next(iter(counts.values())).shape
     figure, axes = _panels(layers, 3.3, 2.9)
     for layer, ax in enumerate(axes):
-        for (title, fractions), look, line in zip(counts.items(), cycle(LOOKS.values()), cycle(("-", "--", ":"))):
-            ax.stairs(fractions[layer], np.linspace(0, 1, bins + 1), label=title, color=look["color"], ls=line, lw=1.8)
+        for i, (title, fractions) in enumerate(counts.items()):
+            style = {"color": look(title, i)["color"], "linestyle": ("-", "--", ":")[i % 3], "linewidth": 1.8}
+            ax.stairs(fractions[layer], np.linspace(0, 1, bins + 1), label=title, **style)
         ax.axvline(0.5, color="0.7", lw=1)
         ax.set(title=f"layer {layer}", xlabel="gate g", ylabel="" if layer % 3 else "fraction of the gates")
     figure.supxlabel("g = 0.5: excitation and inhibition weigh the same", fontsize=9, color="0.4")

@@ -41,8 +41,7 @@ def _normalise(A):
 def _check_maps(maps, treatment):
     check.one_of("attention_rollout", "treatment", treatment, tuple(TREATMENTS))
     check.instance("attention_rollout", (list, tuple), maps=maps)
-    if not maps:
-        raise ValueError("attention_rollout: maps is empty, expected the maps of at least one layer")
+    check.whole("attention_rollout", **{"len(maps)": len(maps)})
     check.is_array("attention_rollout", "maps[0]", maps[0])
     square = tuple(("T", keys, f"the keys of maps[0] {maps[0].shape}") for keys in maps[0].shape[-1:])
     check.arrays("attention_rollout", {f"maps[{i}]": "B H T T" for i in range(len(maps))}, *maps, sizes=square)
@@ -50,7 +49,6 @@ def _check_maps(maps, treatment):
         if A.dtype.kind == "c":
             raise TypeError(f"attention_rollout: maps[{i}] has dtype {A.dtype}, expected float32 or float64")
         sums = A.sum(axis=-1)
-        if treatment == "excitatory" and not ((A >= 0).all() and (abs(sums * (sums - 1)) < 1e-3).all()):
-            given = f"entries from {float(A.min()):.3g} and row sums {float(sums.min()):.3g} to {float(sums.max()):.3g}"
-            wanted = "no negative entries and row sums of 1; give head.A_exc, or choose another treatment"
-            raise ValueError(f"attention_rollout: maps[{i}] has {given}, expected {wanted}")
+        if treatment == "excitatory" and not (abs(sums * (sums - 1)) < 1e-3).all():
+            given = f"row sums from {float(sums.min()):.3g} to {float(sums.max()):.3g}"
+            raise ValueError(f"attention_rollout: maps[{i}] has {given}, expected 1 with 'excitatory'; give head.A_exc")

@@ -27,6 +27,7 @@ SEED_RANGE = "their range", lambda ys: (ys.min(axis=0), ys.max(axis=0))
 MAPS = {"A_exc": "excitatory A_exc", "A_inh": "inhibitory A_inh", "A": "fused A = g A_exc - (1-g) A_inh"}
 GATE = {"cmap": "PuOr_r", "vmin": 0, "vmax": 1}
 GATE_UNIT = "g: 0 inhibits, 1 excites"
+TIGHT = {"layout": "compressed", "squeeze": False}  # for axes of one aspect
 LINE = 96  # characters across a strip of words
 
 
@@ -156,17 +157,20 @@ def _draw_image(ax, title, image, cmap="gray_r", low=0):
 
 
 def _draw_maps(figure, axes, shown, key, query):
-    """A row of maps for each (head cache, head) shown, all on one signed scale with white at zero."""
+    """A row of maps for each (head cache, head) shown, all on one signed scale with white at zero; {} is the head."""
     limit = max(abs(getattr(head, name)[0, h]).max() for head, h in shown for name in MAPS)
     for row, (head, h) in zip(axes, shown, strict=True):
         for ax, (name, title) in zip(row, MAPS.items(), strict=True):
             drawn = ax.imshow(getattr(head, name)[0, h], cmap="RdBu_r", vmin=-limit, vmax=limit)
-            label(ax, title, key, query)
+            label(ax, title, key, query.format(h))
         figure.colorbar(drawn, ax=row.tolist(), label="attention weight", shrink=0.85, pad=0.04)
 
 
 def label(ax, title, x, y):
+    """Of cells with whole numbers, which stand where an axis has a name."""
     ax.set(title=title, xlabel=x, ylabel=y)
+    ax.locator_params(integer=True)
+    ax.tick_params(labelbottom=bool(x), labelleft=bool(y))
     ax.grid(False)
 
 
@@ -205,45 +209,45 @@ def rollout_figure(image, maps_by_treatment):
     rollouts = {name: attention_rollout(maps, name)[0] for name, maps in maps_by_treatment.items()}
     _agree("rollout_figure", "maps_by_treatment", "T T", rollouts)
     grids = {name: _on_patches("rollout_figure", image, R.mean(axis=0)) for name, R in rollouts.items()}
-    n, top = 1 + len(grids), max(grid.max() for grid in grids.values())
-    figure, axes = plt.subplots(1, n, figsize=(min(10, 2.3 * n + 0.8), 2.8))
-    _draw_image(axes[0], "image", image)
-    for i, (name, grid) in enumerate(grids.items(), 1):
-        drawn = axes[i].imshow(grid, cmap="YlOrBr", vmin=0, vmax=top)
-        side = len(image) / len(grid)
-        y, x = (np.indices(image.shape) + 0.5) / side - 0.5
-        axes[i].scatter(x, y, s=(70 / image.shape[1]) ** 2 * image.clip(0, 1), c="k", marker="s", lw=0)
-        _label_cells(axes[i], name, "patch column", "patch row" if i == 1 else "")
-    text = f"share of a patch, mean of all queries\n(even shares: {1 / grid.size:.3g})"
-    figure.colorbar(drawn, ax=axes[1:].tolist(), label=text, shrink=0.9)
+    top = max(grid.max() for grid in grids.values())
+    figure, axes = plt.subplots(1, 1 + len(grids), figsize=(2.3 * len(grids) + 3.1, 2.8), **TIGHT)
+    _draw_image(axes[0, 0], "image", image)
+    for ax, (name, grid) in zip(axes[0, 1:], grids.items(), strict=True):
+        drawn = ax.imshow(grid, cmap="YlOrBr", vmin=0, vmax=top)
+        y, x = (np.indices(image.shape) + 0.5) * len(grid) / len(image) - 0.5  # the centres of the pixels
+        ax.scatter(x, y, s=(70 / image.shape[1]) ** 2 * image.clip(0, 1), c="k", marker="s", lw=0)
+        label(ax, name, "patch column", "patch row" if ax is axes[0, 1] else "")
+    figure.colorbar(drawn, ax=axes[0, 1:].tolist(), label=f"share of a patch (even: {1 / grid.size:.3g})", shrink=0.9)
     return figure
 
 
 @in_style
 def gate_map_figure(views):
-    """Images, and the gates of the last layer where their patches lie; of two views, also what changes.
+    """Images, and the gates of the last layer where their patches lie; of two views, also second minus first.
 
-    views : {title: (image (h, w), gates (layers, H, n_patches))}
+    views : {title: (image (h, w), gates (layers, H, n_patches))}; the change of an image is drawn from -1 to 1
     """
     import matplotlib.pyplot as plt
 
     _agree("gate_map_figure", "views", "layers H n_patches", {title: gates for title, (_, gates) in views.items()})
     rows = [(t, image, _on_patches("gate_map_figure", image, gates[-1])) for t, (image, gates) in views.items()]
-    looks = [("gray_r", 0, GATE, GATE_UNIT)] * len(rows)
+    looks = [("gray_r", 0, GATE, "gate g")] * len(rows)
     if len(rows) == 2:
-        (first, image, gates), (second, other, others) = rows
-        rows.append((f"{second}\nminus {first} (-1 to 1)", other - image, others - gates))
+        (_, image, gates), (_, other, others) = rows
+        rows.append(("change (±1)", other - image, others - gates))
         limit = abs(others - gates).max() or 1
         looks.append(("RdBu_r", -1, {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}, "change of g"))
     n = 1 + len(rows[0][2])
-    figure, axes = plt.subplots(len(rows), n, figsize=(min(10, 1.8 * n + 1), 2.2 * len(rows)), squeeze=False)
-    for row, (title, image, gates), (cmap, low, look, text) in zip(axes, rows, looks, strict=True):
+    side = min(1.8, 9 / n)  # of a panel, in inches
+    figure, axes = plt.subplots(len(rows), n, figsize=(side * n + 1, (side + 0.25) * len(rows) + 0.3), **TIGHT)
+    for row, (title, image, gates), (cmap, low, scale, text) in zip(axes, rows, looks, strict=True):
         _draw_image(row[0], title, image, cmap, low)
         for h, gate in enumerate(gates):
-            drawn = row[1 + h].imshow(gate, **look)
-            x, y = "patch column" if row[0] is axes[-1, 0] else "", "" if h else "patch row"
-            _label_cells(row[1 + h], f"head {h}", x, y)
+            drawn = row[1 + h].imshow(gate, **scale)
+            x, y = "column" if row[0] is axes[-1, 0] else "", "" if h else "row"
+            label(row[1 + h], f"head {h}", x, y)
         figure.colorbar(drawn, ax=row[1:].tolist(), label=text)
+    figure.supxlabel(f"{GATE_UNIT}; rows and columns count patches", fontsize=9, color="0.4")
     return figure
 
 
@@ -257,8 +261,9 @@ def gate_histogram_figure(counts):
     layers, bins = next(iter(counts.values())).shape
     figure, axes = _panels(layers, 3.3, 2.9)
     for layer, ax in enumerate(axes):
-        for (title, fractions), look, line in zip(counts.items(), cycle(LOOKS.values()), cycle(("-", "--", ":"))):
-            ax.stairs(fractions[layer], np.linspace(0, 1, bins + 1), label=title, color=look["color"], ls=line, lw=1.8)
+        for i, (title, fractions) in enumerate(counts.items()):
+            style = {"color": look(title, i)["color"], "linestyle": ("-", "--", ":")[i % 3], "linewidth": 1.8}
+            ax.stairs(fractions[layer], np.linspace(0, 1, bins + 1), label=title, **style)
         ax.axvline(0.5, color="0.7", lw=1)
         ax.set(title=f"layer {layer}", xlabel="gate g", ylabel="" if layer % 3 else "fraction of the gates")
     figure.supxlabel("g = 0.5: excitation and inhibition weigh the same", fontsize=9, color="0.4")
@@ -278,10 +283,8 @@ def head_maps_figure(head, heads):
     check.instance("head_maps_figure", GatedHeadCache, head=head)
     heads = np.asarray(heads)
     check.indices("head_maps_figure", "heads", heads, head.A.shape[1], f"head.A {head.A.shape}", (heads.size,))
-    figure, axes = plt.subplots(len(heads), 3, figsize=(9.5, 2.8 * len(heads)), squeeze=False)
-    _draw_maps(figure, axes, [(head, h) for h in heads], "key", "query")
-    for ax, h in zip(axes[:, 0], heads, strict=True):
-        ax.set_ylabel(f"head {h}: query")
+    figure, axes = plt.subplots(len(heads), 3, figsize=(9.5, 2.8 * len(heads)), **TIGHT)
+    _draw_maps(figure, axes, [(head, h) for h in heads], "key", "head {}: query")
     return figure
 
 
@@ -303,7 +306,8 @@ def token_strip_figure(strips):
     scale = plt.cm.ScalarMappable(plt.Normalize(0, 1), GATE["cmap"])
     for ax, height, (title, (words, gates)) in zip(axes[:, 0], heights, strips.items(), strict=True):
         for (line, start, word), colour in zip(_wrap(words), scale.to_rgba(gates), strict=True):
-            width, ink = len(word) + 0.8, "k" if colour[:3] @ (0.299, 0.587, 0.114) > 0.5 else "w"
+            luminance = colour[:3] ** 2.2 @ (0.2126, 0.7152, 0.0722)
+            width, ink = len(word) + 0.8, "k" if luminance > 0.18 else "w"  # what contrasts more
             ax.barh(line, width, left=start, height=0.84, color=colour, edgecolor="0.6", linewidth=0.5)
             middle = {"ha": "center", "va": "center_baseline", "family": "monospace", "parse_math": False}
             ax.text(start + width / 2, line, word, color=ink, **middle)
@@ -340,10 +344,3 @@ def _on_patches(function, image, values):
     if n * side**2 != image.size or any(length % side for length in image.shape):
         raise check.ShapeError(f"{function}: image is {image.shape}, expected (h, w) that {n} square patches fill")
     return values.reshape(*values.shape[:-1], *(length // side for length in image.shape))
-
-
-def _label_cells(ax, title, x, y):
-    """Whole numbers along the cells, where they are named."""
-    label(ax, title, x, y)
-    ax.locator_params(integer=True, nbins=5)
-    ax.tick_params(labelbottom=bool(x), labelleft=bool(y))

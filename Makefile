@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test gradcheck lint peers notebooks check-notebooks torture mutate clean
+.PHONY: demo test gradcheck lint peers cluster notebooks check-notebooks torture mutate clean
 
 demo: .venv/run
 	$(BIN)/python -m dgsa_np demo --out demo-$$(date +%Y%m%d-%H%M%S)
@@ -19,6 +19,10 @@ lint: .venv/test
 # The parity tests once more, live against PyTorch.
 peers: .venv/peers
 	$(BIN)/python -m pytest -m peers tests
+
+# A grid on a Dask scheduler with two workers, one of which is killed.
+cluster: .venv/test .venv/cluster
+	$(BIN)/python -m pytest -k "dask or scheduler" tests/test_evidence.py
 
 # The notebooks from their sources (py:percent), run in fresh kernels, with their outputs.
 notebooks: .venv/notebooks
@@ -42,7 +46,7 @@ mutate: .venv/test .venv/mutate
 	OPENBLAS_NUM_THREADS=1 $(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-.venv/test .venv/peers .venv/notebooks .venv/mutate: .venv/%: .venv/run
+.venv/test .venv/peers .venv/cluster .venv/notebooks .venv/mutate: .venv/%: .venv/run
 	$(BIN)/python -m pip install --quiet --editable ".[$*]" --constraint tests/constraints.txt
 	@touch $@
 

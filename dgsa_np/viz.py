@@ -44,11 +44,11 @@ def in_style(draw):
     return styled
 
 
-def save(figure, path):
+def save(figure, path, **options):
     """To a PNG, and out of pyplot's memory."""
     import matplotlib.pyplot as plt
 
-    figure.savefig(path)
+    figure.savefig(path, **options)
     plt.close(figure)
 
 
@@ -175,15 +175,16 @@ def label(ax, title, x, y):
 
 
 @in_style
-def bars_figure(panels):
+def bars_figure(panels, one_scale=False):
     """Numbers with their intervals, side by side.
 
-    panels : {axis label: {name: (mean, half an interval, or nan)}}
+    panels    : {axis label: {name: (mean, half an interval, or nan)}}
+    one_scale : the panels have one unit and share their scale
     """
     import matplotlib.pyplot as plt
 
-    n = max(map(len, panels.values()))
-    figure, axes = plt.subplots(1, len(panels), figsize=(9, 0.8 + 0.27 * n), sharey=True, squeeze=False)
+    n, shared = max(map(len, panels.values())), {"sharex": one_scale, "sharey": True, "squeeze": False}
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 0.8 + 0.27 * n), **shared)
     for ax, (text, bars), style in zip(axes.flat, panels.items(), cycle(LOOKS.values())):
         means, halves = np.transpose(list(bars.values()))
         ax.barh(range(len(bars)), means, xerr=np.nan_to_num(halves), color=style["color"], ecolor="0.2", height=0.6)

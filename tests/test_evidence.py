@@ -350,6 +350,7 @@ def test_the_report_shows_what_the_records_hold(folder, tmp_path):
     assert "Primary endpoint, on digits: corrupted accuracy of token gate minus that of head gate" in text
     pictures = re.findall(r"\(figures/(.*?\.png)\)", text)
     assert len(pictures) >= 5 and all((tmp_path / "figures" / name).stat().st_size > 5000 for name in pictures)
+    assert "digits-rollout-clean.png" in pictures and "gate-digits-noise-at-gates.png" in pictures
     assert page.count('src="data:image/png;base64,') == len(pictures)
     assert not re.search(r'(src|href)="(?!data:)', page)
 

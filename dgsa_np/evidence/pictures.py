@@ -7,6 +7,7 @@ import numpy as np
 from .. import viz
 from ..checkpoint import load_checkpoint
 from ..data import DataError, Vocabulary
+from ..data.text import UNKNOWN
 from ..settings import settle
 from .measures import NOISE, heads
 
@@ -66,7 +67,8 @@ def of_a_sentence(params, model, data):
     """Words coloured by the gates of each head."""
     vocabulary, strips = Vocabulary(data.meta["unit"], data.meta["symbols"]), {}
     for title, (split, layers) in clean_and_corrupted(params, model, data).items():
-        words = [vocabulary.symbols[token] for token in split.inputs[0][split.keep[0]]]
+        symbols = (vocabulary.symbols[token] for token in split.inputs[0][split.keep[0]])
+        words = ["(rare)" if symbol == UNKNOWN else symbol for symbol in symbols]
         for h in range(model.n_heads):
             strips[f"{title}, head {h}"] = words, layers[-1].gate[0, h, : len(words)]
     yield "token-strips", viz.token_strip_figure(strips), "Words coloured by their gates, last layer,"

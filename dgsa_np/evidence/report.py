@@ -153,7 +153,7 @@ def beaten(cells, baselines) -> list:
 
 
 def curves(name, data, cells, baselines) -> list:
-    """Accuracy against the level of each corruption."""
+    """Accuracy under each corruption, and against its levels."""
     first = next(iter(cells.values()))[0]
     levels = CORRUPTIONS[first["settings"]["task"]]
     by = {}
@@ -161,8 +161,15 @@ def curves(name, data, cells, baselines) -> list:
         ended = [r["accuracy"] for r in runs if "failed" not in r]
         by[label] = {kind: np.array([a[kind] for a in ended]) for kind in levels}
     by |= {label: {kind: np.array([a[kind]]) for kind in levels} for label, a in baselines.items()}
+    rows = [
+        [label, *(mean_and_half(100 * accuracies[kind][:, 1:].mean(axis=1)) for kind in levels)]
+        for label, accuracies in by.items()
+    ]
     figure = viz.robustness_figure(levels, by, 1 / first["settings"]["n_out"], band=INTERVAL)
-    return [("figure", f"{name}-{data}", figure, f"Test accuracy on {data} against the level of each corruption.")]
+    return [
+        ("table", [["corrupted accuracy, %, mean over levels", *levels], *rows]),
+        ("figure", f"{name}-{data}", figure, f"Test accuracy on {data} against the level of each corruption."),
+    ]
 
 
 def tests(made) -> list:
@@ -255,5 +262,5 @@ def drawn(blocks) -> list:
 
 def png(figure) -> bytes:
     file = BytesIO()
-    viz.save(figure, file)
+    viz.save(figure, file, dpi=100)  # there are many, and the page holds them all
     return file.getvalue()

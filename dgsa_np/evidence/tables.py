@@ -85,7 +85,7 @@ def rejection(name, data, cells, comparison) -> list:
     for label, layer, after, before in by_layer(cells):
         for when, told in zip(bars, (before, after), strict=True):
             bars[when][f"{label}, layer {layer}"] = interval([x["rejection"] for x in told])
-    figure = viz.bars_figure({f"rejection {when} (dB)": by for when, by in bars.items()})
+    figure = viz.bars_figure({f"rejection {when} (dB)": by for when, by in bars.items()}, one_scale=True)
     return [("p", said), ("table", rows), ("figure", f"{name}-{data}-rejection", figure, f"Rejection on {data}.")]
 
 

@@ -498,13 +498,14 @@ floors = [
         "seeds, corruptions",
         ["experiments", "runs", "settings", "sample", "demo", "bench", "bench_torch"],
     ),
+    ("evidence/", "grids, measures, statistics, report", ["evidence"]),
     ("cli", "python -m dgsa_np ...", ["cli", "__main__"]),
 ]
 beside = [
     ("gradcheck", "is a gradient right?", 1, ["gradcheck"]),
     ("data/, baselines", "digits, text, noise;\nwhat trivial models reach", 3, ["data", "baselines"]),
     ("cases", "small arguments for every pair", 5, ["cases"]),
-    ("viz", "figures", 7, ["viz"]),
+    ("viz, rollout", "figures", 7, ["viz", "rollout"]),
 ]
 level = {module: i for i, (_, _, modules) in enumerate(floors) for module in modules}
 level |= {module: height for _, _, height, modules in beside for module in modules}
@@ -536,9 +537,9 @@ for name, what, height, _ in beside:
     ax.add_patch(plt.Rectangle((6.7, height), 2.7, 1.86, fc=ORANGE, alpha=0.15, ec=ORANGE))
     ax.text(6.82, height + 1.7, name, va="top", fontsize=11, weight="bold")
     ax.text(6.82, height + 1.1, what, va="top", fontsize=9)
-ax.annotate("", (-0.25, 0), (-0.25, 9.9), arrowprops={"arrowstyle": "->", "color": "0.4"})
-ax.text(-0.45, 5, "imports", rotation=90, ha="center", va="center", color="0.35")
-ax.set(xlim=(-0.7, 9.5), ylim=(-0.1, 10.1), title="Ten floors, and four rooms beside them: no import goes up")
+ax.annotate("", (-0.25, 0), (-0.25, 10.9), arrowprops={"arrowstyle": "->", "color": "0.4"})
+ax.text(-0.45, 5.5, "imports", rotation=90, ha="center", va="center", color="0.35")
+ax.set(xlim=(-0.7, 9.5), ylim=(-0.1, 11.1), title="Eleven floors, and four rooms beside them: no import goes up")
 ax.axis("off")
 plt.show()
 

@@ -33,6 +33,11 @@ def items(course):
         e = np.exp(scores / t) if mask is None else np.exp(scores / t) * mask
         return e / e.sum(axis=-1, keepdims=True)
 
+    def guarded(scores, mask=None):
+        e = np.exp(scores / t)
+        total = e.sum(axis=-1, keepdims=True)
+        return e / np.where(total == 0, 1, total)
+
     def over(axis):
         def unshifted(scores, mask=None):
             e = np.exp(scores / t)
@@ -57,7 +62,7 @@ def items(course):
     return [
         Item("a softmax over the last axis", 3, "softmax", make, softmax, axes | forgotten),
         Item("scores of any size", 2, "softmax", make_large, softmax, {
-            "exp overflows: subtract the largest score of each row first": plain}),
+            "exp overflows: subtract the largest score of each row first": (plain, guarded)}),
         Item("a mask", 3, "softmax", make_masked, softmax, swapped | late),
         Item("a row without allowed keys is zero", 1, "softmax", make_hidden, softmax, {
             "a row without allowed keys becomes nan: 0 / 0": plain}),

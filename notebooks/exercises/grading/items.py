@@ -28,6 +28,7 @@ class Item(NamedTuple):
     mistakes: dict = {}
     check: Callable | None = None
     tolerance: float = TOLERANCE
+    memory: int = 512  # MiB that the submission may take beyond Python and NumPy
 
 
 class Source(NamedTuple):

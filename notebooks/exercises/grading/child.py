@@ -1,0 +1,123 @@
+"""A submission runs here, alone: python -I child.py FOLDER. It sees a folder with arguments, and leaves raw answers there.
+
+It has no keys and no references, cannot open them, nor import the library, start a process or reach a network. This
+stops accidents and lazy cheating, not an attacker: see docs/teaching.md.
+"""
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[1]
+FOLDER = Path(sys.argv[1]).resolve()
+MEBIBYTE = 2**20
+FORBIDDEN = (  # audit events, by their beginnings; numpy and the standard library have imported what they need
+    "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.startfile", "pty.", "socket.",
+    "ctypes.", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.chmod", "os.chown", "os.truncate",
+    "os.kill", "os.putenv", "shutil.", "sqlite3.", "winreg.", "webbrowser.", "ftplib.", "urllib.", "http.", "gc.",
+    "sys._getframe", "sys.setprofile", "sys.settrace", "resource.setrlimit", "mmap.",
+)  # fmt: skip
+
+
+def main():
+    import numpy as np  # before the gate closes
+
+    sys.path.insert(0, str(HERE))
+    from grading import pack
+    from grading.items import Source
+
+    task = json.loads((FOLDER / "task.json").read_text(encoding="utf-8"))
+    arguments = {name: pack.load(FOLDER / f"{name}.arguments.npz") for name in task["items"]}
+    source = compile((FOLDER / "submission.py").read_text(encoding="utf-8"), "submission.py", "exec")
+    sys.path.remove(str(HERE))
+    limit_memory(task["memory"])
+    close_the_gate()
+    space = {"__name__": "submission", "__file__": "submission.py"}
+    exec(source, space)
+    for name, call in task["items"].items():
+        args = tuple(compiled(a, Source) for a in arguments[name])
+        try:
+            answer = answer_of(space, call.split(), args)
+            content = {"answer": as_arrays(answer, np)}
+        except Exception as error:
+            content = {"error": said(error)}
+        pack.save(FOLDER / f"{name}.answer.part.npz", content)
+        os.replace(FOLDER / f"{name}.answer.part.npz", FOLDER / f"{name}.answer.npz")
+
+
+def answer_of(space, names, args):
+    missing = [name for name in names if not callable(space.get(name))]
+    if missing:
+        raise NameError(f"there is no function {missing[0]}")
+    if len(names) == 1:
+        return space[names[0]](*args)
+    out, cache = space[names[0]](*args[:-1])
+    return space[names[1]](args[-1], cache)
+
+
+def as_arrays(answer, np):
+    """Plain arrays of numbers, whatever class the answer has."""
+    if answer is None:
+        raise TypeError("returned None: is a return missing?")
+    several = isinstance(answer, (tuple, list))
+    arrays = [np.array(a, subok=False) for a in (answer if several else [answer])]
+    for a in arrays:
+        if a.dtype.kind not in "fiubc":
+            raise TypeError(f"returned {a.dtype}, expected numbers")
+    return tuple(arrays) if several else arrays[0]
+
+
+def compiled(a, source_class):
+    """Code that is an argument becomes a function."""
+    if isinstance(a, source_class):
+        space = {}
+        exec(compile(a.text, "given.py", "exec"), space)
+        return space[a.name]
+    return a
+
+
+def said(error) -> str:
+    """Type, text and the student's line."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == "submission.py"]
+    where = f", line {lines[-1]} of your file" if lines else ""
+    return f"{type(error).__name__}: {error}{where}"[:600]
+
+
+def limit_memory(mebibytes):
+    """So much more than is in use now."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if Path("/proc").is_dir() else 2**30
+    resource.setrlimit(resource.RLIMIT_AS, (used + mebibytes * MEBIBYTE,) * 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * MEBIBYTE,) * 2)
+
+
+def close_the_gate():
+    """From here on nothing but the folder, Python's own files and NumPy's can be opened. A hook cannot be taken away."""
+    readable = tuple(os.path.realpath(p) + os.sep for p in {sys.prefix, sys.base_prefix, FOLDER, *sys.path} if os.path.isdir(p))
+    keys, folder = str(HERE) + os.sep, str(FOLDER) + os.sep
+    project = str(HERE.parents[1]) + os.sep
+    environment = (os.path.realpath(sys.prefix) + os.sep, os.path.realpath(sys.base_prefix) + os.sep)
+
+    def hook(event, args):
+        if event == "open" and isinstance(args[0], (str, bytes)):
+            path = os.path.realpath(os.fsdecode(args[0]))
+            writes = isinstance(args[1], str) and set(args[1]) & set("wax+") or args[2] & (os.O_WRONLY | os.O_RDWR)
+            inside = path.startswith(folder)
+            outside_project = not path.startswith((keys, project)) or path.startswith(environment)
+            if not inside and (writes or "dgsa_np" in path or not (outside_project and path.startswith(readable))):
+                raise PermissionError(f"{event} {path}: a submission has its arguments and NumPy, nothing else")
+        elif event == "import" and args[0].split(".")[0] in ("dgsa_np", "grading", "keys", "torch", "jax", "ctypes"):
+            raise ImportError(f"{args[0]} cannot be imported by a submission")
+        elif event.startswith(FORBIDDEN) and event != "os.rename":
+            raise PermissionError(f"{event} is not allowed in a submission")
+
+    sys.addaudithook(hook)
+
+
+if __name__ == "__main__":
+    main()

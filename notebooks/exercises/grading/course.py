@@ -1,0 +1,57 @@
+"""Solutions become stubs, and a course chooses the constants in them."""
+
+import ast
+import importlib.util
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parents[1]
+EXERCISES = [path.stem for path in sorted((HERE / "solutions").glob("ex*.py"))]
+CHOICE = re.compile(r"^(\w+) = .*?(  # course choice: (.*))$", re.MULTILINE)
+SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?^ *### END SOLUTION\n", re.MULTILINE | re.DOTALL)
+
+
+def solution(exercise, course=0) -> str:
+    """The solution's text, with the constants of a course."""
+    text = (HERE / "solutions" / f"{exercise}.py").read_text(encoding="utf-8")
+    chosen = constants(exercise, course)
+    return CHOICE.sub(lambda match: f"{match[1]} = {chosen[match[1]]!r}{match[2]}", text)
+
+
+def constants(exercise, course=0) -> dict:
+    """{name: value}, chosen by the course's number; course 0 has the first of each."""
+    text = (HERE / "solutions" / f"{exercise}.py").read_text(encoding="utf-8")
+    chosen = {}
+    for match in CHOICE.finditer(text):
+        options = ast.literal_eval(f"({match[3]},)")
+        place = zlib.crc32(f"{course} {exercise} {match[1]}".encode()) % len(options) if course else 0
+        chosen[match[1]] = options[place]
+    return chosen
+
+
+def stub(exercise, course=0) -> str:
+    """What a student gets: every solution becomes a NotImplementedError with the exercise's name."""
+    text = solution(exercise, course)
+
+    def removed(match):
+        name = re.findall(r"^def (\w+)", text[: match.start()], re.MULTILINE)[-1]
+        return f'{match[1]}raise NotImplementedError("{exercise}: {name}")\n'
+
+    text = SOLUTION.sub(removed, text)
+    return re.sub(r"  # course choice: .*$", "", text, flags=re.MULTILINE)
+
+
+def items(exercise, course=0) -> dict:
+    """{file name: Item} of an exercise."""
+    spec = importlib.util.spec_from_file_location(f"keys_{exercise}", HERE / "keys" / f"{exercise}.py")
+    key = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(key)
+    return {f"item{i}": item for i, item in enumerate(key.items(constants(exercise, course)))}
+
+
+def arguments(item, seed) -> tuple:
+    """The arguments of an item for a seed."""
+    return item.make(np.random.default_rng([seed, zlib.crc32(item.name.encode())]))

@@ -1,0 +1,44 @@
+"""Make what students get: python notebooks/exercises/build.py student|release|nbgrader|stubs [FOLDER] [--course N]."""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from grading import course as courses
+from grading import student
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("student", "release", "nbgrader", "stubs"))
+    parser.add_argument("folder", nargs="?", type=Path, help="must not exist (default: the name of what is made)")
+    parser.add_argument("--course", type=int, default=0, help="chooses the constants of the stubs (default: 0)")
+    args = parser.parse_args(argv)
+    folder = args.folder or Path(args.what)
+    if args.what == "stubs":
+        return write_stubs()
+    if folder.exists():
+        print(f"build: {folder} exists already, expected a new folder: nothing is overwritten", file=sys.stderr)
+        return 2
+    (student.write_nbgrader if args.what == "nbgrader" else student.write_tree)(folder, args.course)
+    if args.what == "release":
+        print(f"written to {shutil.make_archive(str(folder), 'zip', folder)}")
+        shutil.rmtree(folder)
+    else:
+        print(f"written to {folder}/")
+    return 0
+
+
+def write_stubs() -> int:
+    """The stubs and notebooks of course 0, which stand beside this file."""
+    for exercise in courses.EXERCISES:
+        (courses.HERE / f"{exercise}.py").write_text(courses.stub(exercise), encoding="utf-8")
+        student.write_notebook(courses.HERE / f"{exercise}.ipynb", student.student_cells(exercise))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""The student's tree, a course's zip, and nbgrader's source: all made from solutions, keys and texts."""
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from . import course as courses
+from . import pack
+from .items import same_dtype
+
+HARNESS = ("items.py", "judge.py", "pack.py", "run.py")  # of the grader, what a student's tests need
+SEEDS = (101, 102)  # of the cases that students see
+
+
+def write_tree(folder, course=0):
+    """Stubs, notebooks, cases and tests; raises FileExistsError rather than overwrite a student's work."""
+    folder = Path(folder)
+    folder.mkdir(parents=True)
+    (folder / "harness").mkdir()
+    (folder / "cases").mkdir()
+    for name in HARNESS:
+        shutil.copyfile(Path(__file__).with_name(name), folder / "harness" / name)
+    (folder / "harness" / "__init__.py").write_text('"""What the tests need; nothing here is to be changed."""\n')
+    shutil.copyfile(Path(__file__).with_name("student_tests.py"), folder / "test_exercises.py")
+    shutil.copyfile(courses.HERE / "STUDENT.md", folder / "README.md")
+    marks = "\n".join(f"    {e}: exercise {e[2:]}" for e in courses.EXERCISES)
+    (folder / "pytest.ini").write_text(f"[pytest]\naddopts = --tb=short --strict-markers\nmarkers =\n{marks}\n")
+    for exercise in courses.EXERCISES:
+        (folder / f"{exercise}.py").write_text(courses.stub(exercise, course), encoding="utf-8")
+        write_notebook(folder / f"{exercise}.ipynb", student_cells(exercise))
+        pack.save(folder / "cases" / f"{exercise}.npz", cases(exercise, course))
+
+
+def cases(exercise, course) -> list:
+    """What a student's tests compare with: arguments, right answers and those of known mistakes, as data."""
+    made = []
+    for item, seed in itertools.product(courses.items(exercise, course).values(), SEEDS):
+        args = courses.arguments(item, seed)
+        case = {"name": item.name, "call": item.call, "points": item.points, "arguments": args}
+        if item.check:
+            case["check"] = "same_dtype" if item.check is same_dtype else "grader"
+        else:
+            case |= {"right": item.expected(*args), "mistakes": known(item, args), "tolerance": item.tolerance}
+        made.append(case)
+    return made
+
+
+def known(item, args) -> list:
+    """[[sentence, what the mistake gives]]"""
+    with np.errstate(all="ignore"):
+        functions = [(text, f) for text, fs in item.mistakes.items() for f in (fs if isinstance(fs, tuple) else (fs,))]
+        return [[text, f(*args)] for text, f in functions]
+
+
+# ------------------------------------------------------------------------------------------- notebooks
+
+
+def student_cells(exercise) -> list:
+    """The text, and a cell that runs the tests on what the student has written in exNN.py."""
+    text = (courses.HERE / "texts" / f"{exercise}.md").read_text(encoding="utf-8")
+    how = f"Write your code in `{exercise}.py`, save it, and run the next cell as often as you like."
+    return [markdown(text), markdown(how), code(f"!python -m pytest -q -m {exercise}")]
+
+
+def nbgrader_cells(exercise, course=0) -> list:
+    """The text; the solution, to be hidden; a cell of marks per item, which is silent and ends without a value."""
+    text = (courses.HERE / "texts" / f"{exercise}.md").read_text(encoding="utf-8")
+    solution = nbgrader(code(courses.solution(exercise, course)), exercise, solution=True)
+    cells = [markdown(text), solution]
+    for name, item in courses.items(exercise, course).items():
+        if item.check in (None, same_dtype):
+            lines = f'from harness import run\n\nrun.item("{exercise}", {item.name!r}, globals())'
+            marked = nbgrader(code(lines), f"{exercise}-{name}", grade=True, points=item.points)
+            cells += [markdown(f"**{item.name}**, {item.points} points"), marked]
+    return cells
+
+
+def nbgrader(cell, grade_id, grade=False, solution=False, points=None) -> dict:
+    """The cell with nbgrader's metadata, schema 3."""
+    told = {"schema_version": 3, "grade_id": grade_id, "grade": grade, "solution": solution, "locked": not solution,
+            "task": False}  # fmt: skip
+    cell["metadata"]["nbgrader"] = told | ({"points": points} if grade else {})
+    return cell
+
+
+def markdown(text) -> dict:
+    return {"cell_type": "markdown", "metadata": {}, "source": text}
+
+
+def code(text) -> dict:
+    return {"cell_type": "code", "metadata": {}, "source": text, "outputs": [], "execution_count": None}
+
+
+def write_notebook(path, cells):
+    """nbformat 4.5: every cell has an id."""
+    cells = [cell | {"id": f"cell-{i}"} for i, cell in enumerate(cells)]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_nbgrader(folder, course=0):
+    """source/exercises/ of an nbgrader course: a notebook per exercise, with the cases that its cells read."""
+    source = Path(folder) / "source" / "exercises"
+    (source / "harness").mkdir(parents=True)
+    (source / "cases").mkdir()
+    for name in HARNESS:
+        shutil.copyfile(Path(__file__).with_name(name), source / "harness" / name)
+    (source / "harness" / "__init__.py").write_text("")
+    for exercise in courses.EXERCISES:
+        write_notebook(source / f"{exercise}.ipynb", nbgrader_cells(exercise, course))
+        pack.save(source / "cases" / f"{exercise}.npz", cases(exercise, course))

@@ -71,17 +71,18 @@ def items(course):
         "the mean of A dA in the place of its sum": lambda dA, A: A * (dA - row_dot(A, dA) / A.shape[-1]) / t,
         "the sum runs over the wrong axis: a row is the last axis":
             lambda dA, A: A * (dA - (A * dA).sum(-2, keepdims=True)) / t,
-        "keepdims is missing: the sum of row i is taken from column i": lambda dA, A: A * (dA - (A * dA).sum(-1)) / t,
         "one sum over all rows: each row has a sum of its own": lambda dA, A: A * (dA - (A * dA).sum()) / t,
         "the row sum is added: its sign is minus": lambda dA, A: A * (dA + row_dot(A, dA)) / t,
         "the sign is the wrong way round": lambda dA, A: -right(dA, A),
         "the row sum is not multiplied by A": lambda dA, A: (A * dA - row_dot(A, dA)) / t,
         "TEMPERATURE divides the row sum alone": lambda dA, A: A * (dA - row_dot(A, dA) / t),
     }  # fmt: skip
+    turned = {
+        "keepdims is missing: the sum of row i is taken from column i": lambda dA, A: A * (dA - (A * dA).sum(-1)) / t}
     return [
         Item("a witness", 3, "witness", make_map(2, 3, 5), check=tells_apart),
         Item("a witness for one map of another size", 2, "witness", make_map(4, 2), check=tells_apart),
-        Item("the right backward", 3, "softmax_backward", make(4, 4), right, mistakes),
+        Item("the right backward", 3, "softmax_backward", make(4, 4), right, mistakes | turned),
         Item("the right backward, batch and heads", 1, "softmax_backward", make(2, 3, 4, 5), right, mistakes),
         Item("where A has zeros", 1, "softmax_backward", make_masked, right, {
             "divided by A, which may be 0": lambda dA, A: A * (dA - (A**2 * dA / A).sum(-1, keepdims=True)) / t}),

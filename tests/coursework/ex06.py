@@ -35,7 +35,7 @@ RIGHT = {
 
 WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "exp overflows": ([(SIGMOID, "    return 1 / (1 + np.exp(-z))\n")], "overflow"),
-    "where with both sides": ([(SIGMOID, "    return np.where(z >= 0, 1 / (1 + np.exp(-z)), np.exp(z) / (1 + np.exp(z)))\n")],
+    "both sides of where": ([(SIGMOID, "    return np.where(z >= 0, 1 / (1 + np.exp(-z)), 1 - 1 / (1 + np.exp(z)))\n")],
         "overflow"),
     "inf / inf": ([(SIGMOID, "    return np.exp(z) / (1 + np.exp(z))\n")], "overflow"),
     "clipped": ([(SIGMOID, "    return 1 / (1 + np.exp(-np.clip(z, -30, 30)))\n")], "clipped"),
@@ -45,7 +45,7 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "times sqrt(d)": ([("** -0.5", "** 0.5")], "it divides"),
     "the width of v": ([("scale = q_exc.shape[-1]", "scale = v.shape[-1]")], "width e of v"),
     "added": ([("w_exc * A_exc - w_inh * A_inh", "w_exc * A_exc + w_inh * A_inh")], "it is subtracted"),
-    "minus the whole": ([("w_exc * A_exc - w_inh * A_inh", "w_inh * A_inh - w_exc * A_exc")], "wrong sign: excitatory minus"),
+    "minus the whole": ([("w_exc * A_exc - w_inh * A_inh", "w_inh * A_inh - w_exc * A_exc")], "wrong sign: exc"),
     "roles exchanged": ([("w_exc * A_exc - w_inh * A_inh", "w_inh * A_exc - w_exc * A_inh")], "exchanged: g weighs"),
     "g twice": ([("sigmoid(z), sigmoid(-z)", "sigmoid(z), sigmoid(z)")], "both maps are weighed by g"),
     "1 - g by subtraction": ([("sigmoid(z), sigmoid(-z)", "sigmoid(z), 1 - sigmoid(z)")], "rounded to 1"),
@@ -63,11 +63,16 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "mask ignored": ([("k_exc.swapaxes(-1, -2), mask)", "k_exc.swapaxes(-1, -2))"), ("k_inh.swapaxes(-1, -2), mask)",
         "k_inh.swapaxes(-1, -2))")], "mask is not used"),
     "mask in one branch": ([("k_inh.swapaxes(-1, -2), mask)", "k_inh.swapaxes(-1, -2))")], "excitatory branch alone"),
-    "clipped map": ([("w_exc * A_exc - w_inh * A_inh", "np.maximum(w_exc * A_exc - w_inh * A_inh, 0)")], "may be negative"),
-    "normalised again": ([(LAST, LAST.replace("    o =", "    A = A / A.sum(axis=-1, keepdims=True)\n    o ="))], "normalised again"),
-    "one softmax": ([(LAST, """    A = softmax(scale * (w_exc * (q_exc @ k_exc.swapaxes(-1, -2)) - w_inh * (q_inh @ k_inh.swapaxes(-1, -2))), mask)
+    "negative cut off": ([("w_exc * A_exc - w_inh * A_inh", "np.maximum(w_exc * A_exc - w_inh * A_inh, 0)")],
+        "may be negative"),
+    "normalised again": ([(LAST, LAST.replace("    o =", "    A = A / A.sum(axis=-1, keepdims=True)\n    o ="))],
+        "normalised"),
+    "one softmax": ([(LAST, """    S_exc = scale * q_exc @ k_exc.swapaxes(-1, -2)
+    S_inh = scale * q_inh @ k_inh.swapaxes(-1, -2)
+    A = softmax(w_exc * S_exc - w_inh * S_inh, mask)
     o = A @ v
 """)], "one softmax is taken"),
     "a NumPy scale": ([("scale = q_exc.shape[-1] ** -0.5", "scale = 1 / np.sqrt(q_exc.shape[-1])")], "dtype"),
-    "no cache": ([("return o, (q_exc, k_exc, q_inh, k_inh, v, A, A_exc, A_inh, g, one_minus_g)", "return o")], "shape"),
+    "no cache": ([("return o, (q_exc, k_exc, q_inh, k_inh, v, A, A_exc, A_inh, g, one_minus_g)", "return o")],
+        "shape"),
 }  # fmt: skip

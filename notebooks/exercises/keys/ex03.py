@@ -59,8 +59,8 @@ def items(course):
         "the A in front is missing: a key of small weight moves little": bare,
         "one sum for all queries, their mean: each row has a sum of its own": one_for_all,
     }
-    still = {f"the bug is still there: {text}": f for text, f in planted.items() if f is given}
-    mistakes = still | planted | {
+    planted = {f"the bug is still there: {text}" if f is given else text: f for text, f in planted.items()}
+    mistakes = planted | {
         "not divided by TEMPERATURE: forward divides the scores": lambda dA, A: right(dA, A) * t,
         "multiplied by TEMPERATURE, which forward divides by": lambda dA, A: right(dA, A) * t * t,
         "the row sum is missing: each score moves the weights of its whole row": (
@@ -78,7 +78,8 @@ def items(course):
         "TEMPERATURE divides the row sum alone": lambda dA, A: A * (dA - row_dot(A, dA) / t),
     }  # fmt: skip
     turned = {
-        "keepdims is missing: the sum of row i is taken from column i": lambda dA, A: A * (dA - (A * dA).sum(-1)) / t}
+        "keepdims is missing: the sum of row i is taken from column i": lambda dA, A: A * (dA - (A * dA).sum(-1)) / t
+    }
     return [
         Item("a witness", 3, "witness", make_map(2, 3, 5), check=tells_apart),
         Item("a witness for one map of another size", 2, "witness", make_map(4, 2), check=tells_apart),

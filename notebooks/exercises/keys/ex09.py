@@ -66,9 +66,9 @@ def items(course):
         return rng.uniform(5, 15, 8), all_to_all(8, rng.uniform(0.2, 0.6))
 
     def make_doubtful(rng):
-        K = [all_to_all(5, rng.uniform(1.2, 1.9)), all_to_all(8, rng.uniform(0.2, 0.6)), one_way(3, rng.uniform(1.2, 1.8))]
-        K += [one_way(3, rng.uniform(2.2, 3)), np.tril(rng.uniform(3, 5, (4, 4)), -1), make(rng)[1]]
-        K += [all_to_all(4, rng.uniform(1.2, 1.9))]
+        K = [all_to_all(5, rng.uniform(1.2, 1.9)), all_to_all(8, rng.uniform(0.2, 0.6))]
+        K += [one_way(3, rng.uniform(1.2, 1.8)), one_way(3, rng.uniform(2.2, 3))]
+        K += [np.tril(rng.uniform(3, 5, (4, 4)), -1), make(rng)[1], all_to_all(4, rng.uniform(1.2, 1.9))]
         return ([(rng.uniform(5, 15, len(k)), k) for k in K],)
 
     def make_shapes(rng):
@@ -79,7 +79,8 @@ def items(course):
         return int(rng.integers(7, 12)), rng.uniform(0.05, 0.3), rng.uniform(1, 3)
 
     def make_step(rng):
-        return 2 * int(rng.integers(15, 25)), rng.uniform(2, 8), rng.uniform(12, 20), rng.uniform(0.05, 0.3), rng.uniform(1, 3)
+        low, high = rng.uniform(2, 8), rng.uniform(12, 20)
+        return 2 * int(rng.integers(15, 25)), low, high, rng.uniform(0.05, 0.3), rng.uniform(1, 3)
 
     def make_bands(rng):
         n = 4 * int(rng.integers(8, 14))
@@ -115,7 +116,7 @@ def items(course):
     }
     tests = {
         "no network is refused, stable or not": sure(0, 0, 0, 0, 0, 0, 0),
-        "the spectral radius of K is tested: that asks if a simple iteration converges, not if the network settles": sure(
+        "the spectral radius of K is tested: it says if a simple iteration converges, not if the network settles": sure(
             1, 1, 1, 1, 0, 0, 1
         ),
         "row sums of K are tested: a sum above 1 stops a simple iteration, not the network": sure(1, 1, 1, 1, 1, 0, 1),
@@ -136,9 +137,9 @@ def items(course):
         "the distance is multiplied by width: a large width must reach far": lambda n, s, w: matrix(n, s, 1 / w),
         "the distance is not divided by width": lambda n, s, w: matrix(n, s, 1.0),
         "strength is missing": lambda n, s, w: matrix(n, 1.0, w),
-        "the rows are made to sum to strength: the law does not normalise": lambda n, s, w: s
-        * (m := matrix(n, 1.0, w))
-        / m.sum(axis=1, keepdims=True),
+        "the rows are made to sum to strength: the law does not normalise": lambda n, s, w: (
+            s * (m := matrix(n, 1.0, w)) / m.sum(axis=1, keepdims=True)
+        ),
         "the gaussian lacks its 1/2": lambda n, s, w: matrix(n, s, w, lambda u: np.exp(-(u**2))),
         "that is the law of another course: LAW says which one": tuple(
             lambda n, s, w, other=other: matrix(n, s, w, other) for name, other in LAWS.items() if name != course["LAW"]
@@ -147,9 +148,12 @@ def items(course):
     wrong_bands = {
         "dark and bright halves are swapped: low comes first": of_light(lambda n, low, high: step(n, high, low)),
         "that is the light, not the rates": lambda n, low, high, *kernel: step(n, low, high),
-        "that is what the network takes away, K r: the rates are e minus it": lambda n, low, high, *kernel: step(n, low, high)
-        - response(n, low, high, *kernel),
-        "that is forward inhibition, e - K e: here the rates r inhibit, which are themselves inhibited": of_light(step, forward),
+        "that is what the network takes away, K r: the rates are e minus it": lambda n, low, high, *kernel: (
+            step(n, low, high) - response(n, low, high, *kernel)
+        ),
+        "that is forward inhibition, e - K e: here the rates r inhibit, which are themselves inhibited": of_light(
+            step, forward
+        ),
         "the edge stands one receptor beside n/2": (
             of_light(lambda n, low, high: np.where(np.arange(n) <= n // 2, low, high)),
             of_light(lambda n, low, high: np.where(np.arange(n) < n // 2 - 1, low, high)),
@@ -174,12 +178,15 @@ def items(course):
             r.max() - r[len(r) // 4],
             r[3 * len(r) // 4] - r.min(),
         ),
-        "the plateaus are read at the edges of the ring, where there is an edge too": about(lambda r: r[-1], lambda r: r[0]),
+        "the plateaus are read at the ends of r, where the ring has its other edge": about(
+            lambda r: r[-1], lambda r: r[0]
+        ),
     }
     return [
         Item("a small network", 2, "steady_state", make, solved, wrong_networks),
         Item("strong inhibition", 1, "steady_state", make_strong, solved, naive | wrong_networks),
-        Item("a network that runs away is refused, and no other", 2, "refuses", make_doubtful, sure(1, 0, 0, 1, 0, 0, 1), tests),
+        Item("a network that runs away is refused, and no other", 2, "refuses", make_doubtful,
+            sure(1, 0, 0, 1, 0, 0, 1), tests),
         Item("a K that is not (n, n) is refused", 1, "refuses", make_shapes, sure(0, 1, 1, 1, 1, 1), squares),
         Item("the matrix of a ring", 2, "inhibition_matrix", make_matrix, matrix, wrong_matrices),
         Item("the response to a step", 2, "mach_band", make_step, response, wrong_bands),

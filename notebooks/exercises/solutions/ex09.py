@@ -53,7 +53,7 @@ def mach_band(n, low, high, strength, width):
 def overshoot(r):
     """How far the rates of a mach_band leave their plateaus.
 
-    r : (n,), n a multiple of 4; the plateaus are r[n / 4] and r[3 n / 4], in the middle of the dark and of the bright half
+    r : (n,), n a multiple of 4; the plateaus are r[n / 4] and r[3 n / 4], the middles of the dark and the bright half
     returns bright, dark : largest rate minus bright plateau, and dark plateau minus smallest rate
     """
     ### BEGIN SOLUTION

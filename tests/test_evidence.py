@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -485,6 +486,13 @@ def test_a_language_is_compared_by_its_loss(tmp_path):
     assert main(["compare", *flags(tiny), "--kind", "softmax", "dgsa", "--seeds", "2", "--out", str(out)]) == 0
     text = report(out, out)[0].read_text(encoding="utf-8")
     assert "Primary endpoint, on text: test loss of softmax minus that of dgsa" in text
+
+
+def test_the_committed_page_says_what_the_committed_records_hold(tmp_path):
+    docs = Path(__file__).parents[1] / "docs" / "evidence"
+    page, again = ((at / "report.md").read_text(encoding="utf-8") for at in (docs, report(docs, tmp_path)[0].parent))
+    assert again.strip() == page.split("## Pictures")[0].strip()
+    assert not re.search(r"/(home|work|root|tmp)/", (docs / "runs.jsonl").read_text(encoding="utf-8"))
 
 
 def test_missing_runs_are_counted(folder, tmp_path):

@@ -175,8 +175,8 @@ def compare_command(args):
     given, how = _given(args), {"jobs": args.jobs, "dask": args.dask}
     if args.study:
         several = [name for name, value in given.items() if isinstance(value, list)]
-        if several or "data" in given:
-            raise UsageError(f"--study {args.study} with {', '.join(several or ['data'])}: its grid is fixed")
+        if several:
+            raise UsageError(f"--study {args.study} with several {', '.join(several)}: its grid is fixed")
         for name in STUDIES if args.study == "all" else [args.study]:
             compare_study(args.out, name, range(args.seeds), _roots(args.roots), given, **how)
     else:
@@ -257,7 +257,7 @@ def _add_flags(parsers):
     flag("bench", "--longest", "longest sequence; plain heads need 2 GiB at 8192", 8192, type=_number(int, 128))
     flag("compare", "--study", f"{', '.join(STUDIES)} or all; without it, a grid of all settings given",
          choices=(*STUDIES, "all"), metavar="NAME")  # fmt: skip
-    flag("compare", "--out", "folder of the runs; one that is there goes on", "evidence")
+    flag("compare", "--out", "folder of the runs, for one command at a time; what is there goes on", "evidence")
     flag("compare", "--seeds", "0, 1, ... so many", SEEDS, type=_number(int, 1))
     flag("compare", "--roots", "where the data of a study are", [], nargs="+", metavar="DATA=PATH")
     flag("compare", "--jobs", "processes", 2, type=_number(int, 1))

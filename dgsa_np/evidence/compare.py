@@ -7,7 +7,7 @@ from ..runs import write_whole
 from ..settings import SettingsError
 from .costs import costs
 from .grid import cells, key, plan, run_grid
-from .studies import BASE, CORRUPTED, STUDIES, Study, grid_of
+from .studies import BASE, CLEAN, CORRUPTED, LOSS, STUDIES, Study, grid_of
 
 EVERYWHERE = ("digits", "needle")  # data sets that need no files
 
@@ -15,6 +15,9 @@ EVERYWHERE = ("digits", "needle")  # data sets that need no files
 def compare_study(folder, name, seeds, roots, given, **how) -> list:
     """The runs of a study, on those of its data sets that are there. roots : {data: path}; given : for every cell"""
     study, planned = STUDIES[name], {}
+    own = {"seed", "spurious", "length", "data"}.union(*study.cells.values()) & given.keys()
+    if own:
+        raise SettingsError(f"--study {name} with {', '.join(sorted(own))}: its grid is fixed; leave --study away")
     for data in study.data:
         if data not in (*roots, *EVERYWHERE):
             print(f"{name}: {data} is left out, since --roots {data}=PATH was not given")
@@ -29,15 +32,17 @@ def compare_study(folder, name, seeds, roots, given, **how) -> list:
 def compare_grid(folder, settings, seeds, uneven, **how) -> list:
     """The runs of any grid: settings with one value each, or a list of values; a cell is named by what varies."""
     grid, varied = cells(settings), [name for name, value in settings.items() if isinstance(value, list)]
-    planned = {}
+    seeds, planned = list(dict.fromkeys(seeds)), {}
     for data in dict.fromkeys(cell.get("data", "digits") for cell in grid):
         of_data = [cell for cell in grid if cell.get("data", "digits") == data]
         labels = [", ".join(f"{cell[v]}" for v in varied if v != "data") or "all" for cell in of_data]
         planned[data] = by_label(labels, plan(of_data, seeds, uneven=uneven), len(seeds))
     first, *others = dict.fromkeys(label for by in planned.values() for label in by)
-    primary = (CORRUPTED, first, others[0]) if others else None
-    study = Study(f"A grid over {', '.join(varied) or 'seeds'}", {}, primary, tuple(planned))
-    return carry_out(folder, "grid", study, planned, **how)
+    language = any(s["task"] == "lm" for by in planned.values() for runs in by.values() for s in runs)
+    metrics = (LOSS,) if language else (CORRUPTED, CLEAN)
+    primary = (metrics[0], first, others[0]) if others else None
+    study = Study(f"A grid over {', '.join(varied) or 'seeds'}", {}, primary, tuple(planned), metrics)
+    return carry_out(folder, "-".join(["grid", *varied]), study, planned, **how)
 
 
 def by_label(labels, runs, n) -> dict:
@@ -55,7 +60,10 @@ def carry_out(folder, name, study, planned, **how) -> list:
         "inside": study.inside,
         "runs": {data: {label: [key(s) for s in runs] for label, runs in by.items()} for data, by in planned.items()},
     }
-    write_whole(folder / "comparisons.json", json.dumps(read_comparisons(folder) | {name: comparison}, indent=1))
+    before = read_comparisons(folder)
+    if before.get(name, {}).get("runs") == comparison["runs"]:
+        comparison = before[name] | comparison  # with the costs that were measured
+    write_whole(folder / "comparisons.json", json.dumps(before | {name: comparison}, indent=1))
     runs = [s for by in planned.values() for settings in by.values() for s in settings]
     kept = {keys[0] for by in comparison["runs"].values() for keys in by.values()}
     records = run_grid(folder, runs, models=kept, **how)
@@ -70,6 +78,6 @@ def read_comparisons(folder) -> dict:
     """{name: what is compared}; raises SettingsError for a damaged file."""
     path = Path(folder) / "comparisons.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as error:
-        raise SettingsError(f"{path}: not JSON: {error}") from error
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    except (ValueError, TypeError) as error:
+        raise SettingsError(f"{path}: not a JSON object: {error}") from error

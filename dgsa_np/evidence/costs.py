@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from ..experiments import count_parameters
 from ..model import init_model
 from ..parallel import loss_and_grads_threaded
 from ..params import flatten
@@ -42,7 +43,7 @@ def one_step(model, batch):
 def summary(times, mebibytes, model):
     low, median, high = statistics.quantiles(times, n=4)
     rounded = {"ms": round(median, 3), "quartiles": [round(low, 3), round(high, 3)], "peak_MiB": round(mebibytes, 2)}
-    return rounded | {"multiplications": multiplications(model)}
+    return rounded | {"multiplications": multiplications(model), "parameters": count_parameters(model)}
 
 
 def seconds(step):
@@ -68,4 +69,5 @@ def multiplications(model) -> int:
     uses = 2 if model.kind == "twicing" else 1  # A v, and for twicing A (v - A v)
     embed = params["embed"].get("W", np.empty(0)).size
     attention = T * T * (maps * model.sizes["H*d"] + uses * C)
-    return 3 * (T * (matrices + embed) + model.depth * attention + params["head"]["W"].size)
+    logits = T if model.task == "lm" else 1
+    return 3 * (T * (matrices + embed) + model.depth * attention + logits * params["head"]["W"].size)

@@ -78,6 +78,11 @@ def key(settings) -> str:
 # -------------------------------------------------------------------------------------------- one run
 
 
+def data_settings(settings) -> dict:
+    """Those of its data alone."""
+    return {name: value for name, value in settings.items() if name in DataConfig.__dataclass_fields__}
+
+
 def run(settings) -> tuple:
     """Train and measure once, on one thread. Returns the record, and the trained parameters."""
     keep_freed_memory()
@@ -117,13 +122,13 @@ def run_grid(folder, runs, jobs=2, dask=None, models=()) -> list:
     models  : keys of runs whose parameters are kept, in folder/models
     returns : the records of all runs that were asked for, and of the baselines of their data
     """
-    folder, data_fields = Path(folder), DataConfig.__dataclass_fields__
+    folder = Path(folder)
     (folder / "models").mkdir(parents=True, exist_ok=True)
     tasks = {key(s): partial(run, s) for s in runs}
     for settings in runs:
-        of_data = {name: value for name, value in settings.items() if name in data_fields}
-        tasks[key(of_data)] = partial(run_baselines, of_data)
-    done = {record["key"] for record in read_runs(folder / "runs.jsonl", repair=True)}
+        tasks[key(data_settings(settings))] = partial(run_baselines, data_settings(settings))
+    done = {record["key"]: record for record in read_runs(folder / "runs.jsonl", repair=True)}
+    check_data_of(folder, [done[key(s)] for s in runs if key(s) in done], runs)
     missing = {name: task for name, task in tasks.items() if name not in done}
     with open(folder / "runs.jsonl", "a", encoding="utf-8") as log:
         bar = tqdm(total=len(tasks), initial=len(tasks) - len(missing), disable=None, unit="run", desc="compare")
@@ -135,7 +140,18 @@ def run_grid(folder, runs, jobs=2, dask=None, models=()) -> list:
             os.fsync(log.fileno())
             bar.update()
         bar.close()
-    return [record for record in read_runs(folder / "runs.jsonl") if record["key"] in tasks]
+    done = {record["key"]: record for record in read_runs(folder / "runs.jsonl")}
+    return [done[name] for name in tasks]
+
+
+def check_data_of(folder, records, runs):
+    """Records that are taken over saw the data that are there now."""
+    now = {key(data_settings(s)): data_settings(s) for s in runs}
+    then = {key(data_settings(r["settings"])): r["data_sha256"] for r in records}
+    for name in then:
+        if load_once(DataConfig(**now[name])).meta["sha256"] != then[name]:
+            where = f"{folder}: its runs on {now[name]['data']} saw other data than are there now"
+            raise SettingsError(f"{where}: was the file changed? Begin a new folder")
 
 
 def results(tasks, pool, patience=3):
@@ -146,8 +162,9 @@ def results(tasks, pool, patience=3):
     left, broken = dict(tasks), 0
     while left:
         with pool() as executor:
-            futures = {executor.submit(task): name for name, task in left.items()}
+            futures = {}
             try:
+                futures |= {executor.submit(task): name for name, task in left.items()}
                 for future in as_completed(futures):
                     result = future.result()
                     del left[futures[future]]
@@ -188,13 +205,13 @@ def read_runs(path, repair=False) -> list:
     raises : SettingsError naming a damaged line
     """
     path = Path(path)
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    whole = lines[:-1] if lines and not lines[-1].endswith("\n") else lines
-    if repair and whole != lines:
+    content = path.read_bytes() if path.exists() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if repair and whole != content:
         with open(path, "r+b") as file:
-            file.truncate(len("".join(whole).encode()))
+            file.truncate(len(whole))
     records = []
-    for number, line in enumerate(whole, 1):
+    for number, line in enumerate(whole.splitlines(), 1):
         try:
             records.append(json.loads(line))
             records[-1]["key"], records[-1]["settings"]

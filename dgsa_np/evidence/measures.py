@@ -119,7 +119,7 @@ def rms(x):
 def gates_and_noise(params, split, model) -> list | None:
     """Per layer, the gates of clean and of corrupted tokens in the same inputs; None without a gate or lambda.
 
-    mean, std, saturated : per head, over tokens of clean inputs
+    mean, std, saturated : per head, over tokens of clean inputs; a negative lambda has a g above 1, or below 0
     histogram     : [clean inputs, corrupted tokens], parts of all, in BINS bins
     auc           : per head, the chance that a corrupted token has the higher gate of a random pair; 1/2: blind
     """
@@ -135,6 +135,7 @@ def gates_and_noise(params, split, model) -> list | None:
 def _gates(clean, mixed, kept, hit):
     from sklearn.metrics import roc_auc_score
 
+    clean, mixed = np.nan_to_num(clean), np.nan_to_num(mixed)  # lambda = -1 has no g
     g, bad, good = clean[kept], mixed[kept & hit], mixed[kept & ~hit]  # (tokens, H)
     label = np.repeat([1, 0], [len(bad), len(good)])
     both = np.concatenate([bad, good])
@@ -142,7 +143,7 @@ def _gates(clean, mixed, kept, hit):
         "mean": g.mean(axis=0),
         "std": g.std(axis=0),
         "saturated": ((g < SATURATED) | (g > 1 - SATURATED)).mean(axis=0),
-        "histogram": [np.histogram(x, BINS, (0, 1))[0] / x.size for x in (g, bad)],
+        "histogram": [np.histogram(x.clip(0, 1), BINS, (0, 1))[0] / x.size for x in (g, bad)],
         "auc": [roc_auc_score(label, column) for column in both.T],
     }
 
@@ -166,10 +167,11 @@ def half_corrupted(split, model) -> tuple:
 def needle(params, model, data_config) -> dict:
     """Accuracy by the number of spurious keys, and where the query's attention goes in the last layer.
 
-    weights : {map: [needle, spurious, others]}, the weight that the query gives to each sort of key, over its absolute
-              sum: of A_exc, A_inh (where there are two maps) and A
+    weights : {map: [needle, spurious, other pairs]}, the weight that the query gives to each sort of key, over its
+              absolute sum: of A_exc, A_inh (where there are two maps) and A; what is missing to 1 it gives to itself
     """
-    tests = {n: replace(data_config, spurious=n).load().test for n in SPURIOUS_KEYS}
+    room = model.max_len - 2
+    tests = {n: replace(data_config, spurious=n).load().test for n in SPURIOUS_KEYS if n <= room}
     accuracy = {n: evaluate(params, split, model)["accuracy"] for n, split in tests.items()}
     some = type(tests[1])(*tests[1].take(slice(INSIDE)))
     head = heads(params, some, model)[-1]

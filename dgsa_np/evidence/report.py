@@ -14,10 +14,12 @@ from ..runs import write_whole
 from ..settings import SettingsError
 from . import pictures
 from .compare import read_comparisons
-from .grid import read_runs
+from .grid import data_settings, key, read_runs
 from .statistics import INTERVAL, comparisons, holm
-from .studies import METRICS
+from .studies import CLEAN, CORRUPTED, METRICS
 from .tables import INSIDE
+
+MISSING = {"failed": "missing"}
 
 
 def report(folder, out) -> list:
@@ -51,9 +53,9 @@ def check_hashes(folder, records):
     """All runs on one data set saw the same data."""
     seen = {}
     for record in records:
-        what = (record["settings"]["data"], record["settings"].get("length"), record["settings"].get("spurious"))
+        name, what = record["settings"]["data"], key(data_settings(record["settings"]))
         if seen.setdefault(what, record["data_sha256"]) != record["data_sha256"]:
-            raise SettingsError(f"{folder}: its runs on {what[0]} saw different data; begin a new folder")
+            raise SettingsError(f"{folder}: its runs on {name} saw different data; begin a new folder")
 
 
 # ------------------------------------------------------------------------------------------- sections
@@ -84,44 +86,47 @@ def overview(primaries) -> list:
 def study_section(name, comparison, records) -> tuple:
     """The blocks of one study, and [(name, its primary comparison)]."""
     tables = {
-        data: {label: [records[k] for k in keys if k in records] for label, keys in by.items()}
+        data: {label: [records.get(k, MISSING) for k in keys] for label, keys in by.items()}
         for data, by in comparison["runs"].items()
     }
     metrics = [METRICS[m] for m in comparison["metrics"]]
-    done = {data: cells for data, cells in tables.items() if all(cells.values())}
     blocks = [("h2", name), ("p", comparison["question"])]
     made = []
     if comparison["primary"]:
         metric, label, other = comparison["primary"]
-        made = comparisons(done, metrics, (METRICS[metric], label, other))
+        made = comparisons(tables, metrics, (METRICS[metric], label, other))
     blocks += [("p", sentence(c)) for c in made if c.primary]
     for data, cells in tables.items():
-        missing = sum(len(keys) for keys in comparison["runs"][data].values()) - sum(map(len, cells.values()))
-        blocks += [("h3", f"{name}: {data}")] + [("p", f"{missing} runs are missing.")] * (missing > 0)
-        if data in done:
-            baselines = baselines_of(cells, records)
-            if metrics:
-                blocks.append(("table", results(cells, metrics, baselines)))
-                blocks += beaten(cells, baselines)
-            if METRICS["corrupted accuracy"] in metrics:
-                blocks += curves(name, data, cells, baselines)
-            for inside in comparison["inside"]:
-                blocks += INSIDE[inside](name, data, cells, comparison)
+        ended, said = what_ended(cells)
+        blocks += [("h3", f"{name}: {data}"), *said]
+        if ended:
+            blocks += of_a_data_set(name, data, ended, metrics, baselines_of(ended, records))
+            blocks += [b for inside in comparison["inside"] for b in INSIDE[inside](name, data, ended, comparison)]
     others = [c for c in made if not c.primary]
     if others:
         blocks += [("h3", f"{name}: all other comparisons, Holm over {len(others)}"), ("table", tests(others))]
     return blocks, [(name, c) for c in made if c.primary]
 
 
+def what_ended(cells) -> tuple:
+    """{label: the runs that came to an end}, and what is said of the others."""
+    ended = {label: [r for r in runs if "failed" not in r] for label, runs in cells.items()}
+    runs = [r for some in cells.values() for r in some]
+    counts = {"missing": runs.count(MISSING), "broke down": sum("failed" in r for r in runs) - runs.count(MISSING)}
+    said = [("p", f"Of {len(runs)} runs {n} {'are ' * (how == 'missing')}{how}.") for how, n in counts.items() if n]
+    return {label: some for label, some in ended.items() if some}, said
+
+
+def of_a_data_set(name, data, cells, metrics, baselines) -> list:
+    """The accuracies of a study on one data set."""
+    blocks = [("table", results(cells, metrics, baselines)), *beaten(cells, baselines)] if metrics else []
+    return blocks + (curves(name, data, cells, baselines) if CORRUPTED in metrics else [])
+
+
 def baselines_of(cells, records) -> dict:
     """{name: {corruption: [accuracy]}} of the trivial classifiers on the data of these cells."""
-    sha = next(iter(cells.values()))[0]
-    same = [r["baselines"] for r in records.values() if "baselines" in r and same_data(r, sha)]
-    return same[0] if same else {}
-
-
-def same_data(baseline, record):
-    return all(record["settings"].get(k) == v for k, v in baseline["settings"].items())
+    settings = next(iter(cells.values()))[0]["settings"]
+    return records.get(key(data_settings(settings)), {}).get("baselines", {})
 
 
 def results(cells, metrics, baselines) -> list:
@@ -129,26 +134,25 @@ def results(cells, metrics, baselines) -> list:
     head = ["", "parameters", "seeds", *(f"{m.name}{f', {m.unit}' if m.unit else ''}" for m in metrics)]
     rows = [head]
     for label, runs in cells.items():
-        ended = [r for r in runs if "failed" not in r]
-        size = f"{ended[0]['parameters']:,}" if ended else "-"
-        rows.append([label, size, f"{len(ended)}", *(mean_and_half([m.of(r) for r in ended]) for m in metrics)])
+        told = (mean_and_half([m.of(r) for r in runs]) for m in metrics)
+        rows.append([label, f"{runs[0]['parameters']:,}", f"{len(runs)}", *told])
     for name, accuracy in baselines.items():
         record = {"clean": {"accuracy": next(iter(accuracy.values()))[0]}, "accuracy": accuracy}
-        told = [f"{m.of(record):.2f}" if m.name in ("clean accuracy", "corrupted accuracy") else "" for m in metrics]
+        told = [f"{m.of(record):.2f}" if m in (CLEAN, CORRUPTED) else "" for m in metrics]
         rows.append([f"*{name}*", "", "", *told])
     return rows
 
 
 def beaten(cells, baselines) -> list:
-    """Said where a trivial baseline is better than every transformer."""
+    """Said where a trivial baseline is better than all transformers are on average."""
     said = []
-    for metric in ("clean accuracy", "corrupted accuracy"):
-        of = METRICS[metric].of
-        best = max(np.mean([of(r) for r in runs if "failed" not in r]) for runs in cells.values())
+    for metric in (CLEAN, CORRUPTED) if baselines else ():
+        best = max(np.mean([metric.of(r) for r in runs]) for runs in cells.values())
         for name, accuracy in baselines.items():
-            record = {"clean": {"accuracy": next(iter(accuracy.values()))[0]}, "accuracy": accuracy}
-            if of(record) > best:
-                said.append(f"{name} beats every transformer here: {metric} {of(record):.2f} % against {best:.2f} %.")
+            reached = metric.of({"clean": {"accuracy": next(iter(accuracy.values()))[0]}, "accuracy": accuracy})
+            if reached > best:
+                figures = f"{metric.name} {reached:.2f} % against {best:.2f} %"
+                said.append(f"{name} is above the mean of every transformer here: {figures}.")
     return [("p", " ".join(said))] if said else []
 
 
@@ -158,8 +162,7 @@ def curves(name, data, cells, baselines) -> list:
     levels = CORRUPTIONS[first["settings"]["task"]]
     by = {}
     for label, runs in cells.items():
-        ended = [r["accuracy"] for r in runs if "failed" not in r]
-        by[label] = {kind: np.array([a[kind] for a in ended]) for kind in levels}
+        by[label] = {kind: np.array([r["accuracy"][kind] for r in runs]) for kind in levels}
     by |= {label: {kind: np.array([a[kind]]) for kind in levels} for label, a in baselines.items()}
     rows = [
         [label, *(mean_and_half(100 * accuracies[kind][:, 1:].mean(axis=1)) for kind in levels)]
@@ -197,7 +200,7 @@ def shown(c, corrected) -> list:
 
 
 def number(p):
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.995 else "1"
+    return "-" if np.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.995 else "1"
 
 
 def mean_and_half(values) -> str:
@@ -211,7 +214,8 @@ def sentence(c) -> str:
     against = f"that of {c.other}" if c.other is not None else "0"
     found = f"{c.metric.name} of {c.label} minus {against} is {difference(c)}"
     chance = "more than chance between seeds explains" if c.significant else "which chance between seeds can explain"
-    return f"Primary endpoint, on {c.data}: {found}, p = {number(c.p)}, d_z = {c.effect:.2f}, {c.n} seeds: {chance}."
+    tested = f"p = {number(c.p)}, d_z = {c.effect:.2f}, {c.n} seeds"
+    return f"Primary endpoint, on {c.data}: {found}, {tested}: taken by itself, {chance}."
 
 
 # --------------------------------------------------------------------------------------------- output

@@ -54,9 +54,9 @@ INTERVAL = "95 % intervals", interval_band
 def holm(ps) -> np.ndarray:
     """Corrected p-values: the i-th smallest of m times m - i, counted from 0, never falling, at most 1. Holm 1979."""
     ps = np.asarray(ps, float)
-    order = np.argsort(ps)
-    steps = ps[order] * (len(ps) - np.arange(len(ps)))
-    corrected = np.empty_like(ps)
+    order = np.argsort(ps)[: np.isfinite(ps).sum()]  # what could not be tested, nan, comes last and stays
+    steps = ps[order] * (len(order) - np.arange(len(order)))
+    corrected = np.full_like(ps, np.nan)
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return corrected
 
@@ -79,10 +79,9 @@ def comparisons(tables, metrics, primary) -> list:
                 if differences := _differences(metric, cells[a], cells[b] if b is not None else None):
                     is_primary = data == next(iter(tables)) and (metric, a, b) == primary
                     made.append(Comparison(data, metric, a, b, **paired(differences), primary=is_primary))
-    others = [c for c in made if not c.primary and np.isfinite(c.p)]
-    corrected = dict(zip(map(id, others), holm([c.p for c in others]), strict=True))
-    made = [c._replace(holm=corrected[id(c)]) if id(c) in corrected else c for c in made]
-    return sorted(made, key=lambda c: not c.primary)
+    others = [c for c in made if not c.primary]
+    corrected = zip(others, holm([c.p for c in others]), strict=True)
+    return [c for c in made if c.primary] + [c._replace(holm=float(p)) for c, p in corrected]
 
 
 def _differences(metric, ours, theirs) -> list:

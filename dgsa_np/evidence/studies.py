@@ -41,7 +41,8 @@ CORRUPTED = Metric("corrupted accuracy", "%", lambda record: 100 * corrupted(rec
 SEES_NOISE = Metric("gate AUC - 1/2", "", lambda record: np.mean([g["auc"] for g in record["gates"]]) - 0.5)
 REJECTION = Metric("rejection gained", "dB", after_minus_before)
 MISLED = Metric("accuracy, 8 spurious keys", "%", lambda record: 100 * record["needle"]["accuracy"]["8"])
-METRICS = {metric.name: metric for metric in (CLEAN, CORRUPTED, SEES_NOISE, REJECTION, MISLED)}
+LOSS = Metric("test loss", "nats", lambda record: record["clean"]["loss"])
+METRICS = {metric.name: metric for metric in (CLEAN, CORRUPTED, SEES_NOISE, REJECTION, MISLED, LOSS)}
 
 
 class Study(NamedTuple):
@@ -105,7 +106,7 @@ STUDIES = {
     ),
     "lambda-init": Study(
         "Why 0.8? What lambda_init does",
-        {f"dgsa {x:g}": DGSA | {"lambda_init": x} for x in (0.8, 0.2, 0.5, 0.95)}
+        {"dgsa 0.8": DGSA} | {f"dgsa {x:g}": DGSA | {"lambda_init": x} for x in (0.2, 0.5, 0.95)}
         | {"diff_v1, by depth": {"kind": "diff_v1"}, "diff_v1 0.8": {"kind": "diff_v1", "lambda_init": 0.8}},
         (CORRUPTED, "dgsa 0.8", "dgsa 0.2"),
     ),

@@ -46,8 +46,7 @@ def histogram(runs):
 
 
 def with_gates(cells):
-    ended = {label: [r for r in runs if "failed" not in r] for label, runs in cells.items()}
-    return {label: runs for label, runs in ended.items() if runs and runs[0]["gates"]}
+    return {label: runs for label, runs in cells.items() if runs[0]["gates"]}
 
 
 def signed(name, data, cells, comparison) -> list:
@@ -68,16 +67,20 @@ def signed(name, data, cells, comparison) -> list:
 
 def rejection(name, data, cells, comparison) -> list:
     """How much less a row passes of what all values share, and whether brightness is that."""
-    head = ["values of", "layer", "rejection at the start, dB", "after training, dB", "brightness: common part, %",
+    head = ["values of", "layer", "rejection at the start, dB", "after training, dB", "gained by row sums, dB",
+            "brightness: common part, %",
             "response to brightness, %", "to a true common mode, %"]  # fmt: skip
     rows = [head]
     for label, layer, after, before in by_layer(cells):
-        bright = [r["brightness"]["after"][int(layer)] for r in cells[label] if "failed" not in r]
+        bright = [r["brightness"]["after"][int(layer)] for r in cells[label]]
         decibel = [told_mean([x["rejection"] for x in when]) for when in (before, after)]
         percent = [told_mean([100 * b[what] for b in bright]) for what in ("common", "response", "to_common_mode")]
-        rows.append([label, layer, *decibel, *percent])
+        by_sums = told_mean([of_sums(x) - of_sums(y) for x, y in zip(after, before, strict=True)])
+        rows.append([label, layer, *decibel, by_sums, *percent])
     said = (
-        "Rejection: the gain of a row of A for a white signal over its gain for one that all values share. Then images "
+        "Rejection: the gain of a row of A for a white signal over its gain for one that all values share. It grows by "
+        "smaller row sums, which differences alone can have, and by sharper rows, which softmax can have as well; the "
+        "part of the row sums is their change in dB. Then images "
         "are made brighter by 0.3: how much of what changes in the values is common to all tokens, and by how much A v "
         "changes, relative to A v; last, what a change of the values of that size would do if it were all common."
     )
@@ -89,19 +92,24 @@ def rejection(name, data, cells, comparison) -> list:
     return [("p", said), ("table", rows), ("figure", f"{name}-{data}-rejection", figure, f"Rejection on {data}.")]
 
 
+def of_sums(layer) -> float:
+    """The part of the rejection that lies in the row sums: their rms, in dB below 1."""
+    mean, std = layer["row_sum"]
+    return -10 * np.log10(mean**2 + std**2)
+
+
 def by_layer(cells):
     """Label, layer, and what was measured of it per seed, after training and before."""
     for label, runs in cells.items():
-        ended = [r for r in runs if "failed" not in r]
-        for layer in range(len(ended[0]["layers"]) if ended else 0):
-            yield label, f"{layer}", [r["layers"][layer] for r in ended], [r["at_start"][layer] for r in ended]
+        for layer in range(len(runs[0]["layers"])):
+            yield label, f"{layer}", [r["layers"][layer] for r in runs], [r["at_start"][layer] for r in runs]
 
 
 def needle(study, data, cells, comparison) -> list:
     """Accuracy against the number of spurious keys, and where the query's weight goes."""
-    ended = {label: [r["needle"] for r in runs if "failed" not in r] for label, runs in cells.items()}
+    ended = {label: [r["needle"] for r in runs] for label, runs in cells.items()}
     accuracy = [["accuracy, %, trained with 1", *(f"{n} spurious" for n in SPURIOUS_KEYS)]]
-    weights = [["weight of the query, last layer", "map", "on the needle", "on the spurious key", "on all others"]]
+    weights = [["weight of the query, last layer", "map", "on the needle", "on the spurious key", "on other pairs"]]
     for label, told in ended.items():
         accuracy.append([label, *(told_mean([100 * t["accuracy"][str(n)] for t in told]) for n in SPURIOUS_KEYS)])
         for name in told[0]["weights"]:
@@ -126,7 +134,7 @@ def cost(name, data, cells, comparison) -> list:
     head = ["step", "time, ms", "quartiles", "of the first", "peak, MiB", "multiplications, millions", "parameters"]
     rows = [
         [label, f"{c['ms']:.2f}", "{:.2f}, {:.2f}".format(*c["quartiles"]), f"{c['ms'] / base['ms']:.2f}",
-         f"{c['peak_MiB']:.2f}", f"{c['multiplications'] / 1e6:.2f}", f"{cells[label][0]['parameters']:,}"]
+         f"{c['peak_MiB']:.2f}", f"{c['multiplications'] / 1e6:.2f}", f"{c['parameters']:,}"]
         for label, c in measured.items()
     ]  # fmt: skip
     said = "Forward and backward of one batch on one thread, median of 31 turns; multiplications per sequence."

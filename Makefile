@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test gradcheck lint peers cluster notebooks check-notebooks torture mutate clean
+.PHONY: demo test gradcheck lint peers cluster nbgrader student stubs release grader-torture notebooks check-notebooks torture mutate clean
 
 demo: .venv/run
 	$(BIN)/python -m dgsa_np demo --out demo-$$(date +%Y%m%d-%H%M%S)
@@ -32,6 +32,27 @@ notebooks: .venv/notebooks
 check-notebooks: .venv/notebooks .venv/test
 	$(BIN)/python -m pytest -m "notebooks or not notebooks" -s tests/test_notebooks.py
 
+# Coursework. COURSE chooses the constants of the stubs; what is there is not overwritten.
+COURSE ?= 0
+EXERCISES = $(BIN)/python notebooks/exercises/build.py
+
+student: .venv/run
+	$(EXERCISES) student --course $(COURSE)
+
+stubs: .venv/run
+	$(EXERCISES) stubs
+
+release: .venv/run
+	$(EXERCISES) release --course $(COURSE)
+
+# nbgrader's cycle, on right, wrong and empty submissions.
+nbgrader: .venv/test .venv/nbgrader
+	$(BIN)/python -m pytest tests/test_nbgrader.py
+
+# Every right, wrong and hostile submission of every exercise, on 20 seeds: an hour.
+grader-torture: .venv/test
+	$(BIN)/python -m pytest -m torture -s tests/test_coursework.py
+
 # Kills, full disks, damaged files by the ten thousand, Ctrl-C: some minutes, and a line of figures each.
 torture: .venv/test
 	$(BIN)/python -m pytest -m torture -s tests
@@ -46,7 +67,7 @@ mutate: .venv/test .venv/mutate
 	OPENBLAS_NUM_THREADS=1 $(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-.venv/test .venv/peers .venv/cluster .venv/notebooks .venv/mutate: .venv/%: .venv/run
+.venv/test .venv/peers .venv/cluster .venv/nbgrader .venv/notebooks .venv/mutate: .venv/%: .venv/run
 	$(BIN)/python -m pip install --quiet --editable ".[$*]" --constraint tests/constraints.txt
 	@touch $@
 

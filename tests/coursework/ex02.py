@@ -33,7 +33,7 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "graph: no E": ([("dE * E * math", "dE * math")], "dscores lacks E"),
     "graph: A for E": ([("dE * E * math", "dE * (E / total) * math")], "in the place of E"),
     "graph: float64 out": ([("dE * E * math.log(BASE)", "dE * E * np.log(BASE)")], "dtype"),
-    "graph: dscores only": ([("return dtotal, dE, dscores", "return dscores")], "shape"),
+    "graph: dscores only": ([("return dtotal, dE, dscores", "return dscores")], "expected"),
     "graph: not implemented": (
         [("    E, total = cache", "    raise NotImplementedError('ex02: softmax_backward_by_steps')")],
         "NotImplementedError"),

@@ -65,7 +65,7 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "dk by k": ([("(swap(dS) @ q)", "(swap(dS) @ k)")], "dk has k"),
     "dq and dk exchanged": ([(RESULTS, RESULTS.replace("dq, dk", "dk, dq"))], "wrong way round"),
     "another order": ([(RESULTS, RESULTS.replace("dA, dS, dq, dk, dv", "dq, dk, dv, dA, dS"))], "shape"),
-    "the gradients alone": ([(RESULTS, RESULTS.replace("dA, dS, ", ""))], "shape"),
+    "the gradients alone": ([(RESULTS, RESULTS.replace("dA, dS, ", ""))], "expected"),
     "float64 out": ([(SCALE, "scale = np.float64(q.shape[-1]) ** -POWER")], "dtype"),
     "not implemented": (
         [("    q, k, v, A, scale = cache", "    raise NotImplementedError('ex04: attention_backward')")],

@@ -16,13 +16,18 @@ MEBIBYTE = 2**20
 FORBIDDEN = (  # audit events, by their beginnings; numpy and the standard library have imported what they need
     "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.startfile", "pty.", "socket.",
     "ctypes.", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.chmod", "os.chown", "os.truncate",
-    "os.kill", "os.putenv", "shutil.", "sqlite3.", "winreg.", "webbrowser.", "ftplib.", "urllib.", "http.", "gc.",
-    "sys._getframe", "sys.setprofile", "sys.settrace", "resource.setrlimit", "mmap.",
+    "os.kill", "os.putenv", "shutil.", "sqlite3.", "winreg.", "webbrowser.", "ftplib.", "urllib.", "http.",
+    "sys.setprofile", "sys.settrace", "resource.setrlimit", "mmap.",
 )  # fmt: skip
 
 
 def main():
-    import numpy as np  # before the gate closes
+    import numpy as np  # before the gate closes, with what it loads late
+    import numpy.fft
+    import numpy.linalg
+    import numpy.ma
+    import numpy.polynomial
+    import numpy.random
 
     sys.path.insert(0, str(HERE))
     from grading import pack

@@ -31,6 +31,19 @@ class Item(NamedTuple):
     memory: int = 512  # MiB that the submission may take beyond Python and NumPy
 
 
+def known_mistakes(item, args) -> list:
+    """[(sentence, what that mistake gives)], for these arguments; one that cannot be made with them is left out."""
+    made = []
+    with np.errstate(all="ignore"):
+        for sentence, functions in item.mistakes.items():
+            for function in functions if isinstance(functions, tuple) else (functions,):
+                try:
+                    made.append((sentence, function(*args)))
+                except (ValueError, IndexError, TypeError):  # shapes that do not fit this mistake
+                    continue
+    return made
+
+
 class Source(NamedTuple):
     """Code that a submission gets as a function: it is compiled in the student's process."""
 

@@ -40,7 +40,9 @@ def where_it_differs(i, a, b, several) -> str:
     if diagnose is None or a.dtype.kind != "f" or b.dtype.kind != "f" or not b.any():
         return said
     told = diagnose(b.astype(float), a.astype(float), sizes=sizes_of(b))
-    return f"{said}\n{told.message}"
+    if told.kind == "direction":  # it says no more than where
+        return said
+    return f"{said}\n{told.message.replace('gradient', 'result')}"
 
 
 def sizes_of(b):

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import course as courses
 from . import sandbox
+from .items import known_mistakes
 from .judge import judge
 
 
@@ -72,10 +73,7 @@ def mark(item, args, answer) -> Mark:
 def verdict(item, args, answer) -> str | None:
     if item.check:
         return item.check(answer, args)
-    with np.errstate(all="ignore"):  # mistakes may divide by zero
-        functions = [(text, f) for text, fs in item.mistakes.items() for f in (fs if isinstance(fs, tuple) else (fs,))]
-        known = [(text, f(*args)) for text, f in functions]
-        told = judge(answer, item.expected(*args), known, item.tolerance)
+    told = judge(answer, item.expected(*args), known_mistakes(item, args), item.tolerance)
     return told and f"{told}\ncase: {case(args)}"
 
 

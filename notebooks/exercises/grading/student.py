@@ -5,11 +5,9 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
-
 from . import course as courses
 from . import pack
-from .items import same_dtype
+from .items import known_mistakes, same_dtype
 
 HARNESS = ("items.py", "judge.py", "pack.py", "run.py")  # of the grader, what a student's tests need
 SEEDS = (101, 102)  # of the cases that students see
@@ -43,16 +41,9 @@ def cases(exercise, course) -> list:
         if item.check:
             case["check"] = "same_dtype" if item.check is same_dtype else "grader"
         else:
-            case |= {"right": item.expected(*args), "mistakes": known(item, args), "tolerance": item.tolerance}
+            case |= {"right": item.expected(*args), "mistakes": known_mistakes(item, args), "tolerance": item.tolerance}
         made.append(case)
     return made
-
-
-def known(item, args) -> list:
-    """[[sentence, what the mistake gives]]"""
-    with np.errstate(all="ignore"):
-        functions = [(text, f) for text, fs in item.mistakes.items() for f in (fs if isinstance(fs, tuple) else (fs,))]
-        return [[text, f(*args)] for text, f in functions]
 
 
 # ------------------------------------------------------------------------------------------- notebooks

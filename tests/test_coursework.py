@@ -50,8 +50,8 @@ def hostile(text, exercise):
 
 
 DATA = {exercise: data_of(exercise) for exercise in courses.EXERCISES}
-RIGHT = [(e, name) for e, data in DATA.items() for name in data.RIGHT]
-WRONG = [(e, name) for e, data in DATA.items() for name in data.WRONG]
+RIGHT = [(e, name) for e, data in DATA.items() for name in list(data.RIGHT)[:5]]  # all: make grader-torture
+WRONG = [(e, name) for e, data in DATA.items() for name in list(data.WRONG)[:12]]
 HOSTILE = data_of("hostile").HOSTILE
 
 

@@ -1,10 +1,9 @@
-"""Grade submissions: python notebooks/exercises/grade.py ex07 FILE [--json OUT] [--seed N] [--course N], or --all FOLDER.
+"""Grade submissions: python notebooks/exercises/grade.py ex07 FILE, or --all FOLDER for a class.
 
 Exit status: 0 all items pass, 1 some fail, 2 could not grade.
 """
 
 import argparse
-import re
 import secrets
 import sys
 from pathlib import Path
@@ -29,7 +28,7 @@ def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("exercise", nargs="?", choices=courses.EXERCISES, metavar="EXERCISE", help="ex01 to ex12")
     parser.add_argument("file", nargs="?", type=Path, help="the submission")
-    parser.add_argument("--all", type=Path, metavar="FOLDER", help="every submission of a class, FOLDER/STUDENT/exNN.py")
+    parser.add_argument("--all", type=Path, metavar="FOLDER", help="a whole class, FOLDER/STUDENT/exNN.py")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write Gradescope's results.json here")
     parser.add_argument("--csv", type=Path, metavar="OUT", help="with --all: write the table here")
     parser.add_argument("--seed", type=int, help="of the arguments; without it a fresh one, which is printed")
@@ -54,7 +53,7 @@ def grade_class(args, seed) -> int:
     """A row per student, a column per exercise; all with one seed."""
     if not args.all.is_dir():
         raise NotADirectoryError(f"{args.all}: there is no such folder, expected FOLDER/STUDENT/exNN.py")
-    found = sorted(p for p in args.all.glob("*/ex*.py") if re.fullmatch(r"ex\d\d", p.stem) and p.stem in courses.EXERCISES)
+    found = sorted(p for p in args.all.glob("*/ex*.py") if p.stem in courses.EXERCISES)
     if not found:
         raise FileNotFoundError(f"{args.all}: no submissions, expected {args.all}/STUDENT/exNN.py")
     students, exercises = sorted({p.parent.name for p in found}), sorted({p.stem for p in found})

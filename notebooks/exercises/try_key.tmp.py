@@ -51,7 +51,7 @@ def grade(source, course, seed):
             right = item.expected(*args)
             if same(answer, right, item.tolerance): continue
             shapes = [np.shape(x) for x in (answer if isinstance(answer, tuple) else (answer,))], [np.shape(x) for x in (right if isinstance(right, tuple) else (right,))]
-            hint = next((s for s, fs in item.mistakes.items() for f in (fs if isinstance(fs, tuple) else (fs,)) if same(answer, f(*args), item.tolerance)), None)
+            hint = next((s for s, fs in (item.mistakes or {}).items() for f in (fs if isinstance(fs, tuple) else (fs,)) if same(answer, f(*args), item.tolerance)), None)
             said.append((item.name, hint or (f"shape {shapes[0]} expected {shapes[1]}" if shapes[0] != shapes[1] else "wrong, unrecognised")))
           except Exception as e:
             said.append((item.name, f"{type(e).__name__}: {e}"))

@@ -1,4 +1,4 @@
-"""A submission runs here, alone: python -I child.py FOLDER. It sees a folder with arguments, and leaves raw answers there.
+"""A submission runs here, alone: python -I child.py FOLDER. The folder holds arguments, and raw answers are left there.
 
 It has no keys and no references, cannot open them, nor import the library, start a process or reach a network. This
 stops accidents and lazy cheating, not an attacker: see docs/teaching.md.
@@ -96,25 +96,26 @@ def limit_memory(mebibytes):
         import resource
     except ImportError:  # not on Windows
         return
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if Path("/proc").is_dir() else 2**30
+    statm = Path("/proc/self/statm")
+    used = int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 2**30
     resource.setrlimit(resource.RLIMIT_AS, (used + mebibytes * MEBIBYTE,) * 2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 * MEBIBYTE,) * 2)
 
 
 def close_the_gate():
-    """From here on nothing but the folder, Python's own files and NumPy's can be opened. A hook cannot be taken away."""
-    readable = tuple(os.path.realpath(p) + os.sep for p in {sys.prefix, sys.base_prefix, FOLDER, *sys.path} if os.path.isdir(p))
-    keys, folder = str(HERE) + os.sep, str(FOLDER) + os.sep
-    project = str(HERE.parents[1]) + os.sep
-    environment = (os.path.realpath(sys.prefix) + os.sep, os.path.realpath(sys.base_prefix) + os.sep)
+    """From here on only the folder can be written, and only Python's own files and NumPy's can be read beside it.
+
+    An audit hook cannot be taken away again.
+    """
+    folder = str(FOLDER) + os.sep
+    python = tuple(os.path.realpath(p) + os.sep for p in (sys.prefix, sys.base_prefix))
 
     def hook(event, args):
         if event == "open" and isinstance(args[0], (str, bytes)):
-            path = os.path.realpath(os.fsdecode(args[0]))
-            writes = isinstance(args[1], str) and set(args[1]) & set("wax+") or args[2] & (os.O_WRONLY | os.O_RDWR)
-            inside = path.startswith(folder)
-            outside_project = not path.startswith((keys, project)) or path.startswith(environment)
-            if not inside and (writes or "dgsa_np" in path or not (outside_project and path.startswith(readable))):
+            path, mode, flags = os.path.realpath(os.fsdecode(args[0])), args[1] or "", args[2]
+            writes = set(mode) & set("wax+") or flags & (os.O_WRONLY | os.O_RDWR)
+            readable = path.startswith(python) and "dgsa_np" not in path[len(os.path.realpath(sys.prefix)) :]
+            if not path.startswith(folder) and (writes or not readable):
                 raise PermissionError(f"{event} {path}: a submission has its arguments and NumPy, nothing else")
         elif event == "import" and args[0].split(".")[0] in ("dgsa_np", "grading", "keys", "torch", "jax", "ctypes"):
             raise ImportError(f"{args[0]} cannot be imported by a submission")

@@ -1,4 +1,4 @@
-"""What is asked of a submission: items, each with points, arguments from a seed, the right answer, and known mistakes."""
+"""What is asked of a submission: items with points, arguments from a seed, the right answer, and known mistakes."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,8 +15,8 @@ class Item(NamedTuple):
                last, returns out and cache, and the second is called with the last argument, the upstream, and cache
     make     : rng -> the arguments: arrays, numbers, strings, None, or tuples, lists and dicts of them
     expected : the same arguments -> the right answer, an array or number or a tuple of them
-    mistakes : {sentence to the student: the same arguments -> what that mistake gives, or a tuple of such functions}; the
-               first that fits is told
+    mistakes : {sentence to the student: the same arguments -> what that mistake gives, or a tuple of such functions};
+               the first that fits is told
     check    : answer, arguments -> None or a sentence, in the place of expected where many answers are right
     """
 
@@ -25,7 +25,7 @@ class Item(NamedTuple):
     call: str
     make: Callable
     expected: Callable | None = None
-    mistakes: dict = {}
+    mistakes: dict | None = None
     check: Callable | None = None
     tolerance: float = TOLERANCE
     memory: int = 512  # MiB that the submission may take beyond Python and NumPy
@@ -35,7 +35,7 @@ def known_mistakes(item, args) -> list:
     """[(sentence, what that mistake gives)], for these arguments; one that cannot be made with them is left out."""
     made = []
     with np.errstate(all="ignore"):
-        for sentence, functions in item.mistakes.items():
+        for sentence, functions in (item.mistakes or {}).items():
             for function in functions if isinstance(functions, tuple) else (functions,):
                 try:
                     made.append((sentence, function(*args)))
@@ -61,5 +61,6 @@ def same_dtype(answer, args) -> str | None:
     wanted = next(a.dtype for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f")
     for i, a in enumerate(answer if isinstance(answer, tuple) else (answer,)):
         if a.dtype != wanted:
-            return f"result {i} has dtype {a.dtype}, the arguments {wanted}: a constant or a NumPy number in your formula changes it"
+            why = "a constant or a NumPy number in your formula changes it"
+            return f"result {i} has dtype {a.dtype}, the arguments {wanted}: {why}"
     return None

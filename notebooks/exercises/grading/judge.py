@@ -40,7 +40,7 @@ def where_it_differs(i, a, b, several) -> str:
     if diagnose is None or a.dtype.kind != "f" or b.dtype.kind != "f" or not b.any():
         return said
     told = diagnose(b.astype(float), a.astype(float), sizes=sizes_of(b))
-    if told.kind == "direction":  # it says no more than where
+    if told.kind == "angle":  # it says no more than where
         return said
     return f"{said}\n{told.message.replace('gradient', 'result')}"
 
@@ -68,7 +68,7 @@ def close(a, b, tolerance) -> bool:
     if b.dtype.kind in "iub":
         return bool((a == b).all())
     known = np.isfinite(b)
-    if not np.array_equal(np.isnan(a), np.isnan(b)) or not np.array_equal(np.where(known, 0, a), np.where(known, 0, b), True):
+    if not np.array_equal(np.where(known, 0, a), np.where(known, 0, b), equal_nan=True):
         return False
     scale = abs(b[known]).max(initial=0) or 1.0
     return bool((abs(a[known] - b[known]) <= tolerance * scale).all())

@@ -49,10 +49,10 @@ def items(course):
         return unshifted, shifted
 
     axes = {
-        "the sum runs over the wrong axis: the weights of one query, over its keys, must sum to 1 (the last axis)": over(-2),
+        "the sum runs over the wrong axis: one query's weights must sum to 1 over its keys, the last axis": over(-2),
         "the sum runs over everything: each row has a sum of its own": over(None),
     }
-    forgotten = {"the scores are not divided by TEMPERATURE": lambda s, m=None: softmax_forward(s, m)[0]} if t != 1 else {}
+    hot = {"the scores are not divided by TEMPERATURE": lambda s, m=None: softmax_forward(s, m)[0]} if t != 1 else {}
     swapped = {"the mask is the wrong way round: True means may attend": lambda s, m: softmax_forward(s / t, ~m)[0]}
     late = {
         "the mask comes after the division: what is left of a row does not sum to 1": lambda s, m: softmax(s) * m,
@@ -60,7 +60,7 @@ def items(course):
         "the mask is not used": lambda s, m: softmax(s),
     }
     return [
-        Item("a softmax over the last axis", 3, "softmax", make, softmax, axes | forgotten),
+        Item("a softmax over the last axis", 3, "softmax", make, softmax, axes | hot),
         Item("scores of any size", 2, "softmax", make_large, softmax, {
             "exp overflows: subtract the largest score of each row first": (plain, guarded)}),
         Item("a mask", 3, "softmax", make_masked, softmax, swapped | late),

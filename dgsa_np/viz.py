@@ -143,7 +143,7 @@ def attention_figure(views, layer):
     for row, (title, (image, head)) in zip(axes, views.items(), strict=True):
         _draw_image(row[0], title, image)
         gates = row[4].imshow(head.gate[0], aspect="auto", **GATE)
-        label(row[4], "gate g of each patch and head", "query patch", "head")
+        _label_cells(row[4], "gate g of each patch and head", "query patch", "head")
         row[4].set_yticks(range(head.gate.shape[1]))
         figure.colorbar(gates, ax=row[4], label=GATE_UNIT, shrink=0.85)
     figure.suptitle(f"layer {layer}; maps of head {shown}, the one that changes most; patches are numbered row by row")
@@ -162,16 +162,20 @@ def _draw_maps(figure, axes, shown, key, query):
     for row, (head, h) in zip(axes, shown, strict=True):
         for ax, (name, title) in zip(row, MAPS.items(), strict=True):
             drawn = ax.imshow(getattr(head, name)[0, h], cmap="RdBu_r", vmin=-limit, vmax=limit)
-            label(ax, title, key, query.format(h))
+            _label_cells(ax, title, key, query.format(h))
         figure.colorbar(drawn, ax=row.tolist(), label="attention weight", shrink=0.85, pad=0.04)
 
 
 def label(ax, title, x, y):
-    """Of cells with whole numbers, which stand where an axis has a name."""
     ax.set(title=title, xlabel=x, ylabel=y)
+    ax.grid(False)
+
+
+def _label_cells(ax, title, x, y):
+    """Cells have whole numbers, which stand where an axis has a name."""
+    label(ax, title, x, y)
     ax.locator_params(integer=True)
     ax.tick_params(labelbottom=bool(x), labelleft=bool(y))
-    ax.grid(False)
 
 
 @in_style
@@ -217,7 +221,7 @@ def rollout_figure(image, maps_by_treatment):
         drawn = ax.imshow(grid, cmap="YlOrBr", vmin=0, vmax=top)
         y, x = (np.indices(image.shape) + 0.5) * len(grid) / len(image) - 0.5  # the centres of the pixels
         ax.scatter(x, y, s=(70 / image.shape[1]) ** 2 * image.clip(0, 1), c="k", marker="s", lw=0)
-        label(ax, name, "patch column", "patch row" if ax is axes[0, 1] else "")
+        _label_cells(ax, name, "patch column", "patch row" if ax is axes[0, 1] else "")
     figure.colorbar(drawn, ax=axes[0, 1:].tolist(), label=f"share of a patch (even: {1 / grid.size:.3g})", shrink=0.9)
     return figure
 
@@ -246,7 +250,7 @@ def gate_map_figure(views):
         for h, gate in enumerate(gates):
             drawn = row[1 + h].imshow(gate, **scale)
             x, y = "column" if row[0] is axes[-1, 0] else "", "" if h else "row"
-            label(row[1 + h], f"head {h}", x, y)
+            _label_cells(row[1 + h], f"head {h}", x, y)
         figure.colorbar(drawn, ax=row[1:].tolist(), label=text)
     figure.supxlabel(f"{GATE_UNIT}; rows and columns count patches", fontsize=9, color="0.4")
     return figure

@@ -46,7 +46,8 @@ def hostile(text, exercise):
     functions = dict.fromkeys(n for item in courses.items(exercise).values() for n in item.call.split())
     first, *others = functions
     text = text.replace("NAME", first).replace("KEY", repr(str(EXERCISES / "keys" / f"{exercise}.py")))
-    return text.replace("ROOT", repr(str(EXERCISES))) + "".join(f"\n{other} = globals().get({first!r})" for other in others)
+    also = "".join(f"\n{other} = globals().get({first!r})" for other in others)
+    return text.replace("ROOT", repr(str(EXERCISES))) + also
 
 
 DATA = {exercise: data_of(exercise) for exercise in courses.EXERCISES}
@@ -64,7 +65,8 @@ def test_there_is_enough_to_judge_the_grader_by(exercise):
 @pytest.mark.parametrize(("exercise", "name"), RIGHT)
 def test_a_right_submission_passes(exercise, name, tmp_path):
     for seed, course in ((1, 0), (2, 7)):
-        marks = submit(tmp_path, exercise, exchanged(courses.solution(exercise, course), DATA[exercise].RIGHT[name]), seed, course)
+        text = exchanged(courses.solution(exercise, course), DATA[exercise].RIGHT[name])
+        marks = submit(tmp_path, exercise, text, seed, course)
         assert marks.score == marks.most, marks
 
 
@@ -111,7 +113,8 @@ def test_the_students_loop(tmp_path):
         command = [sys.executable, "-m", "pytest", "-q", "-m", "ex01", "-p", "no:cacheprovider"]
         return subprocess.run(command, cwd=tmp_path / "student", capture_output=True, text=True)
 
-    assert "NotImplementedError: ex01: softmax" in (empty := loop(courses.stub("ex01"))).stdout and empty.returncode == 1
+    empty = loop(courses.stub("ex01"))
+    assert "NotImplementedError: ex01: softmax" in empty.stdout and empty.returncode == 1
     mistaken = loop(exchanged(courses.solution("ex01"), DATA["ex01"].WRONG["mask ignored"][0]))
     for part in ("the mask is not used", "differs, most at index", "expected", "case: "):
         assert part in mistaken.stdout
@@ -141,7 +144,7 @@ def test_the_gradescope_file_has_the_published_form(tmp_path):
     assert {t["status"] for t in content["tests"]} == {"passed", "failed"}
     known = {"score", "max_score", "status", "name", "output", "output_format", "number", "tags", "visibility"}
     assert all(t.keys() <= known and 0 <= t["score"] <= t["max_score"] for t in content["tests"])
-    known = {"score", "execution_time", "output", "visibility", "stdout_visibility", "tests", "leaderboard", "extra_data"}
+    known = {"score", "execution_time", "output", "visibility", "stdout_visibility", "tests", "leaderboard"}
     assert content.keys() <= known and isinstance(content["execution_time"], float)
 
 
@@ -157,16 +160,17 @@ def test_the_command_says_how_it_went_by_its_exit_status(tmp_path):
     assert run_grader("ex01", right, "--json", out).returncode == 0
     assert json.loads(out.read_text())["score"] == 10
     failed = run_grader("ex01", wrong)
-    assert failed.returncode == 1 and "NotImplementedError: ex01: softmax" in failed.stdout and "--seed" in failed.stdout
+    assert failed.returncode == 1 and "--seed" in failed.stdout
+    assert "NotImplementedError: ex01: softmax" in failed.stdout
     missing = run_grader("ex01", tmp_path / "nowhere.py")
     assert missing.returncode == 2 and "nowhere.py: there is no such file" in missing.stderr
     assert run_grader("ex99", right).returncode == 2 and run_grader().returncode == 2
 
 
 def test_a_class_is_a_table(tmp_path):
-    for student, text in {"ann": courses.solution("ex01"), "bob": courses.stub("ex01")}.items():
-        (tmp_path / "class" / student).mkdir(parents=True)
-        (tmp_path / "class" / student / "ex01.py").write_text(text, encoding="utf-8")
+    for name, text in {"ann": courses.solution("ex01"), "bob": courses.stub("ex01")}.items():
+        (tmp_path / "class" / name).mkdir(parents=True)
+        (tmp_path / "class" / name / "ex01.py").write_text(text, encoding="utf-8")
     done = run_grader("--all", tmp_path / "class", "--csv", tmp_path / "marks.csv", "--seed", 4)
     assert done.returncode == 1
     assert (tmp_path / "marks.csv").read_text().splitlines() == ["student,ex01 (of 10),sum", "ann,10,10", "bob,0,0"]

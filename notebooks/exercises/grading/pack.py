@@ -11,7 +11,7 @@ def save(path, tree):
     """To an npz: the arrays, and their places as JSON."""
     arrays = {}
     places = _place(tree, arrays)
-    np.savez(path, places=json.dumps(places), **arrays)
+    np.savez_compressed(path, places=json.dumps(places), **arrays)
 
 
 def load(path):

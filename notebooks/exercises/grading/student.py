@@ -93,7 +93,7 @@ def write_notebook(path, cells):
     Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def write_nbgrader(folder, course=0):
+def write_nbgrader(folder, course=0, exercises=courses.EXERCISES):
     """source/exercises/ of an nbgrader course: a notebook per exercise, with the cases that its cells read."""
     source = Path(folder) / "source" / "exercises"
     (source / "harness").mkdir(parents=True)
@@ -101,6 +101,6 @@ def write_nbgrader(folder, course=0):
     for name in HARNESS:
         shutil.copyfile(Path(__file__).with_name(name), source / "harness" / name)
     (source / "harness" / "__init__.py").write_text("")
-    for exercise in courses.EXERCISES:
+    for exercise in exercises:
         write_notebook(source / f"{exercise}.ipynb", nbgrader_cells(exercise, course))
         pack.save(source / "cases" / f"{exercise}.npz", cases(exercise, course))

@@ -51,7 +51,7 @@ def hostile(text, exercise):
 
 DATA = {exercise: data_of(exercise) for exercise in courses.EXERCISES}
 RIGHT = [(e, name) for e, data in DATA.items() for name in list(data.RIGHT)[:5]]  # all: make grader-torture
-WRONG = [(e, name) for e, data in DATA.items() for name in list(data.WRONG)[:12]]
+WRONG = [(e, name) for e, data in DATA.items() for name in [*list(data.WRONG)[:12], *getattr(data, "MEMORY", ())]]
 HOSTILE = data_of("hostile").HOSTILE
 
 
@@ -71,7 +71,7 @@ def test_a_right_submission_passes(exercise, name, tmp_path):
 
 @pytest.mark.parametrize(("exercise", "name"), WRONG)
 def test_a_mistake_is_named(exercise, name, tmp_path):
-    exchanges, hint = DATA[exercise].WRONG[name]
+    exchanges, hint = (DATA[exercise].WRONG | getattr(DATA[exercise], "MEMORY", {}))[name]
     marks = submit(tmp_path, exercise, exchanged(courses.solution(exercise), exchanges), 3)
     assert marks.score < marks.most and any(hint in mark.said for mark in marks.marks), marks
 

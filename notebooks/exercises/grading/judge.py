@@ -45,6 +45,17 @@ def where_it_differs(i, a, b, several) -> str:
     return f"{said}\n{told.message.replace('gradient', 'result')}"
 
 
+def case(args) -> str:
+    """The arguments in brief."""
+
+    def brief(a):
+        if isinstance(a, np.ndarray):
+            return f"{a.dtype} {a.shape}"
+        return type(a).__name__ if isinstance(a, (tuple, list, dict)) else repr(a)
+
+    return ", ".join(map(brief, args))
+
+
 def sizes_of(b):
     """Factors that are often forgotten."""
     return {f"the length {n} of axis {axis}": n for axis, n in enumerate(b.shape) if n > 1}

@@ -6,12 +6,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from . import course as courses
 from . import sandbox
 from .items import known_mistakes
-from .judge import judge
+from .judge import case, judge
 
 
 class Mark(NamedTuple):
@@ -75,17 +73,6 @@ def verdict(item, args, answer) -> str | None:
         return item.check(answer, args)
     told = judge(answer, item.expected(*args), known_mistakes(item, args), item.tolerance)
     return told and f"{told}\ncase: {case(args)}"
-
-
-def case(args) -> str:
-    """The arguments in brief."""
-
-    def brief(a):
-        if isinstance(a, np.ndarray):
-            return f"{a.dtype} {a.shape}"
-        return type(a).__name__ if isinstance(a, (tuple, list, dict)) else repr(a)
-
-    return ", ".join(map(brief, args))
 
 
 # ----------------------------------------------------------------------------------------------- output

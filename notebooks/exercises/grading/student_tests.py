@@ -4,7 +4,7 @@ import importlib
 from pathlib import Path
 
 import pytest
-from harness import pack, run
+from harness import judge, pack, run
 
 EXERCISES = sorted(path.stem for path in (Path(__file__).parent / "cases").glob("ex*.npz"))
 CASES = [
@@ -21,5 +21,4 @@ def test(exercise, case):
     __tracebackhide__ = True
     told = run.verdict(case, vars(importlib.import_module(exercise)))
     if told:
-        shapes = ", ".join(str(getattr(a, "shape", a))[:60] for a in case["arguments"])
-        pytest.fail(f"{case['name']}\n{told}\ncase: {shapes}", pytrace=False)
+        pytest.fail(f"{case['name']}\n{told}\ncase: {judge.case(case['arguments'])}", pytrace=False)

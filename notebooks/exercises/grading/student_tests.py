@@ -18,7 +18,6 @@ CASES = [
 def test(exercise, case):
     if case.get("check") == "grader":
         pytest.skip("many answers are right: only the grader can tell")
-    __tracebackhide__ = True
     told = run.verdict(case, vars(importlib.import_module(exercise)))
     if told:
         pytest.fail(f"{case['name']}\n{told}\ncase: {judge.case(case['arguments'])}", pytrace=False)

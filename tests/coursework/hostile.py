@@ -25,6 +25,10 @@ HOSTILE = {
     "imports the library": "import dgsa_np\ndef NAME(*args):\n    return 0\n",
     "imports the library late": "def NAME(*args):\n    from dgsa_np.ops import softmax_forward\n"
     "    return softmax_forward(args[0])[0]\n",
+    "looks for the library in memory": "import sys\ndef NAME(*args):\n"
+    "    return sys.modules['dgsa_np.ops'].softmax_forward(*args)[0]\n",
+    "looks for the key in memory": "import sys\ndef NAME(*args):\n"
+    "    return [m for name, m in sys.modules.items() if 'keys' in name or 'judge' in name][0].items({})\n",
     "clears the import system": "import sys\nsys.meta_path[:] = [m for m in sys.meta_path]\ndef NAME(*args):\n"
     "    sys.path.insert(0, ROOT)\n    import keys\n    return 0\n",
     "reads the key": "def NAME(*args):\n    return len(open(KEY).read())\n",

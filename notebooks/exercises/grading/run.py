@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import pack
-from .items import Source, same_dtype
+from . import call, pack
+from .items import same_dtype
 from .judge import judge
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
@@ -26,26 +26,12 @@ def item(exercise, name, space):
 
 def verdict(case, space) -> str | None:
     """None, or what is wrong. What a student's function raises goes on to the student."""
-    args = tuple(compiled(a) for a in case["arguments"])
-    names = case["call"].split()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if len(names) == 1:
-            answer = space[names[0]](*args)
-        else:
-            out, cache = space[names[0]](*args[:-1])
-            answer = space[names[1]](args[-1], cache)
+        answer = call.answer_of(space, case["call"], case["arguments"])
     if answer is None:
         return "returned None: is a return missing?"
     answer = tuple(map(np.asarray, answer)) if isinstance(answer, (tuple, list)) else np.asarray(answer)
     if case.get("check") == "same_dtype":
         return same_dtype(answer, case["arguments"])
     return judge(answer, case["right"], case["mistakes"], case["tolerance"])
-
-
-def compiled(a):
-    if isinstance(a, Source):
-        space = {}
-        exec(a.text, space)
-        return space[a.name]
-    return a

@@ -9,7 +9,7 @@ from . import course as courses
 from . import pack
 from .items import known_mistakes, same_dtype
 
-HARNESS = ("items.py", "judge.py", "pack.py", "run.py")  # of the grader, what a student's tests need
+HARNESS = ("call.py", "items.py", "judge.py", "pack.py", "run.py")  # of the grader, what a student's tests need
 SEEDS = (101, 102)  # of the cases that students see
 
 

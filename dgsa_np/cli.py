@@ -215,7 +215,9 @@ def _parse(argv):
         text = command.__doc__[0].lower() + command.__doc__[1:].removesuffix(".")
         commands.add_parser(name, help=text, description=text)
     parsers = commands.choices
-    _add_flags(parsers)
+    flag = _flags_of(parsers)
+    _add_flags(flag)
+    _add_evidence_flags(flag)
     for name, configs in {"train": CONFIGS, "baselines": [DataConfig], "info": [ModelConfig]}.items():
         for config in configs:
             _add_fields(parsers[name], config)
@@ -229,14 +231,19 @@ def _parse(argv):
     return args
 
 
-def _add_flags(parsers):
-    """The flags that are no settings."""
+def _flags_of(parsers):
+    """A function that adds a flag to some commands."""
 
     def flag(commands, name, text, default=None, **options):
         shown = text if default is None else f"{text} (default: {default})"
         for command in commands.split():
             parsers[command].add_argument(name, help=shown, default=default, **options)
 
+    return flag
+
+
+def _add_flags(flag):
+    """The flags that are no settings."""
     flag("demo", "--out", "folder to write to; must not exist", "demo")
     flag("demo", "--seeds", "seeds per mechanism", 3, type=_number(int, 1))
     flag("demo", "--jobs", "processes", 2, type=_number(int, 1))
@@ -255,6 +262,16 @@ def _add_flags(parsers):
     flag("bench", "--out", "folder to write to; must not exist", "bench")
     flag("bench", "--rounds", "turns that each contestant takes", 15, type=_number(int, 3))
     flag("bench", "--longest", "longest sequence; plain heads need 2 GiB at 8192", 8192, type=_number(int, 128))
+    flag("evaluate sample", "run", "folder of a run, or a checkpoint file", metavar="RUN")
+    flag("evaluate sample", "--checkpoint", "the last state of the run, or the best on the validation split",
+         "checkpoint", choices=("checkpoint", "best"))  # fmt: skip
+    flag("evaluate sample", "--device", "auto, cpu or cuda", "auto", choices=("auto", "cpu", "cuda"))
+    flag("evaluate baselines", "--corruption", "all, none, or the name of one", "all")
+    flag("gradcheck", "--seed", "of the random arguments", 0, type=_number(int, 0))
+
+
+def _add_evidence_flags(flag):
+    """Those of compare and report."""
     flag("compare", "--study", f"{', '.join(STUDIES)} or all; without it, a grid of all settings given",
          choices=(*STUDIES, "all"), metavar="NAME")  # fmt: skip
     flag("compare", "--out", "folder of the runs, for one command at a time; what is there goes on", "evidence")
@@ -265,12 +282,6 @@ def _add_flags(parsers):
     flag("compare", "--uneven", "allow parameter counts that differ by more than 2 %%", action="store_true")
     flag("report", "run", "folder of compare", metavar="FOLDER")
     flag("report", "--out", "folder to write to (default: the same)")
-    flag("evaluate sample", "run", "folder of a run, or a checkpoint file", metavar="RUN")
-    flag("evaluate sample", "--checkpoint", "the last state of the run, or the best on the validation split",
-         "checkpoint", choices=("checkpoint", "best"))  # fmt: skip
-    flag("evaluate sample", "--device", "auto, cpu or cuda", "auto", choices=("auto", "cpu", "cuda"))
-    flag("evaluate baselines", "--corruption", "all, none, or the name of one", "all")
-    flag("gradcheck", "--seed", "of the random arguments", 0, type=_number(int, 0))
 
 
 def _add_fields(parser, config, **more):

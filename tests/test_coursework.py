@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 HERE = Path(__file__).resolve().parent
@@ -14,7 +15,7 @@ EXERCISES = HERE.parent / "notebooks" / "exercises"
 sys.path.insert(0, str(EXERCISES))
 
 from grading import course as courses  # noqa: E402
-from grading import student  # noqa: E402
+from grading import sandbox, student  # noqa: E402
 from grading.marks import grade, gradescope  # noqa: E402
 
 sys.path.remove(str(EXERCISES))
@@ -82,6 +83,12 @@ def test_a_hostile_submission_gets_a_verdict_and_no_mark(name, tmp_path):
     marks = submit(tmp_path, "ex01", hostile(HOSTILE[name], "ex01"))
     assert marks.score == 0 and all(mark.said for mark in marks.marks), marks
     assert time.monotonic() - start < 15 and (EXERCISES / "keys" / "ex01.py").read_bytes() == key
+
+
+def test_an_answer_that_unpacks_to_more_than_is_allowed_is_not_read(tmp_path):
+    path, places = tmp_path / "item0.answer.npz", {"dict": {"answer": {"array": "a0"}}}
+    np.savez_compressed(path, places=json.dumps(places), a0=np.zeros(10**7))
+    assert "more than" in sandbox.answer(path)["error"]
 
 
 def test_a_stub_fails_every_item_by_its_name(tmp_path):

@@ -37,6 +37,12 @@ HOSTILE = {
     "writes the result itself": "import glob\nfor path in glob.glob('*.npz') + ['results.json', 'item0.answer.npz']:\n"
     "    open(path, 'wb').write(b'10')\n"
     "def NAME(*args):\n    return 0\n",
+    "forges an error without a text": "import json, os\nimport numpy as np\nfor i in range(20):\n"
+    "    np.savez(f'item{i}.answer.npz', places=json.dumps({'dict': {'error': {'value': ''}}}))\nos._exit(0)\n",
+    "forges an answer that is none": "import json, os\nimport numpy as np\nfor i in range(20):\n"
+    "    np.savez(f'item{i}.answer.npz', places=json.dumps([]))\nos._exit(0)\n",
+    "forges an answer of text": "import json, os\nimport numpy as np\nfor i in range(20):\n"
+    "    np.savez(f'item{i}.answer.npz', places=json.dumps({'dict': {'answer': {'source': ['', '']}}}))\nos._exit(0)\n",
     "starts a process": "import os\ndef NAME(*args):\n    return os.system('true')\n",
     "forks": "import os\ndef NAME(*args):\n    while True:\n        os.fork()\n",
     "kills its parent": "import os\nos.kill(os.getppid(), 9)\ndef NAME(*args):\n    return 0\n",

@@ -70,7 +70,10 @@ def mark(item, args, answer) -> Mark:
 
 def verdict(item, args, answer) -> str | None:
     if item.check:
-        return item.check(answer, args)
+        try:
+            return item.check(answer, args)
+        except (ValueError, IndexError, TypeError, AttributeError) as error:  # of an answer of another form
+            return f"the answer does not have the form that was asked for: {error}"
     told = judge(answer, item.expected(*args), known_mistakes(item, args), item.tolerance)
     return told and f"{told}\ncase: {case(args)}"
 

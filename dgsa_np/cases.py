@@ -11,6 +11,7 @@ import numpy as np
 
 from . import attention, losses, model, ops
 from .attention import KINDS, AttentionConfig, causal_mask, multihead, padding_mask
+from .attention.mechanisms import pair
 from .params import tree_map
 
 
@@ -45,11 +46,6 @@ def masks(rng, T, S) -> dict:
     none_left = rng.random((B, H, T, S)) < 0.7
     none_left[1, :, 1] = False
     return {"none": None, "causal": causal_mask(T, S), "padding": padding_mask(keep), "all masked": none_left}
-
-
-def pair(module, name):
-    """The two functions of a pair."""
-    return getattr(module, f"{name}_forward"), getattr(module, f"{name}_backward")
 
 
 def _case(module, name, variant, args, sizes, without=()):

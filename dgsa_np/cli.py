@@ -27,8 +27,9 @@ from .gradcheck import TOLERANCE, GradientError, compare_pair
 from .model import ModelConfig, init_model
 from .params import count, flatten
 from .sample import sample
+from .selfcheck import describe_machine, self_check
 from .settings import CONFIGS, FIELDS, DataConfig, SettingsError, make, read_settings, settle
-from .train import NonFiniteError, evaluate, predict
+from .train import NonFiniteError, OutOfMemoryError, evaluate, predict
 
 STOPPED = 130  # by Ctrl-C, as shells count it
 
@@ -44,8 +45,10 @@ def main(argv=None) -> int:
         return COMMANDS[args.command](args) or 0
     except KeyboardInterrupt:
         status, said = STOPPED, "stopped"
-    except NonFiniteError as error:
+    except (NonFiniteError, OutOfMemoryError) as error:
         status, said = 1, error
+    except MemoryError as error:
+        status, said = 1, f"out of memory: {error}"
     except (UsageError, SettingsError, DeviceError, DataError, CheckpointError, OSError) as error:
         status, said = 2, error
     print(f"dgsa-np: {said}", file=sys.stderr)
@@ -191,7 +194,7 @@ def report_command(args):
 
 
 def info_command(args):
-    """Versions, devices, and the parameters of a model."""
+    """Versions, devices, and the parameters of a model; with --check, whether the GPU computes what the CPU does."""
     print(f"dgsa_np {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
     print(f"{'device':10s} {describe_device('cpu')}")
     try:
@@ -199,6 +202,18 @@ def info_command(args):
     except DeviceError as error:
         print(error)
     print(describe_model(make(ModelConfig, _given(args))))
+    return _check_gpu() if args.check else 0
+
+
+def _check_gpu():
+    """A row for each check, and a verdict."""
+    print(f"\n{', '.join(f'{name} {value}' for name, value in describe_machine().items())}\n", flush=True)
+    wrong = []
+    for what, found, allowed, ok in self_check():
+        print(f"{'right' if ok else 'WRONG'}  {what:30s} {found}{f' (allowed: {allowed})' * bool(allowed)}", flush=True)
+        wrong += [] if ok else [what]
+    print(f"\n{'Wrong: ' + ', '.join(wrong) if wrong else 'This GPU computes what the CPU does.'}")
+    return 1 if wrong else 0
 
 
 COMMANDS = {name.removesuffix("_command"): f for name, f in globals().items() if name.endswith("_command")}
@@ -267,6 +282,7 @@ def _add_flags(flag):
          "checkpoint", choices=("checkpoint", "best"))  # fmt: skip
     flag("evaluate sample", "--device", "auto, cpu or cuda", "auto", choices=("auto", "cpu", "cuda"))
     flag("evaluate baselines", "--corruption", "all, none, or the name of one", "all")
+    flag("info", "--check", "compare the GPU with the CPU, in a minute or two", action="store_true")
     flag("gradcheck", "--seed", "of the random arguments", 0, type=_number(int, 0))
 
 

@@ -45,8 +45,7 @@ def cross_entropy_forward(logits, targets, keep=None):
 def cross_entropy_backward(cache):
     """dlogits (..., V): probabilities minus one-hot targets, over the number kept.   [derived]"""
     P, targets, weights, shape = check.cache("cross_entropy_backward", cache, CrossEntropyCache)
-    xp = array_module(P)
-    one_hot = targets[:, None] == xp.arange(P.shape[-1])
+    one_hot = targets[:, None] == array_module(P).arange(P.shape[-1])
     # loss = -(weights * log_p).sum()
     return ((P - one_hot) * weights[:, None]).reshape(shape)
 

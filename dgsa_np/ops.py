@@ -11,6 +11,7 @@ import numpy as np
 
 from . import check
 from .backend import array_module, erf, to_numpy
+from .fused import fused, sum_kernel
 
 
 def swap(x):
@@ -29,28 +30,35 @@ def sum_to_shape(x, shape):
 
 
 def sum_rows(x):
-    """The gradient of a bias or gain: sum over all axes but the last, first, as a product, the tokens."""
-    return sum_to_shape(array_module(x).ones(x.shape[-2], x.dtype) @ x if x.ndim > 2 else x, x.shape[-1:])
+    """The gradient of a bias or gain: sum over all axes but the last; with NumPy first, as a product, the tokens."""
+    x = np.ones(x.shape[-2], x.dtype) @ x if x.ndim > 2 and array_module(x) is np else x
+    return sum_to_shape(x, x.shape[-1:])
 
 
 def row_sum(x):
-    """The sum over the last axis, kept as 1. As a product it is several times faster than x.sum."""
-    return x @ array_module(x).ones((x.shape[-1], 1), x.dtype)
+    """The sum over the last axis, kept as 1. In NumPy a product is several times faster than x.sum."""
+    return x @ np.ones((x.shape[-1], 1), x.dtype) if array_module(x) is np else x.sum(axis=-1, keepdims=True)
 
 
 def row_dot(x, y):
     """The sum of x y over the last axis, kept as 1. Nothing of the size of x y is made."""
-    return array_module(x).einsum("...n,...n->...", x, y)[..., None]
+    kernel = sum_kernel("row_dot", array_module(x, y))
+    return kernel(x, y, axis=-1, keepdims=True) if kernel else np.einsum("...n,...n->...", x, y)[..., None]
+
+
+def square_sum(x):
+    """The sum of all squares, an array without axes, in float64 at least."""
+    kernel = sum_kernel("square_sum", array_module(x))
+    return kernel(x) if kernel else np.square(x, dtype=np.promote_types(x.dtype, "float64")).sum()
 
 
 def split_heads(x, n_heads):
     """(B, T, H d) -> (B, H, T, d). Its backward is merge_heads."""
     check.arrays("split_heads", {"x": "B T H*d"}, x)
     check.whole("split_heads", n_heads=n_heads)
-    B, T, width = x.shape
-    if width % n_heads:
+    if x.shape[2] % n_heads:
         raise check.ShapeError(f"split_heads: x is {x.shape}, expected a last axis that n_heads = {n_heads} divides")
-    return x.reshape(B, T, n_heads, width // n_heads).swapaxes(1, 2)
+    return x.reshape(*x.shape[:2], n_heads, -1).swapaxes(1, 2)
 
 
 def merge_heads(x):
@@ -152,6 +160,11 @@ def _pair_equal(tokens):
 
 # --------------------------------------------------------------------------------------------- softmax
 
+_masked = fused(lambda S, mask, nan, lowest: np.fmin(S, np.where(mask, nan, lowest).astype(S.dtype)))  # nan: no limit
+_exp_from = fused(lambda S, largest, lowest: np.exp(E := S - np.maximum(largest, lowest), out=E))  # no key: exp gives 0
+_divided = fused(lambda E, total: np.divide(E, total + (total == 0), out=E))
+_jacobian = fused(lambda A, dA, mean: A * (dA - mean))
+
 
 class SoftmaxCache(NamedTuple):
     A: object
@@ -171,13 +184,11 @@ def softmax_forward(scores, mask=None):
     check.arrays("softmax_forward", {"scores": "... S"}, scores)
     check.mask("softmax_forward", mask, scores.shape)
     xp = array_module(scores, mask)
-    lowest = xp.finfo(scores.dtype).min
+    lowest = float(xp.finfo(scores.dtype).min)
     if mask is not None:
-        scores = xp.fmin(scores, xp.where(mask, xp.nan, lowest).astype(scores.dtype))  # nan limits nothing
-    E = scores - xp.maximum(scores.real.max(axis=-1, keepdims=True), lowest / 2)  # a row without a key: exp gives 0
-    xp.exp(E, out=E)  # E is made here, so it may be overwritten
-    total = row_sum(E)
-    A = xp.divide(E, total + (total == 0), out=E)
+        scores = _masked(scores, mask, math.nan, lowest)
+    E = _exp_from(scores, scores.real.max(axis=-1, keepdims=True), lowest / 2)
+    A = _divided(E, row_sum(E))
     return A, SoftmaxCache(A)
 
 
@@ -185,18 +196,22 @@ def softmax_backward(dA, cache):
     """dscores (..., S): the Jacobian p_i (delta_ij - p_j), applied row by row.   [eq:softmax-backward, derived]"""
     (A,) = check.cache("softmax_backward", cache, SoftmaxCache, dA)
     check.upstream("softmax_backward", dA, A.shape)
-    # A = xp.divide(E, total + (total == 0), out=E)
-    return A * (dA - row_dot(dA, A))
+    # A = _divided(E, row_sum(E))
+    return _jacobian(A, dA, row_dot(dA, A))
 
 
 # ---------------------------------------------------------------------------------- silu, gelu, sigmoid
 
 
+@fused
 def sigmoid(z):
     """1 / (1 + exp(-z)) without overflow. Its derivative is sigmoid(z) sigmoid(-z); 1 - sigmoid(z) is sigmoid(-z)."""
     below = (z.real < 0).astype(z.dtype)  # 1 or 0: products choose, where would cost more than all the rest
-    e = array_module(z).exp(z * (2 * below - 1))  # exp(-|z|) <= 1
+    e = np.exp(z * (2 * below - 1))  # exp(-|z|) <= 1
     return (below * e + (1 - below)) / (1 + e)
+
+
+_dsilu = fused(lambda dy, y, sigma: dy * (sigma + y * (1 - sigma)))
 
 
 class SiluCache(NamedTuple):
@@ -222,7 +237,7 @@ def silu_backward(dy, cache):
     check.upstream("silu_backward", dy, y.shape)
     # y = x * sigma
     # sigma = sigmoid(x)
-    return dy * (sigma + y * (1 - sigma))  # x times sigma's own derivative, sigma (1 - sigma), is y (1 - sigma)
+    return _dsilu(dy, y, sigma)  # x times sigma's own derivative, sigma (1 - sigma), is y (1 - sigma)
 
 
 class GeluCache(NamedTuple):
@@ -256,6 +271,10 @@ def gelu_backward(dy, cache):
 
 # --------------------------------------------------------------------------------------- normalisation
 
+_inverse_root = fused(lambda square_sum, n, eps: 1 / np.sqrt(square_sum / n + eps))
+_scale = fused(lambda x, r, w: (n := x * r, n * w))
+_dscale = fused(lambda dn, n, r, dot, count: r * (dn - n * (dot / count)))
+
 
 class RmsnormCache(NamedTuple):
     n: object
@@ -274,9 +293,8 @@ def rmsnorm_forward(x, w, eps=1e-5):
     """
     check.arrays("rmsnorm_forward", {"x": "... n", "w": "n"}, x, w)
     check.number("rmsnorm_forward", low=0, eps=eps)
-    r = 1 / array_module(x).sqrt(row_dot(x, x) / x.shape[-1] + eps)
-    n = x * r
-    y = n * w
+    r = _inverse_root(row_dot(x, x), x.shape[-1], eps)
+    n, y = _scale(x, r, w)
     return y, RmsnormCache(n, r, w)
 
 
@@ -284,11 +302,10 @@ def rmsnorm_backward(dy, cache):
     """dx (..., n), dw (n,).                                                 [eq:rmsnorm-backward, derived]"""
     n, r, w = check.cache("rmsnorm_backward", cache, RmsnormCache, dy)
     check.upstream("rmsnorm_backward", dy, n.shape)
-    # y = n * w
+    # n, y = _scale(x, r, w)
     dn, dw = dy * w, sum_rows(dy * n)
-    # n = x * r
-    # r = 1 / array_module(x).sqrt(row_dot(x, x) / x.shape[-1] + eps)
-    dx = r * (dn - n * (row_dot(dn, n) / n.shape[-1]))
+    # r = _inverse_root(row_dot(x, x), x.shape[-1], eps)
+    dx = _dscale(dn, n, r, row_dot(dn, n), n.shape[-1])
     return dx, dw
 
 
@@ -310,7 +327,7 @@ def layernorm_forward(x, w, b, eps=1e-5):
     check.arrays("layernorm_forward", {"x": "... n", "w": "n", "b": "n"}, x, w, b)
     check.number("layernorm_forward", low=0, eps=eps)
     centred = x - x.mean(axis=-1, keepdims=True)
-    r = 1 / array_module(x).sqrt(row_dot(centred, centred) / x.shape[-1] + eps)
+    r = _inverse_root(row_dot(centred, centred), x.shape[-1], eps)
     n = centred * r
     y = n * w + b
     return y, LayernormCache(n, r, w)
@@ -323,8 +340,8 @@ def layernorm_backward(dy, cache):
     # y = n * w + b
     dn, dw, db = dy * w, sum_rows(dy * n), sum_rows(dy)
     # n = centred * r
-    # r = 1 / array_module(x).sqrt(row_dot(centred, centred) / x.shape[-1] + eps)
-    dcentred = r * (dn - n * (row_dot(dn, n) / n.shape[-1]))
+    # r = _inverse_root(row_dot(centred, centred), x.shape[-1], eps)
+    dcentred = _dscale(dn, n, r, row_dot(dn, n), n.shape[-1])
     # centred = x - x.mean(axis=-1, keepdims=True)
     dx = dcentred - dcentred.mean(axis=-1, keepdims=True)
     return dx, dw, db

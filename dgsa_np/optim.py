@@ -6,6 +6,8 @@ import numpy as np
 
 from . import check
 from .backend import array_module
+from .fused import fused
+from .ops import square_sum
 from .params import flatten, tree_map, zeros_like
 
 
@@ -39,20 +41,25 @@ def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_de
     check.number("adamw_step", low=0, high=0.999999, **{f"betas[{i}]": b for i, b in enumerate(betas)})
     b1, b2, lr, eps, weight_decay = map(float, (*betas, lr, eps, weight_decay))  # NumPy's turn float32 into float64
     t = int(state["step"]) + 1
-    m = tree_map(lambda m, g: b1 * m + (1 - b1) * g, state["m"], grads)
-    v = tree_map(lambda v, g: b2 * v + (1 - b2) * (g * g), state["v"], grads)
 
-    def update(p, m, v):
-        decay = weight_decay * p if p.ndim >= 2 else 0
-        return p - lr * (m / (1 - b1**t) / ((v / (1 - b2**t)) ** 0.5 + eps) + decay)
+    def update(p, g, m, v):
+        return _adamw(p, g, m, v, b1, b2, 1 - b1**t, 1 - b2**t, lr, eps, weight_decay if p.ndim >= 2 else 0.0)
 
-    return tree_map(update, params, m, v), {"m": m, "v": v, "step": t}
+    done = tree_map(update, params, grads, state["m"], state["v"])
+    params, m, v = (tree_map(lambda _, new, i=i: new[i], params, done) for i in range(3))
+    return params, {"m": m, "v": v, "step": t}
+
+
+@fused
+def _adamw(p, g, m, v, b1, b2, m_share, v_share, lr, eps, weight_decay):
+    m = b1 * m + (1 - b1) * g
+    v = b2 * v + (1 - b2) * (g * g)
+    return p - lr * (m / m_share / (np.sqrt(v / v_share) + eps) + weight_decay * p), m, v
 
 
 def global_norm(grads):
     """The length of all gradients as one vector, an array without axes; summed in float64."""
-    wide = (g.astype(np.promote_types(g.dtype, "float64")) for g in _flat("global_norm", "grads", grads).values())
-    return sum((g * g).sum() for g in wide) ** 0.5
+    return sum(map(square_sum, _flat("global_norm", "grads", grads).values())) ** 0.5
 
 
 def clip_by_norm(grads, max_norm):
@@ -63,7 +70,8 @@ def clip_by_norm(grads, max_norm):
     check.number("clip_by_norm", low=0, max_norm=max_norm)
     norm = global_norm(grads)
     factor = array_module(norm).minimum(1, max_norm / (norm + 1e-12))
-    return tree_map(lambda g: g * factor.astype(g.dtype), grads), norm
+    factors = {dtype: factor.astype(dtype) for dtype in {g.dtype for g in flatten(grads).values()}}
+    return tree_map(lambda g: g * factors[g.dtype], grads), norm
 
 
 def warmup_cosine(step, total, peak, warmup, final=0.0) -> float:

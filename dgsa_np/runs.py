@@ -80,7 +80,7 @@ def follow(folder, model, cfg, data, held, every=30.0) -> dict:
     """Train on from what is held, until the last epoch or Ctrl-C; returns what is held then, as it is on the disk.
 
     every  : seconds between checkpoints
-    raises : NonFiniteError; the last checkpoint is left as it was. KeyboardInterrupt at a second Ctrl-C
+    raises : NonFiniteError, OutOfMemoryError: the last checkpoint stays as it was; KeyboardInterrupt at a second Ctrl-C
     """
     folder, state, best = Path(folder), TrainState(**held["state"]), None
     for unfinished in folder.glob(".*.npz.*"):  # by a process that was killed while it saved

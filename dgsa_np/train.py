@@ -1,5 +1,7 @@
 """The one training loop."""
 
+import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,13 +17,17 @@ from .losses import cross_entropy_forward
 from .model import ModelConfig, init_model, model_forward, model_specs
 from .optim import adamw_init, adamw_step, clip_by_norm, warmup_cosine
 from .parallel import choose_threads, loss_and_grads_threaded
-from .params import flatten
+from .params import count, flatten
 
 EVALUATION = 8192  # tokens of a batch that is evaluated: its maps are all in memory at once
 
 
 class NonFiniteError(FloatingPointError):
     """The loss or the gradient stopped being a number. The parameters before that step are in .params."""
+
+
+class OutOfMemoryError(MemoryError):
+    """A step needs more memory than the device has. The state before that step is whole."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ def train(model: ModelConfig, cfg: TrainConfig, data, params=None, progress=Fals
     data     : a Dataset, on the host
     params   : where to start; None draws them from cfg.seed
     progress : show a bar, where the terminal can
-    raises   : NonFiniteError with step, loss and the first bad tensor
+    raises   : NonFiniteError with step, loss and the first bad tensor; OutOfMemoryError with shapes and bytes
     """
     state, steps, epochs = first_state(model, cfg, params), [], []
     for done, step, epoch in with_bar(train_steps(model, cfg, data, state), model, cfg, data, progress=progress):
@@ -112,7 +118,8 @@ def train_steps(model: ModelConfig, cfg: TrainConfig, data, state: TrainState):
             for rows in order[: per_epoch * batch].reshape(per_epoch, batch)[state.batch :]:
                 number = state.epoch * per_epoch + state.batch
                 lr = warmup_cosine(number, cfg.epochs * per_epoch, cfg.lr, round(cfg.warmup * cfg.epochs * per_epoch))
-                state, step = _step(model, cfg, data.train.take(rows), state, lr, threads, device)
+                with _memory_explained(number, data.train.take(rows), state, model, device) as taken:
+                    state, step = _step(model, cfg, taken, state, lr, threads, device)
                 epoch = None
                 if state.batch == per_epoch:
                     valid = {f"valid_{name}": x for name, x in evaluate(state.params, data.valid, model).items()}
@@ -148,6 +155,20 @@ def _step(model, cfg, batch, state, lr, threads, device):
     params, optimizer = adamw_step(state.params, clipped, state.optimizer, lr, weight_decay=cfg.weight_decay)
     done = state._replace(params=params, optimizer=optimizer, batch=state.batch + 1, loss_sum=state.loss_sum + loss)
     return done, {"loss": loss, "norm": norm, "lr": lr}
+
+
+@contextmanager
+def _memory_explained(step, batch, state, model, device):
+    """Gives the batch; where memory runs out, the error says what is large."""
+    try:
+        yield batch
+    except MemoryError as error:
+        B, T = len(batch[0]), model.n_tokens
+        shape, width = (B, model.n_heads, T, T), state.params["head"]["W"].itemsize
+        maps = f"an attention map (B, H, T, T) = {shape} has {math.prod(shape) * width:,} bytes, and several are kept"
+        parameters = f"{count(state.params):,} parameters"
+        why = f"{str(error).rstrip('.')}; inputs {batch[0].shape}, {parameters}; {maps}; try a smaller batch_size, or impl='tiled'"
+        raise OutOfMemoryError(f"train: step {step}: device {device!r} is out of memory: {why}") from error
 
 
 def predict(params, split, model: ModelConfig):

@@ -30,6 +30,12 @@ HOST_ONLY = """
     keepdims kth mode n newshape num offset order pad_width repeats reps shape shift side source start step stop
 """
 HOST_ONLY = frozenset(HOST_ONLY.split())  # arguments that CuPy reads on the host
+VIEWS = """
+    array_split atleast_1d atleast_2d atleast_3d broadcast_arrays broadcast_to diagonal empty empty_like expand_dims
+    imag moveaxis ndim ravel real reshape result_type rollaxis shape size sliding_window_view split squeeze swapaxes
+    transpose
+"""
+VIEWS = frozenset(VIEWS.split())  # nothing is started on the device, but for the copy of a reshape
 
 
 class NotReproducible(RuntimeError):
@@ -37,14 +43,14 @@ class NotReproducible(RuntimeError):
 
 
 class Traffic:
-    """What crossed between the device and the host, by the name of the call."""
+    """What crossed between the device and the host, and what was started on the device, by the name of the call."""
 
     def __init__(self):
-        self.reads, self.uploads = [], []
+        self.reads, self.uploads, self.launches = [], [], []
 
     def clear(self):
-        self.reads.clear()
-        self.uploads.clear()
+        for calls in vars(self).values():
+            calls.clear()
 
 
 TRAFFIC = Traffic()
@@ -177,6 +183,7 @@ class ufunc:
     @quiet
     def run(self, compute, args, fixed=None, **options):
         """compute(*args) on the host, in the dtypes of CuPy's loop."""
+        TRAFFIC.launches.append(self.name)
         hosts = operands(*args)
         dtypes, weak = zip(*map(describe_operand, args, hosts), strict=True)
         loop = find_loop(self.name, self._loops, dtypes, weak)
@@ -280,12 +287,14 @@ class ndarray:
     # indexing
 
     def __getitem__(self, key):
-        key, _ = host_key(self._host, key)
+        key, advanced = host_key(self._host, key)
+        TRAFFIC.launches += ["getitem"] * advanced
         return wrap(self._host[key])
 
     def __setitem__(self, key, value):
         """Arrays of the device, numbers; where integers or a mask choose, host arrays too (_routines_indexing.pyx)."""
         key, advanced = host_key(self._host, key)
+        TRAFFIC.launches.append("setitem")
         if not advanced:
             check_fill(value)
         elif not (isinstance(value, ndarray) or is_scalar(value)):
@@ -310,6 +319,7 @@ class ndarray:
         if casting is not None or subok is not None:
             raise TypeError("casting and subok are not supported yet")
         same = not copy and self._host.dtype == np.dtype(dtype)
+        TRAFFIC.launches += ["astype"] * (not same)
         return self if same else wrap(quiet(self._host.astype)(dtype, order=order))
 
     def scatter_add(self, slices, value):
@@ -474,9 +484,11 @@ def check_places(shape, key):
 def checked(name, fact, compute):
     """compute with the arguments that CuPy's function takes; host arrays are refused."""
     known = signature(fact)
+    started = [] if name.removeprefix("ndarray.") in VIEWS else [name]
 
     @quiet
     def call(*args, **kwargs):
+        TRAFFIC.launches += started
         try:
             bound = known.bind(*args, **kwargs).arguments
         except TypeError as error:
@@ -600,6 +612,73 @@ def empty(name, *args, **kwargs):
     return hollow(getattr(np, name)(*args, **kwargs))
 
 
+# ------------------------------------------------------------------------------------------------- kernels
+
+STATEMENT = re.compile(r"(?:const (T|double|bool) )?(\w+) = (.+);")
+IN_KERNELS = {name: getattr(np, name) for name in ("exp", "sqrt", "fmin", "maximum", "where")} | {"double": np.float64}
+
+
+class ElementwiseKernel:
+    """cupy.ElementwiseKernel, of the straight lines that dgsa_np.fused writes: their C is Python too, but for types."""
+
+    def __init__(self, in_params, out_params, operation, name="kernel", *, preamble="", options=()):
+        self.name = self.__name__ = name
+        self._inputs = [parameter.split() for parameter in in_params.split(", ")]
+        self._outputs = [parameter.split() for parameter in out_params.split(", ")]
+        self._lines = [STATEMENT.fullmatch(line).groups() for line in operation.splitlines()]
+
+    @quiet
+    def __call__(self, *args):
+        TRAFFIC.launches.append(self.name)
+        T, scope = bind_parameters(self.name, self._inputs, args)
+        cast = {"T": T.type, "double": np.float64, "bool": np.bool_}
+        functions = IN_KERNELS | {"T": lambda value: np.asarray(value).astype(T)[()]}
+        for kind, name, expression in self._lines:
+            scope[name] = eval(expression, functions, scope)
+            if kind and np.result_type(scope[name]) != cast[kind]:
+                raise TypeError(f"{self.name}: {name} = {expression} is no {kind}")
+        shape = np.broadcast_shapes(*(np.shape(scope[name]) for _, name in self._inputs))
+        results = [wrap(np.array(np.broadcast_to(scope[name], shape), T)) for _, name in self._outputs]
+        return tuple(results) if len(results) > 1 else results[0]
+
+
+class ReductionKernel:
+    """cupy.ReductionKernel, of the sums that dgsa_np.fused has; in what order it adds is its own."""
+
+    def __init__(self, in_params, out_params, map_expr, reduce_expr, post_map_expr, identity, name="reduce_kernel"):
+        if (reduce_expr, post_map_expr, identity) != ("a + b", "z = a", "0"):
+            not_done(f"ReductionKernel of {reduce_expr}")
+        self.name = self.__name__ = name
+        self._inputs = [parameter.split() for parameter in in_params.split(", ")]
+        self._output, self._map = out_params.split()[0], map_expr
+
+    @quiet
+    def __call__(self, *args, axis=None, keepdims=False):
+        TRAFFIC.launches.append(self.name)
+        T, scope = bind_parameters(self.name, self._inputs, args)
+        terms = eval(self._map, IN_KERNELS, scope)
+        return wrap(terms.sum(axis=axis, keepdims=keepdims, dtype=T if self._output == "T" else self._output))
+
+
+def bind_parameters(kernel, parameters, args):
+    """T and {name: value}. All arrays of T have one dtype, and numbers take theirs: _decide_params_type_core."""
+    hosts = operands(*args)
+    if len(hosts) != len(parameters):
+        raise TypeError(f"{kernel}: wrong number of arguments, {len(hosts)} for {len(parameters)}")
+    arrays = [isinstance(a, ndarray) for a in args]
+    wanted = {h.dtype for h, (kind, _), a in zip(hosts, parameters, arrays, strict=True) if a and kind == "T"}
+    if len(wanted) != 1:
+        raise TypeError(f"{kernel}: type is mismatched, T is {wanted}")
+    kinds = {"T": (T := wanted.pop())} | {kind: np.dtype(kind) for kind in ("float64", "bool")}
+    for host, (kind, name), array in zip(hosts, parameters, arrays, strict=True):
+        if array and host.dtype != kinds[kind]:
+            raise TypeError(f"{kernel}: type is mismatched, {name} is {host.dtype} and should be {kind}")
+    return T, {
+        name: kinds[kind].type(host) if not array else host
+        for host, (kind, name), array in zip(hosts, parameters, arrays, strict=True)
+    }
+
+
 # ------------------------------------------------------------------------------------------------- modules
 
 
@@ -629,6 +708,9 @@ def make_module(facts):
     vars(module).update({name: float(value) for name, value in facts["constant"].items()})
     made = {n: ufunc(n, fact) for n, fact in facts["ufunc"].items() if hasattr(np, n)}
     vars(module).update(made | functions(facts) | {"ndarray": ndarray, "ufunc": ufunc, "newaxis": None})
+    pool = types.SimpleNamespace(total_bytes=lambda: 0, free_all_blocks=lambda: None)
+    module.get_default_memory_pool = lambda: pool
+    module.ElementwiseKernel, module.ReductionKernel = ElementwiseKernel, ReductionKernel
     module.cuda, module.random = make_cuda(), make_random(facts)
     windows = np.lib.stride_tricks.sliding_window_view
     windows = needs_array(checked("sliding_window_view", "x window_shape axis=", windows))
@@ -637,15 +719,31 @@ def make_module(facts):
     return module
 
 
+class Event:
+    """The device is busy with what came before the event until the host reads: then it has waited for all of it."""
+
+    def record(self, stream=None):
+        self._reads = len(TRAFFIC.reads)
+
+    @property
+    def done(self):
+        return len(TRAFFIC.reads) > self._reads
+
+
 def make_cuda():
-    """As much as backend.py asks for."""
+    """As much as backend.py and selfcheck.py ask for."""
+    properties = {"name": b"strict stand-in", "major": 0, "minor": 0}
     runtime = types.SimpleNamespace(
         getDevice=lambda: 0,
         getDeviceCount=lambda: 1,
-        getDeviceProperties=lambda device: {"name": b"strict stand-in"},
+        getDeviceProperties=lambda device: properties,
         deviceSynchronize=lambda: None,
+        runtimeGetVersion=lambda: 0,
+        driverGetVersion=lambda: 0,
+        memGetInfo=lambda: (2**30, 2**30),
     )
-    return types.SimpleNamespace(runtime=runtime, is_available=lambda: True)
+    device = types.SimpleNamespace(synchronize=lambda: None)
+    return types.SimpleNamespace(runtime=runtime, is_available=lambda: True, Event=Event, Device=lambda: device)
 
 
 def make_random(facts):

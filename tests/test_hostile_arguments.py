@@ -26,6 +26,7 @@ from dgsa_np import (
     backend,
     checkpoint,
     data,
+    fused,
     gradcheck,
     losses,
     model,
@@ -160,6 +161,11 @@ def ops_rows(folder):
     yield row(ops.swap, x=x)
     yield row(ops.sum_to_shape, x=x, shape=(3, 1))
     yield row(ops.sum_rows, x=x)
+    yield row(ops.square_sum, x=x)
+    yield row(fused.fused, chain=np.exp)
+    yield row(fused.kernel_source, chain=np.exp, kinds=("T",), whole=("kinds",), right=lambda out, **a: len(out) == 3)
+    yield row(fused.sum_kernel, name="row_dot", xp=np, right=lambda out, **a: out is None)
+    yield Row("mix", gated.mix, gate=x, A_exc=x, one_minus_gate=x, A_inh=x)
     yield row(ops.sigmoid, z=x)
     yield row(ops.split_heads, whole=("x",), x=normal(B, T, 12), n_heads=3,
         right=lambda out, x, n_heads: out.shape == (*x.shape[:1], n_heads, x.shape[1], x.shape[2] // n_heads))
@@ -250,6 +256,7 @@ def attention_rows(folder):
     yield row(differential.depth_schedule, layer=1)
     yield row(differential.check_lam, function="f", q=q, lam=z, shape=(B, H, T))
     yield row(softmax.check_head, function="f", arrays={"q": q, "k": k}, mask=allowed)
+    yield row(mechanisms.pair, module=gated, name="gated_head")
     yield row(mechanisms.token_gate, name="W")
     for specs in (
         differential.lambda_specs,
@@ -513,9 +520,12 @@ INNER = {
     "the body of the heads on tiles, and the choice of them, whose arguments a layer has checked": (
         "streamed_forward streamed_backward pays AttentionConfig.head_pair"
     ),
-    "steps of a formula": "swap sum_to_shape sum_rows row_sum row_dot sigmoid erf patches depth_schedule past_length",
+    "steps of a formula": (
+        "swap sum_to_shape sum_rows row_sum row_dot square_sum mix sigmoid erf patches depth_schedule past_length"
+    ),
+    "makes kernels of chains": "fused kernel_source sum_kernel",
     "has no arguments": "keep_freed_memory cores",
-    "parameters of a configuration": "attention_specs model_specs mlp_specs lambda_specs gate_specs token_gate",
+    "parameters of a configuration": "attention_specs model_specs mlp_specs lambda_specs gate_specs token_gate pair",
     "where an array lives, and checks": "owner_of check_head check_lam check_rng",
     "a line about what resolve_device returned": "describe_device",
     "rows of the table of corrupt": " ".join(
@@ -897,7 +907,8 @@ def test_every_known_gap_is_of_calls_that_are_made(rows):
 
 def test_what_is_inner_is_offered_by_no_package():
     offered = {*vars(dgsa_np), *vars(data), *vars(attention), *vars(ops), *vars(losses)}
-    steps = {"swap", "sum_to_shape", "sum_rows", "row_sum", "row_dot", "sigmoid", "erf"}
+    steps = {"fused", "sum_kernel", "square_sum"}
+    steps |= {"swap", "sum_to_shape", "sum_rows", "row_sum", "row_dot", "sigmoid", "erf"}
     assert [name for name in INNER if name in offered - steps] == []
 
 

@@ -19,7 +19,7 @@ from dgsa_np.cases import all_cases
 from dgsa_np.checkpoint import load_checkpoint, save_checkpoint
 from dgsa_np.cli import main
 from dgsa_np.data import Dataset, Split
-from dgsa_np.gradcheck import check_pair, same_bits
+from dgsa_np.gradcheck import check_pair, relative_error, same_bits
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_forward
 from dgsa_np.ops import embedding_forward, gelu_backward, gelu_forward, softmax_forward
 from dgsa_np.optim import adamw_init, adamw_step, clip_by_norm, sgd_step
@@ -96,7 +96,13 @@ def host_arrays(cache, name=""):
     return {found for key in cache for found in host_arrays(cache[key], key)} if isinstance(cache, dict) else set()
 
 
-def test_a_pair_is_equal_to_numpy_bit_for_bit_and_reads_nothing_from_the_device(case, traffic):
+def agree(a, b, tolerance):
+    """To rounding: a device adds rows in an order of its own."""
+    a, b = to_numpy([a, b])
+    return a.dtype == b.dtype and (same_bits(a, b) or relative_error(a, b) <= tolerance)
+
+
+def test_a_pair_is_equal_to_numpy_and_reads_nothing_from_the_device(case, traffic):
     out, cache, grads = pair(case, place(case.args))
     on_tiles = "tiled" in case.forward.__module__ and case.variant != "none"
     assert set(traffic.reads) <= ({"get"} if on_tiles else set())  # tiles ask where the mask is empty
@@ -104,7 +110,7 @@ def test_a_pair_is_equal_to_numpy_bit_for_bit_and_reads_nothing_from_the_device(
     there = flatten(dict(zip(("out", "grads"), pair(case, case.args)[::2], strict=True)))
     assert here.keys() == there.keys()
     for name, a in here.items():
-        assert on_device(a) and same_bits(a, there[name]), name
+        assert on_device(a) and agree(a, there[name], 1e-13), name
     assert host_arrays(cache) <= {"tokens"}
 
 
@@ -140,15 +146,16 @@ def test_gelu_says_that_it_has_no_complex_step_on_a_gpu(cupy):
 def test_training_reads_once_per_step_and_equals_the_cpu(kind, task, traffic):
     model, data = tiny(kind, task)
     there, here = (TrainConfig(epochs=2, batch_size=4, threads=1, device=d, lr=0.01) for d in ("cuda", "cpu"))
-    reads, run = [], []
-    for done in train_steps(model, there, data, first_state(model, there)):
+    params, reads, run = init_model(model, np.random.default_rng(0), "float64"), [], []
+    for done in train_steps(model, there, data, first_state(model, there, params)):
         reads.append(len(traffic.reads))
         traffic.clear()
         run.append(done)
     assert reads == [1, 1, 2] * 2  # the last step of an epoch comes with an evaluation, of one batch
-    (states, steps, epochs), expected = zip(*run, strict=True), train(model, here, data)
-    assert list(steps) == expected.steps and [e for e in epochs if e] == expected.epochs
-    assert all(same_bits(a, b) for a, b in zip(*map(leaves, (states[-1].params, expected.params)), strict=True))
+    (states, steps, epochs), expected = zip(*run, strict=True), train(model, here, data, params)
+    for found, wanted in zip([*steps, *filter(None, epochs)], [*expected.steps, *expected.epochs], strict=True):
+        assert found == pytest.approx(wanted, rel=1e-11)
+    assert all(agree(a, b, 1e-9) for a, b in zip(*map(leaves, (states[-1].params, expected.params)), strict=True))
 
 
 def test_the_state_stays_on_the_device(traffic):
@@ -166,7 +173,7 @@ def test_optimisers_compute_where_the_parameters_are(traffic):
     params = sgd_step(params, there, 0.1)
     assert all(map(on_device, leaves([params, state["m"], state["v"]]))) and traffic.reads == []
     expected = sgd_step(adamw_step(host, clip_by_norm(host, 0.5)[0], adamw_init(host), 0.1)[0], host, 0.1)
-    assert all(same_bits(a, b) for a, b in zip(*map(leaves, (params, expected)), strict=True))
+    assert all(agree(a, b, 1e-6) for a, b in zip(*map(leaves, (params, expected)), strict=True))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -177,7 +184,8 @@ def test_predict_and_evaluate_read_once_per_batch(task, traffic, monkeypatch):
     params = to_device(host, "cuda")
     logits, figures = predict(params, data.valid, model), evaluate(params, data.valid, model)
     assert len(traffic.reads) == 2 * 3
-    assert same_bits(logits, predict(host, data.valid, model)) and figures == evaluate(host, data.valid, model)
+    assert agree(logits, predict(host, data.valid, model), 1e-6)
+    assert figures == pytest.approx(evaluate(host, data.valid, model), rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -227,6 +235,37 @@ def test_the_command_line_trains_goes_on_and_evaluates_on_the_device(traffic, tm
     said = capsys.readouterr().out
     assert said.count(STAND_IN) == 3 and "1 thread per step" in said
     assert json.loads((run / "config.json").read_text())["settings"]["device"] == "cuda"
+
+
+def test_a_device_that_runs_out_of_memory_says_what_is_large_and_leaves_the_checkpoint(
+    traffic, tmp_path, capsys, monkeypatch
+):
+    """Once in the middle of the third step; when there is memory again, the run goes on with the same bits."""
+    settings = ["--epochs", "1", "--width", "8", "--depth", "1", "--n-heads", "1", "--batch-size", "200"]
+    settings += ["--device", "cuda", "--save-every", "0"]
+    assert main(["train", *settings, "--out", str(tmp_path / "whole")]) == 0
+    calls, real = [0], strict_cupy.ElementwiseKernel.__call__
+
+    class OutOfMemoryError(MemoryError):
+        """As that of CuPy is."""
+
+    def third(self, *args):
+        calls[0] += self.name == "sigmoid"  # three in a step
+        if self.name == "sigmoid" and calls[0] == 7:
+            raise OutOfMemoryError("Out of memory allocating 8,192 bytes (allocated so far: 512 bytes).")
+        return real(self, *args)
+
+    monkeypatch.setattr(strict_cupy.ElementwiseKernel, "__call__", third)
+    run = tmp_path / "run"
+    assert main(["train", *settings, "--out", str(run)]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "step 2: device 'cuda' is out of memory: Out of memory allocating 8,192 bytes" in said
+    assert "inputs (200, 8, 8), " in said and "(B, H, T, T) = (200, 1, 4, 4) has 12,800 bytes" in said
+    assert "try a smaller batch_size, or impl='tiled'" in said
+    assert load_checkpoint(run / "checkpoint.npz")["state"]["optimizer"]["step"] == 2
+    assert main(["train", "--resume", str(run)]) == 0
+    held = [load_checkpoint(folder / "checkpoint.npz")["state"]["params"] for folder in (run, tmp_path / "whole")]
+    assert all(same_bits(a, b) for a, b in zip(*map(leaves, held), strict=True))
 
 
 def test_the_command_line_samples_on_the_device(traffic, tmp_path, capsys):

@@ -107,9 +107,7 @@ def lambda_backward(dlam, cache):
     p, e_exc, e_inh = check.cache("lambda_backward", cache, LambdaCache, dlam)
     # e_inh = exp((p["lambda_q_inh"] * p["lambda_k_inh"]).sum())
     # e_exc = exp((p["lambda_q_exc"] * p["lambda_k_exc"]).sum())
-    return 0, {
-        "lambda_q_exc": dlam * e_exc * p["lambda_k_exc"],
-        "lambda_k_exc": dlam * e_exc * p["lambda_q_exc"],
-        "lambda_q_inh": -dlam * e_inh * p["lambda_k_inh"],
-        "lambda_k_inh": -dlam * e_inh * p["lambda_q_inh"],
-    }
+    dexc, dinh = dlam * e_exc, -dlam * e_inh
+    exc = {"lambda_q_exc": dexc * p["lambda_k_exc"], "lambda_k_exc": dexc * p["lambda_q_exc"]}
+    inh = {"lambda_q_inh": dinh * p["lambda_k_inh"], "lambda_k_inh": dinh * p["lambda_q_inh"]}
+    return 0, exc | inh

@@ -4,9 +4,12 @@ from typing import NamedTuple
 
 from .. import check
 from ..backend import array_module
+from ..fused import fused
 from ..ops import LinearCache, linear_backward, linear_forward, row_dot, sigmoid, sum_to_shape, swap
 from ..params import Spec
 from .softmax import SoftmaxMapCache, check_head, softmax_map_backward, softmax_map_forward
+
+mix = fused(lambda gate, A_exc, one_minus_gate, A_inh: gate * A_exc - one_minus_gate * A_inh)
 
 
 class GatedHeadCache(NamedTuple):
@@ -38,7 +41,7 @@ def gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
     A_exc, exc = softmax_map_forward(q_exc, k_exc, mask)
     A_inh, inh = softmax_map_forward(q_inh, k_inh, mask)
     gate, one_minus_gate = sigmoid(z_gate), sigmoid(-z_gate)
-    A = gate[..., None] * A_exc - one_minus_gate[..., None] * A_inh
+    A = mix(gate[..., None], A_exc, one_minus_gate[..., None], A_inh)
     o = A @ v
     return o, GatedHeadCache(A, A_exc, A_inh, gate, one_minus_gate, v, exc, inh)
 
@@ -49,7 +52,7 @@ def gated_head_backward(do, cache):
     check.upstream("gated_head_backward", do, (*A.shape[:3], v.shape[-1]))
     # o = A @ v
     dA, dv = do @ swap(v), swap(A) @ do
-    # A = gate[..., None] * A_exc - one_minus_gate[..., None] * A_inh
+    # A = mix(gate[..., None], A_exc, one_minus_gate[..., None], A_inh)
     dA_exc, dA_inh = gate[..., None] * dA, -one_minus_gate[..., None] * dA
     dgate = row_dot(dA, A_exc + A_inh)[..., 0]
     # gate, one_minus_gate = sigmoid(z_gate), sigmoid(-z_gate)

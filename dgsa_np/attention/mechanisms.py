@@ -5,19 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ..params import Spec
-from .differential import (
-    depth_schedule,
-    differential_head_backward,
-    differential_head_forward,
-    lambda_backward,
-    lambda_forward,
-    lambda_specs,
-)
-from .differential_v2 import differential_v2_head_backward, differential_v2_head_forward
-from .gated import gate_logits_backward, gate_logits_forward, gate_specs, gated_head_backward, gated_head_forward
-from .output_gate import output_gate_head_backward, output_gate_head_forward, token_gate_backward, token_gate_forward
-from .softmax import softmax_head_backward, softmax_head_forward
-from .twicing import twicing_head_backward, twicing_head_forward
+from . import differential, differential_v2, gated, output_gate, softmax, twicing
 
 
 class Control(NamedTuple):
@@ -38,31 +26,31 @@ class Mechanism(NamedTuple):
     decodes: bool = True  # can it see more keys than queries, as decoding with a past needs?
 
 
+def pair(module, name):
+    """The two functions of a pair."""
+    return getattr(module, f"{name}_forward"), getattr(module, f"{name}_backward")
+
+
 def token_gate(name):
     """A control with one matrix, by the name of that matrix."""
+    forward, backward = pair(output_gate, "token_gate")
     specs = {name: Spec("C H")}
-    return Control(lambda cfg: specs, partial(token_gate_forward, name=name), token_gate_backward)
+    return Control(lambda cfg: specs, partial(forward, name=name), backward)
 
 
-LAMBDA = Control(lambda_specs, lambda_forward, lambda_backward)
-GATE = Control(gate_specs, gate_logits_forward, gate_logits_backward)
+LAMBDA = Control(differential.lambda_specs, *pair(differential, "lambda"))
+GATE = Control(gated.gate_specs, *pair(gated, "gate_logits"))
 
 SINGLE = {"q": "C C", "k": "C C", "v": "C C"}
 DUAL = {"q_exc": "C H*d", "k_exc": "C H*d", "q_inh": "C H*d", "k_inh": "C H*d", "v": "C C"}
 SHARED = {"q_exc": "C C", "q_inh": "C C", "k": "C C", "v": "C C"}
 
 MECHANISMS = {
-    "softmax": Mechanism(softmax_head_forward, softmax_head_backward, SINGLE),
-    "diff_v1": Mechanism(
-        differential_head_forward, differential_head_backward, DUAL, split=2, control=LAMBDA, lambda_init=depth_schedule
-    ),
-    "dgsa": Mechanism(
-        gated_head_forward, gated_head_backward, DUAL, split=2, control=GATE, lambda_init=lambda layer: 0.8
-    ),
-    "diff_v2": Mechanism(
-        differential_v2_head_forward, differential_v2_head_backward, SHARED, control=token_gate("W_lambda")
-    ),
-    "output_gate": Mechanism(output_gate_head_forward, output_gate_head_backward, SINGLE, control=token_gate("W_gate")),
-    "twicing": Mechanism(twicing_head_forward, twicing_head_backward, SINGLE, decodes=False),
+    "softmax": Mechanism(*pair(softmax, "softmax_head"), SINGLE),
+    "diff_v1": Mechanism(*pair(differential, "differential_head"), DUAL, 2, LAMBDA, differential.depth_schedule),
+    "dgsa": Mechanism(*pair(gated, "gated_head"), DUAL, 2, GATE, lambda layer: 0.8),
+    "diff_v2": Mechanism(*pair(differential_v2, "differential_v2_head"), SHARED, control=token_gate("W_lambda")),
+    "output_gate": Mechanism(*pair(output_gate, "output_gate_head"), SINGLE, control=token_gate("W_gate")),
+    "twicing": Mechanism(*pair(twicing, "twicing_head"), SINGLE, decodes=False),
 }
 KINDS = tuple(MECHANISMS)

@@ -171,9 +171,8 @@ def attention_forward(x, p, cfg, mask=None, layer=0, past=None):
 
 def attention_backward(dy, cache):
     """dx (B, T, C), and grads shaped like p."""
-    heads, projections, rotations, control, head, norm, output, cfg = check.cache(
-        "attention_backward", cache, AttentionCache
-    )
+    check.cache("attention_backward", cache, AttentionCache)
+    heads, projections, rotations, control, head, norm, output, cfg = cache
     check.upstream("attention_backward", dy, (*output.x.shape[:-1], output.W.shape[1]))
     if heads["v"].shape[2] != dy.shape[1]:
         raise ValueError("attention_backward: forward was given a past, which serves to decode; train without one")

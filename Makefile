@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test gradcheck lint peers cluster nbgrader student stubs release grader-torture notebooks check-notebooks torture mutate clean
+.PHONY: demo test gradcheck lint peers gpu kernels cluster nbgrader student stubs release grader-torture notebooks check-notebooks torture mutate clean
 
 demo: .venv/run
 	$(BIN)/python -m dgsa_np demo --out demo-$$(date +%Y%m%d-%H%M%S)
@@ -19,6 +19,15 @@ lint: .venv/test
 # The parity tests once more, live against PyTorch.
 peers: .venv/peers
 	$(BIN)/python -m pytest -m peers tests
+
+# What needs a GPU and CuPy (pip install ".[cuda13]" into .venv): the tests for it, and the check that any user can run.
+gpu: .venv/test
+	$(BIN)/python -m pytest -m gpu tests
+	$(BIN)/python -m dgsa_np info --check
+
+# Without a GPU: the kernels are compiled for one, and CuPy takes them.
+kernels: .venv/test .venv/kernels
+	$(BIN)/python -m pytest tests/test_fused.py tests/test_strict.py -k "compiles or real_cupy"
 
 # A grid on a Dask scheduler with two workers, one of which is killed.
 cluster: .venv/test .venv/cluster
@@ -67,7 +76,7 @@ mutate: .venv/test .venv/mutate
 	OPENBLAS_NUM_THREADS=1 $(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-.venv/test .venv/peers .venv/cluster .venv/nbgrader .venv/notebooks .venv/mutate: .venv/%: .venv/run
+.venv/test .venv/peers .venv/kernels .venv/cluster .venv/nbgrader .venv/notebooks .venv/mutate: .venv/%: .venv/run
 	$(BIN)/python -m pip install --quiet --editable ".[$*]" --constraint tests/constraints.txt
 	@touch $@
 

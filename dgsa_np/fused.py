@@ -39,19 +39,21 @@ def fused(chain):
     Complex arrays, for a complex step, arrays of two dtypes and arguments by name take the chain step by step.
     """
 
-    @lru_cache
-    def kernel(cupy, kinds):
-        inputs, outputs, operation = kernel_source(chain, kinds)
-        exact = ("--fmad=false",)  # no a * b + c in one rounding, which NumPy lacks
-        return cupy.ElementwiseKernel(inputs, outputs, operation, _name(chain), preamble=IN_C_TOO, options=exact)
-
     @wraps(chain)
     def call(*args, **named):
         owner = owner_of(args[0]) if args and not named else None
         kinds = None if owner in (np, None) else _kinds(args)
-        return kernel(owner, kinds)(*args) if kinds else chain(*args, **named)
+        return _make_kernel(owner, chain, kinds)(*args) if kinds else chain(*args, **named)
 
     return call
+
+
+@lru_cache
+def _make_kernel(cupy, chain, kinds):
+    """The kernel of a chain, made once. CuPy compiles it for each dtype when it is first called."""
+    inputs, outputs, operation = kernel_source(chain, kinds)
+    exact = ("--fmad=false",)  # no a * b + c in one rounding, which NumPy lacks
+    return cupy.ElementwiseKernel(inputs, outputs, operation, _name(chain), preamble=IN_C_TOO, options=exact)
 
 
 def _kinds(args):

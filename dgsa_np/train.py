@@ -166,8 +166,8 @@ def _memory_explained(step, batch, state, model, device):
         B, T = len(batch[0]), model.n_tokens
         shape, width = (B, model.n_heads, T, T), state.params["head"]["W"].itemsize
         maps = f"an attention map (B, H, T, T) = {shape} has {math.prod(shape) * width:,} bytes, and several are kept"
-        parameters = f"{count(state.params):,} parameters"
-        why = f"{str(error).rstrip('.')}; inputs {batch[0].shape}, {parameters}; {maps}; try a smaller batch_size, or impl='tiled'"
+        sizes = f"inputs {batch[0].shape}, {count(state.params):,} parameters; {maps}"
+        why = f"{str(error).rstrip('.')}; {sizes}; try a smaller batch_size, or impl='tiled'"
         raise OutOfMemoryError(f"train: step {step}: device {device!r} is out of memory: {why}") from error
 
 

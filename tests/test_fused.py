@@ -4,9 +4,11 @@ import ctypes
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -230,6 +232,32 @@ def test_the_c_of_a_chain_computes_what_numpy_does(name, dtype, tmp_path):
         np.testing.assert_allclose(a, np.broadcast_to(b, a.shape), rtol=8 * np.finfo(dtype).eps)
 
 
+TRY_REAL_CUPY = """
+import cupy, numpy, test_fused
+from dgsa_np import fused
+
+TYPES = {"float64": None, "bool": numpy.bool_}  # of a number, which has none, and of a mask
+for name, chain in test_fused.CHAINS.items():
+    chain, kinds = chain.__wrapped__, tuple(test_fused.kinds_of(name).values())
+    kernel = fused._make_kernel(cupy, chain, kinds)
+    for T in (numpy.float32, numpy.float64):
+        _, made, _ = kernel._decide_params_type(tuple(TYPES.get(kind, T) for kind in kinds), ())
+        assert set(made) == {T}, (name, made)
+for name in fused.SUMS:
+    assert fused.sum_kernel(name, cupy).nin == {"row_dot": 2, "square_sum": 1}[name]
+"""
+
+
+def test_the_real_cupy_takes_every_kernel():
+    """Its parameters, types and options, as far as it looks at them without a GPU. In a process of its own."""
+    if importlib.util.find_spec("cupy") is None:
+        pytest.skip("CuPy is not installed; pip install 'dgsa-np[kernels]' brings it; no GPU is needed")
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-W", "ignore", "-c", TRY_REAL_CUPY]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def nvrtc():
     """NVIDIA's compiler as a library, from the wheel nvidia-cuda-nvrtc or with a CUDA that is installed; or None."""
     wheels = importlib.util.find_spec("nvidia")
@@ -248,7 +276,7 @@ def nvrtc():
 def test_the_kernel_of_a_chain_compiles_for_a_gpu(name, dtype):
     library = nvrtc()
     if library is None:
-        pytest.skip("NVRTC is not installed; pip install 'dgsa-np[nvrtc]' brings it, and needs no GPU")
+        pytest.skip("NVRTC is not installed; pip install 'dgsa-np[kernels]' brings it; no GPU is needed")
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     source = whole_source(name, dtype, IN_CUDA).encode()
     assert library.nvrtcCreateProgram(ctypes.byref(program), source, b"chain.cu", 0, None, None) == 0

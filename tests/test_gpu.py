@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import test_fused
 
 from dgsa_np.attention import KINDS
 from dgsa_np.backend import DeviceError, array_module, resolve_device, to_device, to_numpy
@@ -9,7 +10,8 @@ from dgsa_np.data import load
 from dgsa_np.gradcheck import relative_error, same_bits
 from dgsa_np.model import ModelConfig
 from dgsa_np.params import flatten
-from dgsa_np.train import TrainConfig, evaluate, train
+from dgsa_np.selfcheck import self_check
+from dgsa_np.train import OutOfMemoryError, TrainConfig, evaluate, train
 
 
 def why_not():
@@ -28,6 +30,31 @@ def gradients(case, args):
     dout = array_module(out).asarray(np.random.default_rng(0).standard_normal(out.shape))
     grads = case.backward(cache) if out.shape == () else case.backward(dout, cache)
     return flatten({"out": to_numpy(out), "grads": to_numpy(grads)})
+
+
+@test_fused.everywhere
+@test_fused.precisions
+def test_a_kernel_gives_the_bits_of_its_chain_and_agrees_with_numpy(name, dtype):
+    chain, args = test_fused.CHAINS[name], test_fused.arguments(name, dtype)
+    there = [to_device(a, "cuda") if isinstance(a, np.ndarray) else a for a in args]
+    kernel = to_numpy(list(test_fused.results(chain(*there))))
+    plain = to_numpy(list(test_fused.results(chain.__wrapped__(*there))))
+    for a, b, here in zip(kernel, plain, test_fused.results(chain(*args)), strict=True):
+        assert a.dtype == dtype and same_bits(a, b)
+        np.testing.assert_allclose(a, here, rtol=8 * np.finfo(dtype).eps)
+
+
+def test_the_self_check_finds_nothing_wrong():
+    assert [finding for finding in self_check() if not finding.ok] == []
+
+
+def test_a_device_without_memory_says_what_is_large(digits):
+    """Half a TiB of embedded patches, all of them of the same digit."""
+    many = digits.train.take(np.zeros(2**21, int))
+    data = digits._replace(train=digits.train._replace(inputs=many[0], targets=many[1]))
+    model = ModelConfig(width=1024, n_heads=8, patch_size=1, depth=1)
+    with pytest.raises(OutOfMemoryError, match=r"step 0: device 'cuda' is out of memory: .*\(B, H, T, T\) ="):
+        train(model, TrainConfig(epochs=1, batch_size=2**21, device="cuda"), data)
 
 
 def test_a_pair_agrees_with_numpy_and_repeats_bit_for_bit(case):

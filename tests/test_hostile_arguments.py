@@ -60,7 +60,7 @@ from dgsa_np.settings import DataConfig
 from dgsa_np.train import TrainConfig
 
 OUTSIDE = {"check", "cases", "runs", "bench", "bench_torch", "baselines", "experiments", "demo", "cli", "viz"}
-OUTSIDE |= {"__main__", "evidence"}
+OUTSIDE |= {"__main__", "evidence", "selfcheck"}
 
 
 def public():

@@ -24,7 +24,8 @@ QUICK = {"seeds": 2, "busy": (1, 8)}
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Few seeds, few repeats, one epoch, and little to keep the device busy."""
+    """Few repeats, one epoch, little to keep the device busy; two seeds, whose median swings by more than 2."""
+    monkeypatch.setattr(selfcheck, "RATIO", 8.0)
     monkeypatch.setattr(selfcheck, "REPEATS", 3)
     monkeypatch.setattr(selfcheck, "EPOCHS", 1)
     monkeypatch.setattr(cli, "self_check", partial(selfcheck.self_check, **QUICK))
@@ -40,6 +41,13 @@ def test_the_stand_in_passes_and_it_is_said_what_that_is(quick, capsys):
     assert all(row.startswith(f"right  {name}") for row, name in zip(rows, ROWS, strict=True))
     assert "gpu strict stand-in, compute 0.0, GiB 1.0, tf32 0" in said
     assert f"cupy {strict_cupy.MODULE.__version__}" in said and "This GPU computes what the CPU does." in said
+
+
+def test_single_precision_is_judged_by_a_factor_that_rounding_does_not_reach():
+    """Twenty seeds, as `info --check` takes them: what sums in another order do stays well below the bar."""
+    with strict_cupy.installed():
+        said, allowed, ok = selfcheck.check_single_precision(selfcheck.SEEDS)
+    assert ok and allowed == "2" and 1 <= float(said.split()[0]) < 1.7
 
 
 def test_without_a_gpu_the_cause_is_said(capsys):

@@ -41,7 +41,7 @@ def self_check(seeds=SEEDS, busy=BUSY):
         "every pair, float32": lambda: check_single_precision(seeds),
         "a step of every kind, float64": check_steps,
         "the same bits again": check_repeats,
-        "waiting for the GPU": lambda: check_waiting(xp, busy),
+        "reads within a step": lambda: check_waiting(xp, busy),
         "memory": lambda: check_memory(xp),
         "training": check_training,
     }
@@ -155,7 +155,7 @@ def check_waiting(xp, busy):
     _step(params, images, *task[2:])
     waited = done.done
     xp.cuda.Device().synchronize()
-    return "a step reads from the GPU" if waited else "a step reads nothing before its loss", "nothing", not waited
+    return "some" if waited else "none before that of the loss", "none", not waited
 
 
 def check_memory(xp):

@@ -11,6 +11,8 @@ of ten is therefore made one kernel. It is run once on symbols, and what it does
     y0 = t3;
 """
 
+import math
+import re
 from functools import lru_cache, wraps
 from pathlib import Path
 
@@ -41,16 +43,15 @@ def fused(chain):
 
     @wraps(chain)
     def call(*args, **named):
-        owner = owner_of(args[0]) if args and not named else None
-        kinds = None if owner in (np, None) else _kinds(args)
-        return _make_kernel(owner, chain, kinds)(*args) if kinds else chain(*args, **named)
+        kinds = _kinds(args) if args and not named else None
+        return _make_kernel(owner_of(args[0]), chain, kinds)(*args) if kinds else chain(*args, **named)
 
     return call
 
 
 @lru_cache
 def _make_kernel(cupy, chain, kinds):
-    """The kernel of a chain, made once. CuPy compiles it for each dtype when it is first called."""
+    """The kernel of a chain, made once. CuPy compiles it when it is first called, for each dtype and layout anew."""
     inputs, outputs, operation = kernel_source(chain, kinds)
     exact = ("--fmad=false",)  # no a * b + c in one rounding, which NumPy lacks
     return cupy.ElementwiseKernel(inputs, outputs, operation, _name(chain), preamble=IN_C_TOO, options=exact)
@@ -58,6 +59,8 @@ def _make_kernel(cupy, chain, kinds):
 
 def _kinds(args):
     """What each argument is in C, a key of C_TYPES; None where no kernel can be had."""
+    if owner_of(args[0]) in (np, None):
+        return None
     dtypes = {a.dtype for a in args if hasattr(a, "dtype")} - {np.dtype(bool)}
     if len(dtypes) != 1 or dtypes.pop().kind != "f" or any(isinstance(a, (np.ndarray, np.generic)) for a in args):
         return None
@@ -65,9 +68,10 @@ def _kinds(args):
 
 
 def _name(chain):
-    """What a profiler calls it: the chain's own name, or for a lambda where it is written, ops_214."""
-    code = chain.__code__
-    return chain.__name__ if chain.__name__.isidentifier() else f"{Path(code.co_filename).stem}_{code.co_firstlineno}"
+    """What a profiler calls it: the chain's own name, or for a lambda where it is written, line_214_of_ops."""
+    named, code = chain.__name__.isidentifier(), chain.__code__
+    where = f"line_{code.co_firstlineno}_of_{Path(code.co_filename).stem}"
+    return chain.__name__ if named else re.sub(r"\W", "_", where)
 
 
 def kernel_source(chain, kinds):
@@ -95,8 +99,11 @@ class _Symbol(NDArrayOperatorsMixin):
     def __str__(self):
         return self.name
 
+    def __bool__(self):
+        raise TypeError("fused: a branch on a value, which a kernel does not have; use numpy.where")
+
     def __array_ufunc__(self, ufunc, method, *operands, out=None):  # the kernel has memory of its own for out
-        return self._write(ufunc.__name__, operands)
+        return self._write(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", operands)
 
     def __array_function__(self, function, types, operands, _):
         return self._write(function.__name__, operands)
@@ -112,6 +119,9 @@ class _Symbol(NDArrayOperatorsMixin):
         """As NumPy promotes: beside an array, numbers and masks take its dtype; among themselves they are float64."""
         if name not in IN_C:
             raise TypeError(f"fused: {name} has no counterpart in C, expected one of {', '.join(IN_C)}")
+        if any(not isinstance(x, _Symbol) and (type(x) not in (int, float) or not math.isfinite(x)) for x in operands):
+            given = ", ".join(map(str, operands))
+            raise TypeError(f"fused: {name} of {given}, expected values of the kernel and finite numbers")
         kind = "T" if any(getattr(x, "kind", None) == "T" for x in operands) else "float64"
         first = operands[:1] if name == "where" else ()  # a mask stays one
         cast = [str(x) if getattr(x, "kind", None) == kind else f"{C_TYPES[kind]}({x})" for x in operands[len(first) :]]
@@ -126,8 +136,12 @@ class _Symbol(NDArrayOperatorsMixin):
 SUMS = {"row_dot": ("T x, T y", "T z", "x * y"), "square_sum": ("T x", "float64 z", "double(x) * double(x)")}
 
 
+def sum_kernel(name, *arrays):
+    """A sum of products in one kernel, which takes axis and keepdims; None for arrays that no kernel is for."""
+    return _make_sum(owner_of(arrays[0]), name) if _kinds(arrays) else None
+
+
 @lru_cache
-def sum_kernel(name, xp):
-    """A sum of products in one kernel, which takes axis and keepdims; None for NumPy, which has its own ways."""
+def _make_sum(cupy, name):
     inputs, outputs, term = SUMS[name]
-    return None if xp is np else xp.ReductionKernel(inputs, outputs, term, "a + b", "z = a", "0", name)
+    return cupy.ReductionKernel(inputs, outputs, term, "a + b", "z = a", "0", name)

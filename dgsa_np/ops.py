@@ -42,13 +42,13 @@ def row_sum(x):
 
 def row_dot(x, y):
     """The sum of x y over the last axis, kept as 1. Nothing of the size of x y is made."""
-    kernel = sum_kernel("row_dot", array_module(x, y))
-    return kernel(x, y, axis=-1, keepdims=True) if kernel else np.einsum("...n,...n->...", x, y)[..., None]
+    kernel = sum_kernel("row_dot", x, y)
+    return (kernel(x, y, axis=-1) if kernel else array_module(x, y).einsum("...n,...n->...", x, y))[..., None]
 
 
 def square_sum(x):
     """The sum of all squares, an array without axes, in float64 at least."""
-    kernel = sum_kernel("square_sum", array_module(x))
+    kernel = sum_kernel("square_sum", x)
     return kernel(x) if kernel else np.square(x, dtype=np.promote_types(x.dtype, "float64")).sum()
 
 

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from . import check
+from .attention.tiled import TILED
 from .backend import array_module, resolve_device, to_device, to_numpy
 from .check import choice
 from .data import Dataset, Split
@@ -163,11 +164,13 @@ def _memory_explained(step, batch, state, model, device):
     try:
         yield batch
     except MemoryError as error:
-        B, T = len(batch[0]), model.n_tokens
-        shape, width = (B, model.n_heads, T, T), state.params["head"]["W"].itemsize
-        maps = f"an attention map (B, H, T, T) = {shape} has {math.prod(shape) * width:,} bytes, and several are kept"
-        sizes = f"inputs {batch[0].shape}, {count(state.params):,} parameters; {maps}"
-        why = f"{str(error).rstrip('.')}; {sizes}; try a smaller batch_size, or impl='tiled'"
+        T = model.n_tokens if model.task == "vision" else batch[0].shape[1]
+        shape, width = (len(batch[0]), model.n_heads, T, T), state.params["head"]["W"].itemsize
+        sizes, advice = f"inputs {batch[0].shape}, {count(state.params):,} parameters", "try a smaller batch_size"
+        if model.head_pair(array_module(state.params["head"]["W"]), T, T) == model.mechanism[:2]:  # not on tiles
+            sizes += f", maps (B, H, T, T) = {shape} of {math.prod(shape) * width:,} bytes each, several per layer"
+            advice += ", or impl='tiled'" if model.kind in TILED else ""
+        why = f"{str(error).rstrip('.')}; {sizes}; {advice}"
         raise OutOfMemoryError(f"train: step {step}: device {device!r} is out of memory: {why}") from error
 
 

@@ -260,7 +260,7 @@ def test_a_device_that_runs_out_of_memory_says_what_is_large_and_leaves_the_chec
     assert main(["train", *settings, "--out", str(run)]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert "step 2: device 'cuda' is out of memory: Out of memory allocating 8,192 bytes" in said
-    assert "inputs (200, 8, 8), " in said and "(B, H, T, T) = (200, 1, 4, 4) has 12,800 bytes" in said
+    assert "inputs (200, 8, 8), " in said and "maps (B, H, T, T) = (200, 1, 4, 4) of 12,800 bytes each" in said
     assert "try a smaller batch_size, or impl='tiled'" in said
     assert load_checkpoint(run / "checkpoint.npz")["state"]["optimizer"]["step"] == 2
     assert main(["train", "--resume", str(run)]) == 0

@@ -292,7 +292,7 @@ for name, chain in test_fused.CHAINS.items():
         _, made, _ = kernel._decide_params_type(tuple(TYPES.get(kind, T) for kind in kinds), ())
         assert set(made) == {T}, (name, made)
 for name in fused.SUMS:
-    assert fused.sum_kernel(name, cupy).nin == {"row_dot": 2, "square_sum": 1}[name]
+    assert fused._make_sum(cupy, name).nin == {"row_dot": 2, "square_sum": 1}[name]
 """
 
 

@@ -160,10 +160,12 @@ def _pair_equal(tokens):
 
 # --------------------------------------------------------------------------------------------- softmax
 
-_masked = fused(lambda S, mask, nan, lowest: np.fmin(S, np.where(mask, nan, lowest).astype(S.dtype)))  # nan: no limit
-_exp_from = fused(lambda S, largest, lowest: np.exp(E := S - np.maximum(largest, lowest), out=E))  # no key: exp gives 0
+# What the mask forbids becomes the lowest number; to fmin a nan is no limit. np.where on the scores would be slower.
+_masked = fused(lambda S, mask, nan, lowest: np.fmin(S, np.where(mask, nan, lowest).astype(S.dtype)))
+# In a row without a key the largest score is the lowest number; from half of that on, all of its exp are 0.
+_exp_from = fused(lambda S, largest, floor: np.exp(E := S - np.maximum(largest, floor), out=E))
+# E is made by softmax_forward and used up here, so it may be overwritten. A row without a key has the total 0.
 _divided = fused(lambda E, total: np.divide(E, total + (total == 0), out=E))
-_jacobian = fused(lambda A, dA, mean: A * (dA - mean))
 
 
 class SoftmaxCache(NamedTuple):
@@ -197,7 +199,7 @@ def softmax_backward(dA, cache):
     (A,) = check.cache("softmax_backward", cache, SoftmaxCache, dA)
     check.upstream("softmax_backward", dA, A.shape)
     # A = _divided(E, row_sum(E))
-    return _jacobian(A, dA, row_dot(dA, A))
+    return A * (dA - row_dot(dA, A))
 
 
 # ---------------------------------------------------------------------------------- silu, gelu, sigmoid

@@ -486,7 +486,7 @@ for forward, wrong, given in ((linear_forward, not_summed, args), (residual_forw
 # %%
 floors = [
     ("params", "nested dicts of arrays, and their names", ["params"]),
-    ("backend, check", "NumPy or CuPy; what wrong input is told", ["backend", "fused", "check"]),
+    ("backend, check", "NumPy or CuPy, kernels; what wrong input is told", ["backend", "fused", "check"]),
     ("ops, losses", "the pairs: linear, softmax, norms; cross-entropy", ["ops", "losses"]),
     ("attention/", "the heads: softmax, differential, gated, ...", ["attention"]),
     ("optim", "AdamW as a function", ["optim"]),

@@ -34,6 +34,7 @@ except ModuleNotFoundError:  # on Colab: install from the repository
 import inspect
 import math
 import os
+import re
 import time
 import tracemalloc
 
@@ -46,9 +47,10 @@ from threadpoolctl import threadpool_limits
 from dgsa_np import parallel
 from dgsa_np.attention import causal_mask, padding_mask, tiled
 from dgsa_np.attention.differential import differential_head_backward, differential_head_forward
-from dgsa_np.attention.gated import gated_head_backward, gated_head_forward
+from dgsa_np.attention.gated import gated_head_backward, gated_head_forward, mix
 from dgsa_np.attention.softmax import softmax_head_backward, softmax_head_forward
 from dgsa_np.backend import array_module, resolve_device, to_device, to_numpy
+from dgsa_np.fused import kernel_source
 from dgsa_np.gradcheck import check_pair
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads
 from dgsa_np.ops import row_sum, sigmoid, swap
@@ -80,7 +82,9 @@ def median_time(f, *args, repeats=9, least=1e-3):
 #
 # NumPy computes on the processor, CuPy on an NVIDIA GPU, and both have functions of the same names. So a
 # formula is written once. `array_module` looks at the arrays and returns the module that owns them, and the
-# code calls that module `xp`. In the source of the sigmoid nothing says where it runs:
+# code calls that module `xp`. Functions of NumPy hand an array of CuPy over to CuPy's function of that name,
+# so `np.exp` does as well where an array is the argument. In the source of the sigmoid nothing says where it
+# runs; what `@fused` says, we shall see in a moment:
 
 # %%
 print(inspect.getsource(sigmoid))
@@ -102,14 +106,36 @@ print(f"\nthe same source, run on: {device}")
 # small private store, the **cache**, that answers many times faster than the main memory. So it likes work
 # in pieces that fit the cache. A GPU has thousands of slow workers. Each call from Python starts them all,
 # which takes some microseconds; a small piece of work would leave most of them idle. So it likes few, large
-# pieces. In the library this difference is three numbers, and no second source: how many queries and keys a
-# tile has, and how many numbers are worked on at once.
+# pieces. In the library this difference shows in three places. The first is three numbers: how many queries
+# and keys a tile has, and how many numbers are worked on at once.
 
 # %%
 for name, (queries, keys, slab) in (("CPU", tiled.CPU_TILES), ("GPU", tiled.GPU_TILES)):
     size = 4 * slab / 2**20
     print(f"{name}: tiles of {queries} queries and {keys} keys; {size:g} MiB in float32 at once")
 assert tiled.GPU_TILES[2] >= 100 * tiled.CPU_TILES[2]
+
+# %% [markdown]
+# The second is sums along rows: each machine has its own best way (`row_sum` and `row_dot`; more of them
+# below). The third is `@fused`. A chain of operations without sums or products of matrices, such as the mix
+# of the two maps,
+#
+# $$ A = g \odot A_{exc} - (1 - g) \odot A_{inh} $$
+#
+# is three calls, and the two products are written to memory only to be read again. On NumPy that is what
+# happens, and `fused` does nothing. On a GPU the chain becomes one call. To find out what is in it, `fused`
+# runs it once on **symbols** instead of arrays: objects that compute nothing and write down, in the language C,
+# what is done to them. CuPy makes a program of these lines, which each worker runs for numbers of its own.
+
+# %%
+operation = kernel_source(mix.__wrapped__, ("T", "T", "T", "T"))[2]  # T: the dtype of the arrays
+print(operation)
+g, A_exc, A_inh = rng.random((3, 5, 5))
+in_c = {"x0": g, "x1": A_exc, "x2": 1 - g, "x3": A_inh}
+for name, expression in re.findall(r"(\w+) = (.+);", operation):  # without its types, this C is Python
+    in_c[name] = eval(expression, in_c)
+assert (in_c["y0"] == mix(g, A_exc, 1 - g, A_inh)).all()
+assert (in_c["y0"] == g * A_exc - (1 - g) * A_inh).all()
 
 # %% [markdown]
 # ## 2. Where time goes
@@ -227,7 +253,7 @@ del x, y, a, b, out
 # The library has a few lines that look strange until one has measured them. Here are three of them, each
 # beside the line one would write first.
 #
-# **A row sum as a product.** `row_sum(x)` is `x @ ones`. NumPy's `x.sum(axis=-1)` starts anew for each row,
+# **A row sum as a product.** `row_sum(x)` is `x @ ones`, with NumPy. Its `x.sum(axis=-1)` starts anew for each row,
 # which costs when rows are short. The matrix product is tuned for exactly this.
 #
 # **No `where` on random signs.** A core begins work on the next instructions before it knows whether a

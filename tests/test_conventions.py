@@ -201,7 +201,7 @@ def test_the_line_budget_of_the_whole():
 def test_the_parts_do_not_grow_while_the_budget_of_the_whole_is_missed():
     lines = {p: len(code_lines(p)) for p in SOURCES}
     measuring = sum(n for p, n in lines.items() if p.name in MEASURES or p.parent.name in MEASURES)
-    assert measuring <= 1283 and sum(lines.values()) - measuring <= 3618
+    assert measuring <= 1283 and sum(lines.values()) - measuring <= 3617
 
 
 def test_functions_are_short():

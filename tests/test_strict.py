@@ -154,8 +154,8 @@ def test_training_reads_once_per_step_and_equals_the_cpu(kind, task, traffic):
     assert reads == [1, 1, 2] * 2  # the last step of an epoch comes with an evaluation, of one batch
     (states, steps, epochs), expected = zip(*run, strict=True), train(model, here, data, params)
     for found, wanted in zip([*steps, *filter(None, epochs)], [*expected.steps, *expected.epochs], strict=True):
-        assert found == pytest.approx(wanted, rel=1e-11)
-    assert all(agree(a, b, 1e-9) for a, b in zip(*map(leaves, (states[-1].params, expected.params)), strict=True))
+        assert found == pytest.approx(wanted, rel=1e-12)
+    assert all(agree(a, b, 1e-12) for a, b in zip(*map(leaves, (states[-1].params, expected.params)), strict=True))
 
 
 def test_the_state_stays_on_the_device(traffic):

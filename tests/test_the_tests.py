@@ -95,7 +95,7 @@ FAILURES = (
 # ----------------------------------------------------------------------------------- wrong backwards
 
 BACKWARD = {  # what is wrong: (case, function, old, new)
-    "softmax without its row sum": ("softmax [none]", ops._jacobian, "(dA - mean)", "dA"),
+    "softmax without its row sum": ("softmax [none]", ops.softmax_backward, "(dA - row_dot(dA, A))", "dA"),
     "dq without 1/sqrt(d)": ("softmax_head [none]", softmax.softmax_map_backward, "scale * (dS @ k)", "dS @ k"),
     "dk without 1/sqrt(d)": ("softmax_head [causal]", softmax.softmax_map_backward, "@ (scale * q)", "@ q"),
     "dv by A instead of A^T": ("attention softmax [none]", softmax.softmax_head_backward, "swap(A) @ do", "A @ do"),
@@ -244,7 +244,7 @@ MORE = {  # what is wrong: (the change, the rung that catches it)
         (ops.sigmoid, "z * (2 * below - 1)", "-z"),
         calls(test_small_floors.test_sigmoid_and_its_complement_sum_to_one_without_overflow, "float32")),
     "softmax without its maximum": (
-        (ops._exp_from, "S - np.maximum(largest, lowest)", "S + 0"),
+        (ops._exp_from, "S - np.maximum(largest, floor)", "S + 0"),
         calls(test_small_floors.test_softmax_rows_sum_to_one_for_huge_logits_too_in_silence, "float32", 1e4)),
     "masked after exp": (
         (ops._masked, "np.fmin(S, np.where(mask, nan, lowest).astype(S.dtype))", "S + np.where(mask, 0, -1e3)"),
@@ -314,7 +314,7 @@ def goes_on_like_one_that_did_not_stop(digits):
 # --------------------------------------------------------------------------------------- right variants
 
 VARIANTS = {  # the same, written in another way: (function, old, new, cases, golden)
-    "softmax backward multiplied out": (ops.softmax_backward, "_jacobian(A, dA, row_dot(dA, A))", "A * dA - A * (dA * A).sum(axis=-1, keepdims=True)", "softmax [none]", "softmax"),
+    "softmax backward multiplied out": (ops.softmax_backward, "A * (dA - row_dot(dA, A))", "A * dA - A * (dA * A).sum(axis=-1, keepdims=True)", "softmax [none]", "softmax"),
     "scaled after the product": (softmax.softmax_map_forward, "(scale * q) @ swap(k)", "scale * (q @ swap(k))", "softmax_head [causal]", "softmax_head_causal"),
     "the maps in the other order": (gated.mix, MIX, "-one_minus_gate * A_inh + gate * A_exc", "gated_head [none]", "gated_head_none"),
     "dgate from the outputs": (gated.gated_head_backward, "row_dot(dA, A_exc + A_inh)[..., 0]", "row_dot(do, (A_exc + A_inh) @ v)[..., 0]", "gated_head [padding]", "gated_head_padding"),

@@ -19,25 +19,48 @@ class Spec:
 
 
 def tree_map(f, tree, *others):
-    """f applied leaf by leaf; further trees must have the names of the first. A tuple comes back as a list."""
+    """f applied leaf by leaf; further trees must have the names of the first. A plain tuple comes back as a list."""
     if isinstance(tree, dict):
         for t in others:
             if t.keys() != tree.keys():
                 raise ValueError(f"tree_map: a tree has {sorted(t)}, expected {sorted(tree)} as in the first")
         return {key: tree_map(f, tree[key], *(t[key] for t in others)) for key in tree}
     if isinstance(tree, (list, tuple)):
-        return [tree_map(f, *leaves) for leaves in zip(tree, *others, strict=True)]
+        mapped = [tree_map(f, *branches) for branches in zip(tree, *others, strict=True)]
+        return type(tree)(*mapped) if hasattr(tree, "_fields") else mapped
     return None if tree is None else f(tree, *others)
 
 
-def flatten(tree, prefix: str = "") -> dict:
-    """A flat dict of leaves under dotted names: {"blocks.0.attention.W_q": array}."""
+def leaves(tree, path=()) -> dict:
+    """{path: leaf}, a path being a tuple of keys, ("blocks", 0, "W_q"). Fields of a NamedTuple go by name."""
+    if hasattr(tree, "_fields"):
+        tree = tree._asdict()
     if isinstance(tree, (list, tuple)):
         tree = dict(enumerate(tree))
     if not isinstance(tree, dict):
-        return {} if tree is None else {prefix: tree}
-    dot = f"{prefix}." if prefix else ""
-    return {name: leaf for key, branch in tree.items() for name, leaf in flatten(branch, f"{dot}{key}").items()}
+        return {} if tree is None else {path: tree}
+    return {deeper: leaf for key, branch in tree.items() for deeper, leaf in leaves(branch, (*path, key)).items()}
+
+
+def replace_leaf(tree, path, leaf):
+    """The tree with the leaf at a path exchanged; the tree itself stays as it is."""
+    if not path:
+        return leaf
+    key, *rest = path
+    if hasattr(tree, "_fields"):
+        return tree._replace(**{key: replace_leaf(getattr(tree, key), rest, leaf)})
+    if isinstance(tree, dict):
+        return tree | {key: replace_leaf(tree[key], rest, leaf)}
+    return type(tree)(replace_leaf(branch, rest, leaf) if i == key else branch for i, branch in enumerate(tree))
+
+
+def flatten(tree) -> dict:
+    """A flat dict of leaves under dotted names: {"blocks.0.attention.W_q": array}."""
+    found = leaves(tree)
+    flat = {".".join(map(str, path)): leaf for path, leaf in found.items()}
+    if len(flat) < len(found):
+        raise ValueError("flatten: two leaves have the same dotted name, expected keys that differ without their dots")
+    return flat
 
 
 def count(tree) -> int:

@@ -2,23 +2,20 @@
 
 import numpy as np
 
-from dgsa_np.gradcheck import _call_backward, _named_arrays, _replace
+from dgsa_np.gradcheck import make_pair, upstream
 
 STEP = 1e-30
 
 
-def differentiable(case):
-    """{name: array} of the arguments that have a gradient."""
-    arrays = _named_arrays(case.forward, case.args)
-    return {n: a for n, a in arrays.items() if a.dtype.kind == "f" and n.split(".")[0] not in case.without}
+def start(case):
+    """The pair with its arguments, and an upstream gradient."""
+    pair = make_pair(case.forward, case.backward, case.args, case.without)
+    return pair, upstream(pair, pair.run()[0], 0)[0]
 
 
-def moved(case, leaves, direction, h):
-    """The arguments, all of them a step along a direction."""
-    args = case.args
-    for name, x in leaves.items():
-        args = _replace(case.forward, args, name, x + h * direction[name])
-    return args
+def moved(pair, direction, h):
+    """The leaves, all of them a step along a direction."""
+    return {path: x + h * direction[path] for path, x in pair.leaves.items()}
 
 
 def directions(leaves, n):
@@ -28,9 +25,8 @@ def directions(leaves, n):
     return [{k: e / n for k, e in direction.items()} for direction, n in zip(drawn, lengths, strict=True)]
 
 
-def gradient(case, leaves, dout, args):
-    _, cache = case.forward(*args)
-    return _call_backward(case.backward, dout, cache, args, leaves)
+def gradient(pair, dout, exchanged=None):
+    return pair.gradients(dout, pair.run(exchanged)[1])
 
 
 def dot(a, b):
@@ -39,12 +35,10 @@ def dot(a, b):
 
 def test_the_hessian_is_symmetric(case):
     """Complex step through the backward: <w, H u> = <u, H w>. A backward that drops a term is no slope of anything."""
-    leaves = differentiable(case)
-    u, w = directions(leaves, 2)
-    dout = np.random.default_rng(0).standard_normal(case.forward(*case.args)[0].shape)
+    pair, dout = start(case)
+    u, w = directions(pair.leaves, 2)
     Hu, Hw = (
-        {n: g.imag / STEP for n, g in gradient(case, leaves, dout, moved(case, leaves, e, 1j * STEP)).items()}
-        for e in (u, w)
+        {n: g.imag / STEP for n, g in gradient(pair, dout, moved(pair, e, 1j * STEP)).items()} for e in (u, w)
     )
     size = max(dot(Hu, Hu), dot(Hw, Hw)) ** 0.5
     assert not size > 0 or abs(dot(w, Hu) - dot(u, Hw)) <= 1e-11 * size
@@ -52,24 +46,22 @@ def test_the_hessian_is_symmetric(case):
 
 def test_the_backward_is_the_slope_of_itself_in_complex_numbers(case):
     """The real part of the gradient at x + i h u is the gradient at x: the backward is as analytic as the forward."""
-    leaves = differentiable(case)
-    (u,) = directions(leaves, 1)
-    dout = np.random.default_rng(0).standard_normal(case.forward(*case.args)[0].shape)
-    here = gradient(case, leaves, dout, case.args)
-    there = gradient(case, leaves, dout, moved(case, leaves, u, 1j * STEP))
+    pair, dout = start(case)
+    (u,) = directions(pair.leaves, 1)
+    here = gradient(pair, dout)
+    there = gradient(pair, dout, moved(pair, u, 1j * STEP))
     assert all(abs(there[n].real - here[n]).max() <= 1e-13 * max(abs(here[n]).max(), 1e-3) for n in here)
 
 
 def test_what_the_gradient_leaves_over_shrinks_with_the_square_of_the_step(case):
     """f(x + h u) - f(x) - h <g, u> is of order h^2: a tenth of the step leaves a hundredth."""
-    leaves = differentiable(case)
-    (u,) = directions(leaves, 1)
-    out, _ = case.forward(*case.args)
-    dout = np.random.default_rng(0).standard_normal(out.shape)
-    slope = dot(gradient(case, leaves, dout, case.args), u)
+    pair, dout = start(case)
+    (u,) = directions(pair.leaves, 1)
+    out, _ = pair.run()
+    slope = dot(gradient(pair, dout), u)
 
     def left(h):
-        return abs((dout * (case.forward(*moved(case, leaves, u, h))[0] - out)).sum() - h * slope)
+        return abs((dout * (pair.run(moved(pair, u, h))[0] - out)).sum() - h * slope)
 
     size = abs(dout * out).sum()
     far, near = left(1e-2), left(1e-3)

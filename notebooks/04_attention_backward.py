@@ -836,9 +836,9 @@ ax.legend(fontsize=9)
 plt.show()
 # %% [markdown]
 # Read the slopes: the dashed line and the measured one rise by 4 where $T$ doubles, the dotted one by 2.
-# Operations and bytes are counted here and are the same everywhere. Times are another matter: the backward
-# is twice the forward in products, but not in time, since the forward also computes $T^2$ exponentials and
-# the backward none. [09](09_from_formulas_to_fast_code.ipynb) measures times.
+# Operations and bytes are counted here and are the same everywhere. Times are another matter, and not in the
+# ratio of the products: the forward also computes $T^2$ exponentials, the backward none, and both wait for
+# memory. [09](09_from_formulas_to_fast_code.ipynb) is about times.
 #
 # ## What you now know
 #

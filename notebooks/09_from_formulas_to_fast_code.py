@@ -404,7 +404,7 @@ def scores(q, k, keys, limit):
 
 def stream(q, k, v, tiles):
     """softmax(q k^T / sqrt(d)) v and the log-sum-exp of the rows; one tile of scores at a time."""
-    m = np.full((*q.shape[:-1], 1), np.finfo(q.dtype).min / 2)  # lower than any score
+    m = np.full((*q.shape[:-1], 1), np.finfo(q.dtype).min)  # the lowest number there is
     Z, o = np.zeros_like(m), np.zeros((*q.shape[:-1], v.shape[-1]))
     for keys, limit in tiles:
         S = scores(q, k, keys, limit)
@@ -580,7 +580,7 @@ for allowed in masks.values():
 # **Rows that may see nothing.** In a padded batch, or under a mask of your own, a query may have no key
 # at all. The library defines its output as 0. What does the stream make of it? Every score is $-\infty$.
 # Had we started from $m = -\infty$, the first step would be $e^{-\infty - (-\infty)}$, which is not a
-# number. So we start from a finite $m$, lower than any score: then $E = e^{-\infty - m} = 0$, and $Z$ and
+# number. So we start from a finite $m$, the lowest number there is: then $E = e^{-\infty - m} = 0$, and $Z$ and
 # $o$ stay 0. The last step would divide 0 by 0; `Z + (Z == 0)` makes it $0 / 1$. And a slab of
 # queries that see nothing has no tile: its loop does not run, with the same result.
 

@@ -3,7 +3,7 @@
 #
 # dgsa_np computes every forward and every backward pass of a small transformer by hand, in NumPy. There is
 # no automatic differentiation. What replaces it is a convention, and a check that tells you when you are
-# wrong. This notebook teaches both on examples that fit on paper, then shows where things are.
+# wrong. This notebook teaches both on examples that fit on paper, then says where things are.
 #
 # **You will do**
 # - compute one gradient on paper, and find the same numbers in the library
@@ -25,9 +25,7 @@ except ModuleNotFoundError:  # on Colab: install from the repository
     get_ipython().run_line_magic("pip", f'install --quiet "{source}"')  # noqa: F821
 
 # %%
-import ast
 import inspect
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,7 +41,7 @@ from dgsa_np.params import count, flatten
 
 plt.style.use("dgsa_np.viz")
 rng = np.random.default_rng(0)
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+BLUE, ORANGE = "#0072B2", "#D55E00"
 
 # %% [markdown]
 # ## 1. A pair
@@ -177,6 +175,7 @@ assert abs(y_silu - t * sigma).max() < 1e-15
 assert abs(slopes - sigma * (1 + t * (1 - sigma))).max() < 1e-15
 assert abs(slopes - complex_step(lambda s: silu_forward(s)[0].sum(), t)).max() < 1e-15
 print("the cache of silu:", silu_cache._fields)
+assert abs(slopes - (silu_cache.sigma + silu_cache.y * (1 - silu_cache.sigma))).max() < 1e-15  # x is not needed
 
 # %%
 fig, ax = plt.subplots(figsize=(7, 3.2))
@@ -195,7 +194,8 @@ plt.show()
 
 # %% [markdown]
 # The dashed curve gives the slope of the short black tangents. The backward needs to know *where* on the
-# curve the forward was, so the cache holds `x` and `sigma`.
+# curve the forward was. The cache holds `y` and `sigma`, and not $x$: the formula asks for
+# $x\,\sigma(1 - \sigma)$ only, and that is $y\,(1 - \sigma)$.
 #
 # Transformers use a value twice all the time: once as it is, once through a function. That is a fork. In
 #
@@ -321,7 +321,7 @@ assert cache.blocks[1].attention.head.A_exc.shape == (4, 2, 16, 16)
 # The path is the path of the calls: the model has blocks, a block has attention, attention has a head. Each
 # image is cut into 16 patches, the tokens. `A_exc[b, h, t, s]` says how much token `t` looks at token `s`.
 # Gated attention has two such maps, and a gate $g$ per token and head mixes them,
-# `[eq:gated-head, review]`:
+# `[eq:gated-head, machine review]`:
 #
 # $$A = g\,A_{exc} - (1 - g)\,A_{inh}$$
 #
@@ -475,78 +475,21 @@ for forward, wrong, given in ((linear_forward, not_summed, args), (residual_forw
 
 # %% [markdown]
 # Use it on your own code: it asks for two functions and nothing of this library. Two limits, both the
-# subject of notebook 03: it must be able to send complex numbers through your forward (so no `abs`; or say
-# `method="central"`), and it cannot see a wrong forward whose backward agrees with it.
+# subject of notebook 03: its sharpest tool sends complex numbers through your forward, and `abs` and its
+# like do not let them pass; and it cannot see a wrong forward whose backward agrees with it.
 #
 # ## 8. The map of the house
 #
-# The package is built in floors. A module imports from its own floor or from lower ones, never from above.
-# We do not ask you to believe that: the next cell reads the import lines of every file.
-
-# %%
-floors = [
-    ("params", "nested dicts of arrays, and their names", ["params"]),
-    ("backend, check", "NumPy or CuPy, kernels; what wrong input is told", ["backend", "fused", "check"]),
-    ("ops, losses", "the pairs: linear, softmax, norms; cross-entropy", ["ops", "losses"]),
-    ("attention/", "the heads: softmax, differential, gated, ...", ["attention"]),
-    ("optim", "AdamW as a function", ["optim"]),
-    ("model", "blocks, embeddings, the whole transformer", ["model"]),
-    ("parallel", "one step over several threads", ["parallel"]),
-    ("train, checkpoint", "the loop, and states on disk", ["train", "checkpoint"]),
-    (
-        "experiments, runs",
-        "seeds, corruptions",
-        ["experiments", "runs", "settings", "sample", "demo", "bench", "bench_torch", "selfcheck"],
-    ),
-    ("evidence/", "grids, measures, statistics, report", ["evidence"]),
-    ("cli", "python -m dgsa_np ...", ["cli", "__main__"]),
-]
-beside = [
-    ("gradcheck", "is a gradient right?", 1, ["gradcheck"]),
-    ("data/, baselines", "digits, text, noise;\nwhat trivial models reach", 3, ["data", "baselines"]),
-    ("cases", "small arguments for every pair", 5, ["cases"]),
-    ("viz, rollout", "figures", 7, ["viz", "rollout"]),
-]
-level = {module: i for i, (_, _, modules) in enumerate(floors) for module in modules}
-level |= {module: height for _, _, height, modules in beside for module in modules}
-
-# %%
-package = Path(inspect.getfile(ModelConfig)).parent
-n_imports = 0
-for path in sorted(package.rglob("*.py")):
-    parts = path.relative_to(package).with_suffix("").parts
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level and parts[0] != "__init__":
-            inside = node.level == len(parts) - 1  # attention/gated.py imports attention/softmax.py
-            source = parts[0] if inside and len(parts) > 1 else (node.module or "").split(".")[0]
-            names = [source] if source else [alias.name for alias in node.names]
-            for name in set(names) - {"__version__"}:
-                n_imports += 1
-                assert level[name] <= level[parts[0]], (parts, name)
-print(n_imports, "imports inside the package, none of them goes up")
-assert n_imports > 50
-
-# %%
-fig, ax = plt.subplots(figsize=(9, 5.4))
-for i, (name, what, _) in enumerate(floors):
-    color = {2: BLUE, 3: GREEN, 5: BLUE}.get(i, "0.55")
-    ax.add_patch(plt.Rectangle((0, i), 6.4, 0.86, fc=color, alpha=0.18, ec=color))
-    ax.text(0.12, i + 0.43, name, va="center", fontsize=11, weight="bold")
-    ax.text(2.15, i + 0.43, what, va="center", fontsize=10)
-for name, what, height, _ in beside:
-    ax.add_patch(plt.Rectangle((6.7, height), 2.7, 1.86, fc=ORANGE, alpha=0.15, ec=ORANGE))
-    ax.text(6.82, height + 1.7, name, va="top", fontsize=11, weight="bold")
-    ax.text(6.82, height + 1.1, what, va="top", fontsize=9)
-ax.annotate("", (-0.25, 0), (-0.25, 10.9), arrowprops={"arrowstyle": "->", "color": "0.4"})
-ax.text(-0.45, 5.5, "imports", rotation=90, ha="center", va="center", color="0.35")
-ax.set(xlim=(-0.7, 9.5), ylim=(-0.1, 11.1), title="Eleven floors, and four rooms beside them: no import goes up")
-ax.axis("off")
-plt.show()
-
-# %% [markdown]
-# Colour marks where the mathematics is: `ops` and `model` in blue, `attention` in green. To read a model
-# from the bottom up, read those three. `gradcheck` stands beside: it knows arrays and functions and nothing
-# of transformers.
+# From the bottom to the top:
+#
+# - `params` and `backend`: nested dicts of arrays and their names; NumPy or CuPy.
+# - **`ops`, `losses`**: the pairs of which everything is made: linear, softmax, norms, cross-entropy.
+# - **`attention/`**: one file per mechanism, and the layer around all of them.
+# - **`model`**: blocks, embeddings, the whole transformer.
+# - `optim`, `train`, `experiments`, `evidence/`, `cli`: the step, the loop, the comparisons, the commands.
+#
+# The mathematics is in the bold ones. To read a model from the bottom up, read those. `gradcheck` stands
+# beside them: it knows arrays and functions and nothing of transformers.
 #
 # ## 9. What `python -m dgsa_np info` prints
 #
@@ -576,19 +519,18 @@ assert f"{count(params):,} parameters" in describe_model(cfg)
 # - **norm, head**: after the last block, a norm, the mean over tokens, and a linear classifier.
 #
 # Names are looked up in `docs/notation.md`, formulas in `docs/equations.md`. Each formula has a status,
-# such as `review` or `derived`: the body of the paper was not available to us, so the project says for
-# every line how it is known.
+# such as `derived` or `machine review`: the body of the paper was not available to us, so the project says
+# for every line how it is known. `machine review`, as above at the fused map, is a weak one: the formula
+# stands only in reports that a language model wrote about a damaged text of the paper. Notebook 06 says
+# how much hangs on it.
 #
 # ## 10. Where to go next
 #
 # - **You study.** Go through the notebooks in order, pen in hand. Do the derivation before you open the
-#   next cell. Then read `notebooks/dgsa_in_one_file.py`, all of it in one sitting. 04 and 06 are the heart.
-# - **You teach.** One notebook is one or two lessons; the "Stop and think" boxes are the questions to ask
-#   aloud. Hand out a forward and ask for its backward: `check_pair` grades it and names the mistake.
-#   `docs/how_to_add_a_mechanism.md` is a worked exercise.
-# - **You do research.** Look up a formula in `docs/equations.md`, follow its label to the docstring.
-#   `docs/decisions.md` lists what the paper leaves open and what we chose. `docs/trust.md` says what is
-#   tested, how, and what is not done yet.
+#   next cell. 04 and 06 are the heart; `notebooks/dgsa_in_one_file.py` is all of it in one sitting.
+# - **You teach.** `docs/teaching.md`, and the "Stop and think" boxes.
+# - **You do research.** `docs/decisions.md` lists what the paper leaves open and what we chose,
+#   `docs/trust.md` what is tested and how.
 #
 # ## What you now know
 #
@@ -596,8 +538,7 @@ assert f"{count(params):,} parameters" in describe_model(cfg)
 #    upwards, line by line.
 # 2. What is copied gets a sum, what forks gets a sum. The usual wrong gradient lacks a sum, or has a
 #    transpose, a sign or a factor too many.
-# 3. The cache shows what happened, `check_pair` says whether the gradient is right, and the floors say
-#    where to look.
+# 3. The cache shows what happened, and `check_pair` says whether the gradient is right.
 #
 # **Three things to try**
 #

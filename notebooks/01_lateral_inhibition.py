@@ -629,7 +629,7 @@ assert abs(tie - 10 / (1 + 2 * 1.5)).max() < 1e-6 and abs(broken - [0, 10, 0]).m
 # better query $i$ fits key $j$ (inner product), the larger the weight $A_{ij}$. The weights are positive,
 # each row sums to 1 (softmax, notebook 03). A head of M-DGSA has two queries and two keys per token, so two
 # tables of weights, $A_\text{exc}$ and $A_\text{inh}$. A gate $g \in (0, 1)$ per row mixes them
-# [eq:gated-head, review] (labels like this are explained in `docs/equations.md`):
+# [eq:gated-head, machine review] (labels like this are explained in `docs/equations.md`):
 #
 # $$ A = g\,A_\text{exc} - (1 - g)\,A_\text{inh}, \qquad o = A\,v $$
 #

@@ -380,7 +380,7 @@ assert abs((b + c) * uniform - c * uniform.sum()).max() < 1e-13  # ... does not 
 # **Where M-DGSA has this form.** Let $p_i = I_i / \Sigma$, shares that sum to 1, as a softmax row does.
 # Without decay ($a = 0$) the steady state is $x_i = (b + c)\,p_i - c$: a multiple of the share minus a
 # constant. Now take a head whose inhibitory map is uniform, $1/N$ everywhere (all its scores are equal). A
-# row of $A = g\,A_\text{exc} - (1 - g)\,A_\text{inh}$ [eq:gated-head, review] is
+# row of $A = g\,A_\text{exc} - (1 - g)\,A_\text{inh}$ [eq:gated-head, machine review] is
 #
 # $$ A_j = g\,p_j - \frac{1 - g}{N} $$
 #
@@ -647,9 +647,9 @@ plt.show()
 #
 # ## 7. The gate turned
 #
-# In M-DGSA the gate $g$ is a number per query, made from the token [eq:gate, review]. Here we set it by hand,
-# for all rows at once. Each column of the figure is one $g$: above a row of the map, below the answer to a
-# step (the values of section 6 without noise).
+# In M-DGSA the gate $g$ is a number per query, made from the token [eq:gate, machine review]. Here we set it
+# by hand, for all rows at once. Each column of the figure is one $g$: above a row of the map, below the
+# answer to a step (the values of section 6 without noise).
 
 # %%
 def draw(g, upper, lower):

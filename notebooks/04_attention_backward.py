@@ -31,7 +31,6 @@ except ModuleNotFoundError:  # on Colab: install from the repository
 
 # %%
 import math
-import time
 import tracemalloc
 
 import matplotlib.pyplot as plt
@@ -45,6 +44,7 @@ from dgsa_np.attention.softmax import (
     softmax_map_backward,
     softmax_map_forward,
 )
+from dgsa_np.attention.tiled import tiled_softmax_head_forward
 from dgsa_np.gradcheck import GradientError, check_pair, compare_pair, complex_step
 from dgsa_np.losses import cross_entropy_backward, cross_entropy_forward
 from dgsa_np.ops import merge_heads, softmax_backward, split_heads, swap
@@ -220,10 +220,11 @@ assert abs(dv_lib[0, 0] - dv).max() < 1e-14
 # dq_{tc} = \frac{1}{\sqrt d}\sum_s dS_{ts}\, k_{sc}, \qquad
 # dk_{sc} = \frac{1}{\sqrt d}\sum_t dS_{ts}\, q_{tc} $$
 #
-# A sum over an index that two factors share is a matrix product. If the shared index is the *first* of a
-# factor that should have it last, that factor is transposed. Here $t$ comes first in $A_{ts}$: so
-# $A^T do$. In `einsum` the letters of the formula stand in the code, and nobody has to think of
-# transposes.
+# A sum over an index that two factors share is a matrix product. It wants the shared index *last* in the
+# left factor and *first* in the right one; a factor that has it in the other place is transposed. In $dv$
+# the shared $t$ comes first in the left factor $A_{ts}$: so $A^T do$. In $dA$ the shared $c$ comes last in
+# the right factor $v_{sc}$: so $do\,v^T$. In `einsum` the letters of the formula stand in the code, and
+# nobody has to think of transposes.
 
 # %%
 n_queries, n_keys, d, e = 3, 5, 4, 6
@@ -317,9 +318,24 @@ for width in (1, 2, 5):
 # In the map's form yes: $1 \cdot (dA - dA \cdot 1)$ is $0$ to the last bit. In the other form
 # $dA = do \cdot v$ and $D = do \cdot o$ are two separate inner products, which may be rounded
 # differently, so the result may be off 0 by rounding. That is harmless, but a test that demands exact
-# zeros must know which form it tests. The library uses the map's form.
+# zeros must know which form it tests. The library has both: the plain head uses the map's form, the head
+# on tiles the other; with `impl="auto"` a layer takes tiles where $T S$ is $2^{15}$ or more. Under a causal
+# mask token 0 has one key. So the gradient of its query is exactly 0 in a layer of 128 tokens, and next to
+# 0 in one of 256:
 # </details>
-#
+
+# %%
+cfg = attention.AttentionConfig(kind="softmax", width=16, n_heads=2)  # impl="auto"
+for T in (128, 256):
+    head_forward, head_backward = cfg.head_pair(np, T, T)  # what a layer of this size takes
+    heads = rng.standard_normal((4, 1, 2, T, 8))  # q, k, v, do
+    _, cache_T = head_forward(*heads[:3], attention.causal_mask(T))
+    dq_first = abs(head_backward(heads[3], cache_T)[0][:, :, 0]).max()
+    print(f"T = {T}: {head_forward.__name__:26} |dq| of token 0: {dq_first:.0e}")
+    assert (head_forward is softmax_head_forward) == (T * T < 2**15)
+    assert dq_first == 0 if head_forward is softmax_head_forward else dq_first < 1e-14
+
+# %% [markdown]
 # ## 6. Batch and heads
 #
 # A batch is many independent sequences, heads are many independent attentions. NumPy's `@` works on the
@@ -514,7 +530,9 @@ assert abs(dS.sum(axis=-1)).max() < 1e-13 * abs(dS).max()
 #
 # $$ A_{ts} = 0 \;\Rightarrow\; dS_{ts} = A_{ts}\,(dA_{ts} - D_t) = 0 $$
 #
-# There is nothing to add to the backward: it needs no mask. The zeros are exact, so we test with `== 0`.
+# So a backward that has kept the map needs no mask, and its zeros are exact: we test with `== 0`. (A
+# backward on tiles makes the map again, and needs the mask for it. The zeros of forbidden pairs are exact
+# there too, those of a row with one key are not, as section 5 showed.)
 
 # %%
 B, H, T, d = 1, 2, 5, 4
@@ -528,9 +546,14 @@ for mask in (causal, padding, causal & padding):
     assert (cache.A[~allowed] == 0).all() and (dS[~allowed] == 0).all()
     check_pair(softmax_head_forward, softmax_head_backward, (q, k, v, mask))
 
+_, on_tiles = tiled_softmax_head_forward(q, k, v, causal & padding)
+assert (on_tiles.A[~allowed] == 0).all() and abs(on_tiles.A - cache.A).max() < 1e-14  # the map, made again
+assert abs(on_tiles._replace(mask=None).A - cache.A).max() > 0.1  # without the mask it would be another
+
 # %% [markdown]
 # **What gets gradient exactly 0?** Answer before you run the cell.
-# 1. Causal mask: the query of token 0. It has one key, so $A = [1]$ whatever its score.
+# 1. Causal mask: the query of token 0. It has one key, so $A = [1]$ whatever its score. (Exactly 0 in the
+#    plain head, which this is.)
 # 2. Padding: the keys and values of dropped tokens. Nobody looks at them.
 # 3. Padding: the *queries* of dropped tokens? **Not zero.** The mask drops them as keys only; their
 #    outputs exist, and if the loss uses them they get gradients. Whoever averages over tokens must leave
@@ -643,7 +666,7 @@ x = rng.standard_normal((1, 4, 6))
 results = compare_pair(attention_forward, layer_backward_reshaped, (x, p, cfg))
 for r in results:
     print(f"{r.argument:7} {'right' if r.ok else 'wrong: ' + r.message}")
-assert [r.argument for r in results if r.ok] == ["p.W_o"]  # right above the mistake, wrong below it
+assert [r.argument for r in results if r.ok] == ["p.W_o"]  # all that the backward reaches later is wrong
 try:
     check_pair(attention_forward, layer_backward_reshaped, (x, p, cfg))
     caught = False
@@ -652,20 +675,25 @@ except GradientError:
 assert caught
 
 # %% [markdown]
-# **Read the list upwards, like the backward.** `W_o` is right, everything below it is wrong, so the fault
-# lies directly after `W_o`. A gradient check of a whole layer is also a search by halves.
+# **Read the list upwards, like the backward.** The backward begins with `W_o`, the last line: right. All
+# that it reaches after that, printed above, is wrong. So the fault lies directly after `W_o`. A gradient
+# check of a whole layer is also a search by halves.
 #
 # ## 11. Identities that hold without any numeric derivative
 #
 # Scale $W_q$ by $c$ and $W_k$ by $1/c$. The scores do not change, so neither does the loss. Differentiate
-# $L(c W_q, W_k / c)$ at $c = 1$; it must be 0. And the output is linear in $W_o$: scaling $W_o$ scales
-# it. Both are statements of Euler's kind, `derived`, with $G_W$ for $\partial L / \partial W$ and
-# $\langle X, Y\rangle = \sum_{ij} X_{ij} Y_{ij}$:
+# $L(c W_q, W_k / c)$ at $c = 1$; it must be 0. And the output is linear in $W_o$: $c\,W_o$ gives $c\,y$.
+# Differentiate $\langle dy, c\,y \rangle$ at $c = 1$: once as it stands, once by the chain rule through
+# $W_o$. It is linear in $W_v$ as well, since the maps are made of queries and keys alone, and nothing
+# stands between the values and $y$ but matrix products. These are statements of Euler's kind, `derived`,
+# with $G_W$ for $\partial L / \partial W$ and $\langle X, Y\rangle = \sum_{ij} X_{ij} Y_{ij}$:
 #
 # $$ \langle G_{W_q}, W_q \rangle = \langle G_{W_k}, W_k \rangle, \qquad
 # \langle G_{W_o}, W_o \rangle = \langle G_{W_v}, W_v \rangle = \langle dy, y \rangle $$
 #
-# They cost one inner product, at any size, in any training run.
+# They cost one inner product, at any size, in any training run. But know what they rest on. A norm after
+# the head, as differential and gated attention have it, ends the second for $W_v$: with $\epsilon = 0$ the
+# output does not change at all when $W_v$ grows, so there $\langle G_{W_v}, W_v \rangle = 0$.
 
 # %%
 cfg = attention.AttentionConfig(kind="softmax", width=12, n_heads=3)
@@ -680,6 +708,13 @@ assert abs(inner["W_o"] - (dy * y).sum()) < 1e-12 * abs(inner["W_o"])
 assert abs(inner["W_v"] - (dy * y).sum()) < 1e-12 * abs(inner["W_v"])
 scaled, _ = attention_forward(x, p | {"W_q": 4 * p["W_q"], "W_k": p["W_k"] / 4}, cfg)
 assert (scaled == y).all()  # powers of two are exact: the same bits
+
+normed = attention.AttentionConfig(kind="dgsa", width=12, n_heads=3, eps=0)  # a head with a norm
+p_normed = attention.init_attention(normed, rng, dtype="float64")
+y_normed, cache_normed = attention_forward(x, p_normed, normed)
+_, G_normed = attention_backward(dy, cache_normed)
+assert abs((G_normed["W_o"] * p_normed["W_o"]).sum() - (dy * y_normed).sum()) < 1e-12  # W_o: as before
+assert abs((G_normed["W_v"] * p_normed["W_v"]).sum()) < 1e-12 < abs((dy * y_normed).sum())  # W_v: 0
 
 # %% [markdown]
 # More is true. Within a head any invertible $(d, d)$ matrix $M$ may stand between queries and keys, $q M$
@@ -728,8 +763,8 @@ assert abs(ratio["dS not transposed in dk"] - 1) > 0.01  # seen
 #
 # $$ \text{forward} = 2\,TS\,(d + e), \qquad \text{backward} = 2 \times \text{forward} $$
 #
-# We do not believe it, we count: an array that notes the size of every product it takes part in goes
-# through the library.
+# We do not believe it, we count: arrays that note the size of every product they take part in go through
+# the lines of section 4, for a batch and heads.
 
 # %%
 class Counted(np.ndarray):
@@ -737,96 +772,77 @@ class Counted(np.ndarray):
 
     flops = 0
 
-    def __array_ufunc__(self, ufunc, method, *inputs, out=(), **options):
-        plain = [a.view(np.ndarray) if isinstance(a, Counted) else a for a in inputs]
-        if out:  # the caller's array, to be filled
-            options["out"] = tuple(a.view(np.ndarray) for a in out)
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        plain = [np.asarray(a) for a in inputs]
         result = getattr(ufunc, method)(*plain, **options)
-        if ufunc is np.matmul and not any(np.all(a == 1) for a in plain):  # by ones: just a sum
+        if ufunc is np.matmul:
             Counted.flops += 2 * result.size * plain[0].shape[-1]
-        return result.view(Counted) if isinstance(result, np.ndarray) else result
-
-# %%
-def count(function, *args):
-    Counted.flops = 0
-    result = function(*args)
-    return result, Counted.flops
+        return result.view(Counted)
 
 
-B, H, T, d = 2, 4, 16, 8
-q, k, v, do = (a.view(Counted) for a in rng.standard_normal((4, B, H, T, d)))
-(_, cache), forward = count(softmax_head_forward, q, k, v)
-_, backward = count(softmax_head_backward, do, cache)
-print(f"a head:  forward {forward:,}, backward {backward:,}")
-assert forward == B * H * 2 * T * T * (d + d) and backward == 2 * forward
+B, H, T, n_keys, d, e = 2, 4, 16, 12, 8, 10
+shapes = (T, d), (n_keys, d), (n_keys, e), (T, e)
+q, k, v, do = (rng.standard_normal((B, H, *shape)).view(Counted) for shape in shapes)
 
-cfg = attention.AttentionConfig(kind="softmax", width=H * d, n_heads=H)
-p = {name: W.view(Counted) for name, W in attention.init_attention(cfg, rng, "float64").items()}
-x = rng.standard_normal((B, T, H * d)).view(Counted)
-(y, cache), forward = count(attention_forward, x, p, cfg)
-_, backward = count(attention_backward, y, cache)
-print(f"a layer: forward {forward:,}, backward {backward:,}")
-assert backward == 2 * forward
+E = np.exp(q @ swap(k) / math.sqrt(d))
+A = E / E.sum(axis=-1, keepdims=True)
+o = A @ v
+forward, Counted.flops = Counted.flops, 0
+dv, dA = swap(A) @ do, do @ swap(v)
+dS = A * (dA - (dA * A).sum(axis=-1, keepdims=True))
+dq, dk = dS @ k / math.sqrt(d), swap(dS) @ q / math.sqrt(d)
+backward = Counted.flops
+
+print(f"forward {forward:,}, backward {backward:,}")
+assert forward == B * H * 2 * T * n_keys * (d + e) and backward == 2 * forward
+o_lib, cache = softmax_head_forward(*(np.asarray(a) for a in (q, k, v)))
+assert abs(o - o_lib).max() < 1e-14
+for ours, library in zip((dq, dk, dv), softmax_head_backward(np.asarray(do), cache), strict=True):
+    assert abs(ours - library).max() < 1e-14
 
 # %% [markdown]
 # **Memory.** The map has $T^2$ numbers per head, while $q, k, v, o$ have $4Td$ together. They are equal
 # at $T = 4d$; beyond, the map rules. We measure the peak of what a forward allocates, with NumPy's own
-# book-keeping, and the time of both passes.
+# book-keeping. It should be two maps: the softmax writes the exponentials of the scores into a second array,
+# and divides them in place.
 
 # %%
-lengths, d, peaks, times = [32, 64, 128, 256, 512, 1024], 32, [], []
+lengths, d, peaks = [32, 64, 128, 256, 512, 1024], 32, []
 for T in lengths:
-    q, k, v, do = rng.standard_normal((4, 1, 1, T, d))
+    q, k, v = rng.standard_normal((3, 1, 1, T, d))
     tracemalloc.start()
     _, cache = softmax_head_forward(q, k, v)
     peaks.append(tracemalloc.get_traced_memory()[1] / 2**20)
     tracemalloc.stop()
-    passes = []
-    for function, args in ((softmax_head_forward, (q, k, v)), (softmax_head_backward, (do, cache))):
-        runs = []
-        for _ in range(9):
-            start = time.perf_counter()
-            function(*args)
-            runs.append(time.perf_counter() - start)
-        passes.append(1e3 * sorted(runs)[4])  # the median, in milliseconds
-    times.append(passes)
 one_map = [8 * T * T / 2**20 for T in lengths]
 inputs = [8 * 4 * T * d / 2**20 for T in lengths]
-assert all(peak > one for peak, one in zip(peaks, one_map, strict=True))
+assert abs(peaks[-1] / one_map[-1] - 2) < 0.1  # scores and exponentials
 assert lengths[2] == 4 * d and one_map[2] == inputs[2]
+print(f"peak at T = 1024: {peaks[-1]:.1f} MiB, {peaks[-1] / one_map[-1]:.2f} maps")
 
 # %%
-fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.3))
-left.plot(lengths, peaks, "o-", color=ORANGE, label="peak of the forward, measured")
-left.plot(lengths, one_map, "--", color=BLUE, label="one map: 8 T² bytes")
-left.plot(lengths, inputs, ":", color="0.3", label="q, k, v, o: 32 T d bytes")
-left.set(xlabel="tokens T", ylabel="memory (MiB)", title="from T = 4 d = 128 on the map is the larger part")
-left.legend(fontsize=8)
-right.plot(lengths, [t[0] for t in times], "o-", color=BLUE, label="forward")
-right.plot(lengths, [t[1] for t in times], "s-", color=ORANGE, label="backward")
-right.set(xlabel="tokens T", ylabel="time (ms)", title="time: not 2 to 1, though the products are")
-right.legend()
-for ax in (left, right):
-    ax.set(xscale="log", yscale="log")
-    ax.set_xticks(lengths, [str(T) for T in lengths])
-    ax.minorticks_off()
+fig, ax = plt.subplots(figsize=(6.5, 3.3))
+ax.plot(lengths, peaks, "o-", color=ORANGE, label="peak of the forward, measured")
+ax.plot(lengths, one_map, "--", color=BLUE, label="one map: 8 T² bytes")
+ax.plot(lengths, inputs, ":", color="0.3", label="q, k, v, o: 32 T d bytes")
+ax.set(xlabel="tokens T", ylabel="memory (MiB)", xscale="log", yscale="log")
+ax.set_title("Two maps at the peak; from T = 4 d = 128 on one map outweighs q, k, v and o")
+ax.set_xticks(lengths, [str(T) for T in lengths])
+ax.minorticks_off()
+ax.legend(fontsize=9)
 plt.show()
-ratios = [f"T={T}: {b / f:.2f}" for T, (f, b) in zip(lengths, times, strict=True)]
-print("backward / forward, in time:", ", ".join(ratios))
-print(f"peak at T = 1024: {peaks[-1]:.1f} MiB, {peaks[-1] / one_map[-1]:.1f} maps")
-
 # %% [markdown]
-# The peak is a few maps, since the softmax makes its intermediate results (scores, exponentials, weights)
-# one after the other. The ratio of the *times* is not the ratio 2 of the operations: here the two passes
-# took about equally long. A likely reason is that the forward also computes $T^2$ exponentials, and the
-# backward none. Operations are counted; times are measured, and depend on the machine.
+# Read the slopes: the dashed line and the measured one rise by 4 where $T$ doubles, the dotted one by 2.
+# Operations and bytes are counted here and are the same everywhere. Times are another matter, and not in the
+# ratio of the products: the forward also computes $T^2$ exponentials, the backward none, and both wait for
+# memory. [09](09_from_formulas_to_fast_code.ipynb) is about times.
 #
 # ## What you now know
 #
 # - Attention's backward is five lines, each the forward line read upwards: $dv$, $dA$, $dS$, $dq$, $dk$.
 #   Keys and values are shared, so their gradients sum over queries; $x$ forks, so three gradients add.
-# - $\mathrm{rowsum}(dA \odot A) = \langle do, o\rangle$: the map need not be kept. Masks need nothing: a
-#   weight of exactly 0 has a gradient of exactly 0.
+# - $\mathrm{rowsum}(dA \odot A) = \langle do, o\rangle$: the map need not be kept. Where it is kept, masks
+#   need nothing: a weight of exactly 0 has a gradient of exactly 0.
 # - Wrong constants are named by the checker, wrong structure is only located; cheap identities hold at
 #   any size, and are blind to some mistakes.
 #

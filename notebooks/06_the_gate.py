@@ -87,29 +87,33 @@ _ = axes[0].set_ylabel("attention weight")
 # ## 2. The definition, and how we know it
 #
 # The paper is *Differential Gated Self-Attention*, E. M. Lygizou, M. Farsang, R. Grosu, arXiv:2505.24054
-# (2025). We had its abstract, the first lines of the introduction and three published reviews, not its
-# body, and there was no public code. So every formula carries a **status** that says how we know it. A
-# gradient check would not show a wrong formula: the backward of a wrong forward can be perfectly right.
-# In the table $C$ is the width of a token, $H$ the number of heads; $\lambda_{init}$ (`lambda_init`) is a
-# constant that section 8 uses.
+# (2025). We had its abstract and the first lines of its introduction, not its body, and there was no public
+# code. Beside them we had the human reviews of a submission, which state no formula, and two reports that a
+# language model wrote about a damaged text of the paper. So every formula carries a **status** that says
+# how we know it. A gradient check would not show a wrong formula: the backward of a wrong forward can be
+# perfectly right. In the table $C$ is the width of a token, $H$ the number of heads; $\lambda_{init}$
+# (`lambda_init`) is a constant that section 8 uses.
 #
 # | what | formula | status |
 # |---|---|---|
 # | two branches, two maps, a sigmoid gate from the token, per head | in words | abstract |
-# | fused map | `A = g A_exc - (1-g) A_inh` | review |
-# | gate | `g = sigmoid(x W_gate + b_gate)`, from the query's token | review |
-# | `lambda_init = 0.8` in every layer | | review |
+# | the gate is a sigmoid and depends on the input | in words | human review |
+# | fused map | `A = g A_exc - (1-g) A_inh` | machine review |
+# | gate | `g = sigmoid(x W_gate + b_gate)`, from the query's token alone | machine review |
+# | `lambda_init = 0.8` in every layer | | human review |
 # | widths: `d = C/(2H)` for q and k, `2d` for v; scale `1/sqrt(d)` | | reading |
 # | RMSNorm per head, then times `1 - lambda_init`; output matrix without bias | | reading |
 # | the gate's input is that of q, k and v; `W_gate = 0` and `b_gate = 1` at the start | | choice |
 # | everything about gradients | | derived |
 #
-# *Reading* means: inferred, above all from the Differential Transformer (arXiv:2410.05258), on which the
-# paper builds. *Choice* means: open, we picked. *Derived* means: our own algebra, to be tested.
+# *Human review*: a reviewer says so. *Machine review*: only a language model's report says so; likely,
+# unconfirmed. *Reading*: inferred, above all from the Differential Transformer (arXiv:2410.05258), on which
+# the paper builds. *Choice*: open, we picked. *Derived*: our own algebra, to be tested. The end of section 3
+# says how much hangs on the weakest of these.
 #
 # Now the head itself; in brackets stand its label in `docs/equations.md` and its status:
-# `[eq:gated-head, review]`. There is one $g_i$ per query $i$ (and batch entry and head), shared by all keys
-# $j$; the values $v$ are shared by both branches:
+# `[eq:gated-head, machine review]`. There is one $g_i$ per query $i$ (and batch entry and head), shared by
+# all keys $j$; the values $v$ are shared by both branches:
 #
 # $$A^{exc} = \text{softmax}\Big(\frac{q_{exc} k_{exc}^T}{\sqrt d}\Big), \quad
 # A^{inh} = \text{softmax}\Big(\frac{q_{inh} k_{inh}^T}{\sqrt d}\Big), \quad
@@ -158,7 +162,7 @@ assert abs(by_loop - o_library).max() < 1e-14
 # ## 3. The gate
 #
 # The gate is a linear map of the token $x$ with one column of `W_gate` per head, then a sigmoid,
-# `[eq:gate, review]`. Its argument $z$ is called the *logit*:
+# `[eq:gate, machine review]`. Its argument $z$ is called the *logit*:
 #
 # $$z = x\,W_{gate} + b_{gate}, \qquad g = \sigma(z) = \frac{1}{1+e^{-z}}$$
 #
@@ -205,6 +209,47 @@ assert all(e[1] < (3e-7 if dtype == "float32" else 1e-15) for (dtype, _), e in e
 # `sigmoid(-z)` both are small but right. The library keeps both, as `cache.gate` and `cache.one_minus_gate`.
 # In this notebook's small cases either will do.
 #
+# **How much hangs on the reading?** One of the two reports that state the fused map says itself that the
+# text it saw was ambiguous there. Two other maps are as natural: the gate weighs the inhibitory branch
+# alone, as $A^{exc} - g\,A^{inh}$ or as $A^{exc} - (1-g)\,A^{inh}$. Behind each head stands a norm
+# (section 8), and it divides any positive factor of a row out (05, section 5; here with $\epsilon = 0$). So
+# only the *ratio* of the two weights acts. Call it $\lambda$; then all three are differential attention,
+# `[eq:differential-head, published]`, with a $\lambda$ per token and head (derived):
+#
+# $$\begin{aligned}
+# g\,A^{exc} - (1-g)\,A^{inh} &= g\,\big(A^{exc} - \lambda A^{inh}\big),
+# & \lambda &= e^{-z} && \text{in } (0, \infty) \\
+# A^{exc} - g\,A^{inh} &= A^{exc} - \lambda A^{inh}, & \lambda &= \sigma(z) && \text{in } (0, 1) \\
+# A^{exc} - (1-g)\,A^{inh} &= A^{exc} - \lambda A^{inh}, & \lambda &= \sigma(-z) && \text{in } (0, 1)
+# \end{aligned}$$
+#
+# The last two differ by the sign of $z$ only. They are the form of the Differential Transformer's second
+# version (notebook 05, section 10) with keys of its own for each branch. What hangs on the reading is
+# therefore: whether inhibition may outweigh excitation ($\lambda > 1$), and how $\lambda$ depends on $z$,
+# with it where training starts. Without the head norm the factor $g$ matters as well. The library's default
+# is the first map; `AttentionConfig(gate_on="inhibition")` switches to the second.
+
+# %%
+def normed(o):
+    return ops.rmsnorm_forward(o, np.ones(e), 0.0)[0]  # eps = 0
+
+
+g_row, z_wide = g[..., None], np.linspace(-10, 10, 201)
+readings = {  # the map, its lambda
+    "g A_exc - (1-g) A_inh": (g_row * A_exc - (1 - g_row) * A_inh, lambda z: np.exp(-z)),
+    "A_exc - g A_inh": (A_exc - g_row * A_inh, sigmoid),
+    "A_exc - (1-g) A_inh": (A_exc - (1 - g_row) * A_inh, lambda z: sigmoid(-z)),
+}
+for name, (A_reading, lam) in readings.items():
+    o_diff, diff = attention.differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam(z))
+    assert abs(normed(A_reading @ v) - normed(o_diff)).max() < 1e-12  # behind the norm: differential attention
+    factor = g_row if name.startswith("g") else 1  # before it: the same but for g
+    assert abs(A_reading - factor * diff.A).max() < 1e-15
+    assert lam(z_wide).min() > 0 and (lam(z_wide).max() > 1) == name.startswith("g")
+    print(f"{name:22}: lambda is {lam(np.array(1.0)):.2f} at z = 1, {lam(np.array(-1.0)):.2f} at z = -1")
+assert abs(readings["g A_exc - (1-g) A_inh"][0] - cache.A).max() < 1e-15  # the library's
+
+# %% [markdown]
 # ## 4. What the fused map can be
 #
 # Each softmax row sums to 1 and lies in $[0, 1]$. From that alone follow three facts (derived):
@@ -673,8 +718,8 @@ for kind, n in expected.items():
 # %% [markdown]
 # ## 9. The gate sees the query only. How then can it suppress one key?
 #
-# A reviewer of the paper asked this. By itself the gate cannot. Hold the maps still and move $g$: every
-# weight changes at the rate
+# This was asked of the paper. By itself the gate cannot. Hold the maps still and move $g$: every weight
+# changes at the rate
 #
 # $$\frac{\partial A_{ij}}{\partial g_i} = A^{exc}_{ij} + A^{inh}_{ij} \ge 0$$
 #
@@ -726,7 +771,7 @@ _ = axes[0].set_ylabel("fused weight")
 #
 # The Differential Transformer V1 (notebook 05; Ye et al., arXiv:2410.05258) uses the map
 # $A^{exc} - \lambda A^{inh}$ with a learned number $\lambda$, `[eq:differential-head, published]`. Take $g$
-# out of our map (derived):
+# out of our map, as at the end of section 3 (derived):
 #
 # $$A = g\,\big(A^{exc} - \lambda A^{inh}\big), \qquad \lambda = \frac{1-g}{g} = e^{-z}$$
 #
@@ -851,6 +896,9 @@ small, ours = table["std 0.02", "no mask"], table["std 1/sqrt(fan-in)", "no mask
 causal = table["std 1/sqrt(fan-in)", "causal"]
 assert 250 < small[5, 0] < 1 / math.sqrt(big.eps) and ours[5, 0] < 20
 assert causal[5, 1] > 10 * causal[9, 1] and ours[5, 1] < 5 * ours[9, 1]  # rows 5 and 9: b_gate 0 and 1
+assert abs(small[[9, 5]] / [[77, 6.2], [295, 268]] - 1).max() < 0.02  # the figures of the text below
+assert abs(ours[[9, 5]] / [[7.5, 123], [9.2, 219]] - 1).max() < 0.02
+assert abs(causal[[9, 5], 1] / [122, 5400] - 1).max() < 0.02 and causal[6, 1] < 300
 print(f"causal, our weights: |dW_gate| is {causal[5, 1]:.0f} at b_gate 0 and {causal[6, 1]:.0f} at 0.1")
 
 # %% [markdown]
@@ -957,6 +1005,7 @@ for c, (half, start) in changes.items():
     print(f"{c:12} the output changes by {half:6.1%} at g = 0.5 and by {start:6.1%} at g = 0.73")
 assert max(changes["(a) v"][0], changes["(b) k, v"][0]) < 1e-12
 assert min(changes["(c) q, k, v"][0], changes["(d) RMSNorm"][0]) > 0.3
+assert changes["(d) RMSNorm"][0] > changes["(d) RMSNorm"][1]  # more at 1/2 than at the default gate
 
 # %% [markdown]
 # **No.** What the algebra promises holds to rounding in (a), and in (b) too, since a shift common to all

@@ -33,8 +33,6 @@ except ModuleNotFoundError:  # on Colab: install from the repository
 # %%
 import inspect
 import math
-import os
-import re
 import time
 import tracemalloc
 
@@ -47,10 +45,9 @@ from threadpoolctl import threadpool_limits
 from dgsa_np import parallel
 from dgsa_np.attention import causal_mask, padding_mask, tiled
 from dgsa_np.attention.differential import differential_head_backward, differential_head_forward
-from dgsa_np.attention.gated import gated_head_backward, gated_head_forward, mix
+from dgsa_np.attention.gated import gated_head_backward, gated_head_forward
 from dgsa_np.attention.softmax import softmax_head_backward, softmax_head_forward
 from dgsa_np.backend import array_module, resolve_device, to_device, to_numpy
-from dgsa_np.fused import kernel_source
 from dgsa_np.gradcheck import check_pair
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads
 from dgsa_np.ops import row_sum, sigmoid, swap
@@ -84,7 +81,7 @@ def median_time(f, *args, repeats=9, least=1e-3):
 # formula is written once. `array_module` looks at the arrays and returns the module that owns them, and the
 # code calls that module `xp`. Functions of NumPy hand an array of CuPy over to CuPy's function of that name,
 # so `np.exp` does as well where an array is the argument. In the source of the sigmoid nothing says where it
-# runs; what `@fused` says, we shall see in a moment:
+# runs (`@fused` is explained below):
 
 # %%
 print(inspect.getsource(sigmoid))
@@ -104,40 +101,15 @@ print(f"\nthe same source, run on: {device}")
 # %% [markdown]
 # The formula is the same, the machines are not. A processor has a few fast workers ("cores"). Each has a
 # small private store, the **cache**, that answers many times faster than the main memory. So it likes work
-# in pieces that fit the cache. A GPU has thousands of slow workers. Each call from Python starts them all,
-# which takes some microseconds; a small piece of work would leave most of them idle. So it likes few, large
-# pieces. In the library this difference shows in three places. The first is three numbers: how many queries
-# and keys a tile has, and how many numbers are worked on at once.
-
-# %%
-for name, (queries, keys, slab) in (("CPU", tiled.CPU_TILES), ("GPU", tiled.GPU_TILES)):
-    size = 4 * slab / 2**20
-    print(f"{name}: tiles of {queries} queries and {keys} keys; {size:g} MiB in float32 at once")
-assert tiled.GPU_TILES[2] >= 100 * tiled.CPU_TILES[2]
-
-# %% [markdown]
-# The second is sums along rows: each machine has its own best way (`row_sum` and `row_dot`; more of them
-# below). The third is `@fused`. A chain of operations without sums or products of matrices, such as the mix
-# of the two maps,
+# in pieces that fit the cache. A GPU is built of thousands of slow workers. Each call from Python starts them
+# all; a small piece of work would leave most of them idle. So it should be given few, large pieces. (What
+# this notebook says of GPUs is what they are built for. There was none to measure when it was written.)
 #
-# $$ A = g \odot A_{exc} - (1 - g) \odot A_{inh} $$
+# In the library the difference shows in three places: the sizes of the tiles, `tiled.CPU_TILES` and
+# `tiled.GPU_TILES`; sums along rows (`row_sum` and `row_dot`, below); and `@fused`. That does nothing with
+# NumPy. With CuPy it makes one call of a chain of operations that has no products of matrices, so that what
+# lies between them need not be written to memory and read again.
 #
-# is three calls, and the two products are written to memory only to be read again. On NumPy that is what
-# happens, and `fused` does nothing. On a GPU the chain becomes one call. To find out what is in it, `fused`
-# runs it once on **symbols** instead of arrays: objects that compute nothing and write down, in the language C,
-# what is done to them. CuPy makes a program of these lines, which each worker runs for numbers of its own.
-
-# %%
-operation = kernel_source(mix.__wrapped__, ("T", "T", "T", "T"))[2]  # T: the dtype of the arrays
-print(operation)
-g, A_exc, A_inh = rng.random((3, 5, 5))
-in_c = {"x0": g, "x1": A_exc, "x2": 1 - g, "x3": A_inh}
-for name, expression in re.findall(r"(\w+) = (.+);", operation):  # without its types, this C is Python
-    in_c[name] = eval(expression, in_c)
-assert (in_c["y0"] == mix(g, A_exc, 1 - g, A_inh)).all()
-assert (in_c["y0"] == g * A_exc - (1 - g) * A_inh).all()
-
-# %% [markdown]
 # ## 2. Where time goes
 #
 # ### Near and far
@@ -162,8 +134,8 @@ ax.set(
     xscale="log", yscale="log", xlabel="memory of the three arrays (MiB)", ylabel="time per addition (ns)"
 )
 ax.set_xticks([0.01, 0.1, 1, 10, 100], ["0.01", "0.1", "1", "10", "100"])
-ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10) if min(nanoseconds) / 2 < t < 2 * max(nanoseconds)]
-ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+ticks = [ns for ns in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10) if min(nanoseconds) / 2 < ns < 2 * max(nanoseconds)]
+ax.set_yticks(ticks, [f"{ns:g}" for ns in ticks])
 ax.minorticks_off()
 ax.set_title("the same addition: left the call costs, in the middle the cache serves, right the memory")
 plt.show()
@@ -245,8 +217,8 @@ print(f"fresh {1e3 * fresh:.1f} ms, again {1e3 * again:.1f} ms: {fresh / again:.
 del x, y, a, b, out
 
 # %% [markdown]
-# So a large intermediate result has a price that no formula shows: `A = E / total` with a fresh $A$ pays
-# for every page of $A$. Section 10 comes back to this.
+# So a large intermediate result has a price that no formula shows: a division `A = E / sums` with a fresh
+# $A$ pays for every page of $A$. Section 10 comes back to this.
 #
 # ### Three lines of code
 #
@@ -266,7 +238,7 @@ del x, y, a, b, out
 # (A maximum of $e^{-|z|}$ and $1 - b$ would be shorter, and wrong at $z = 0 + ih$: the two are equal there, and
 # the complex step of the gradient check must not be lost.)
 #
-# **Temporaries.** `np.exp(S - m) / total` makes three arrays as large as $S$. Written into one array it
+# **Temporaries.** `np.exp(S - m) / sums` makes three arrays as large as $S$. Written into one array it
 # makes one. And if the softmax is only needed to be applied to values, a few rows of it can be made, used
 # and overwritten by the next: a *slab* of 16 rows, 256 KiB, which stays in the cache.
 
@@ -335,7 +307,7 @@ for ax, (title, variants) in zip(axes, measured.items(), strict=True):
     ax.set(xlabel="ns per number", title=title)
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
-    print(f"{title:26s} " + ", ".join(f"{name}: {t:.2f} ns" for name, t in zip(variants, ns, strict=True)))
+    print(f"{title:26s} " + ", ".join(f"{name}: {each:.2f} ns" for name, each in zip(variants, ns, strict=True)))
     print(f"{'':26s} first over last: {ns[0] / ns[-1]:.1f}")
 plt.show()
 
@@ -349,17 +321,17 @@ plt.show()
 # ## 3. The softmax of two halves
 #
 # One query, four keys. We see the first two, and have to forget them before we see the other two. What must
-# we remember? Three things: the largest score $m$, the sum $l = \sum_j e^{S_j - m}$ and the weighted sum of
-# values $o = \sum_j e^{S_j - m} v_j$, not yet divided by $l$. (The maximum is subtracted so that no
+# we remember? Three things: the largest score $m$, the sum $Z = \sum_j e^{S_j - m}$ and the weighted sum of
+# values $o = \sum_j e^{S_j - m} v_j$, not yet divided by $Z$. (The maximum is subtracted so that no
 # exponential overflows, as in [03](03_softmax_and_its_gradient.ipynb).) Half $a$ knows only its own
 # maximum, and so does half $b$. To join them, both must be measured from the same maximum, and that is a
 # factor: $e^{S_j - m} = e^{m_a - m}\, e^{S_j - m_a}$.
 #
-# $$ m = \max(m_a, m_b), \qquad l = e^{m_a - m}\, l_a + e^{m_b - m}\, l_b, \qquad
+# $$ m = \max(m_a, m_b), \qquad Z = e^{m_a - m}\, Z_a + e^{m_b - m}\, Z_b, \qquad
 # o = e^{m_a - m}\, o_a + e^{m_b - m}\, o_b $$
 #
-# and the output is $o / l$. We take the scores $\ln 2, \ln 1$ and $\ln 8, \ln 4$, and the values $3, 6$ and
-# $1, 10$. On paper: $m_a = \ln 2$, $l_a = 1 + \frac12$, $o_a = 3 + 3 = 6$; $m_b = \ln 8$, $l_b = 1 +
+# and the output is $o / Z$. We take the scores $\ln 2, \ln 1$ and $\ln 8, \ln 4$, and the values $3, 6$ and
+# $1, 10$. On paper: $m_a = \ln 2$, $Z_a = 1 + \frac12$, $o_a = 3 + 3 = 6$; $m_b = \ln 8$, $Z_b = 1 +
 # \frac12$, $o_b = 1 + 5 = 6$. The second half has the larger maximum, so the first one **fades**, by
 # $e^{\ln 2 - \ln 8} = \frac14$.
 
@@ -368,26 +340,26 @@ S, v = np.log([2.0, 1.0, 8.0, 4.0]), np.array([3.0, 6.0, 1.0, 10.0])
 
 
 def summary(S, v):
-    """What is to be remembered of some keys: m, l, o."""
+    """What is to be remembered of some keys: m, Z, o."""
     m = S.max()
     E = np.exp(S - m)
     return m, E.sum(), (E * v).sum()
 
 
-(m_a, l_a, o_a), (m_b, l_b, o_b) = summary(S[:2], v[:2]), summary(S[2:], v[2:])
+(m_a, Z_a, o_a), (m_b, Z_b, o_b) = summary(S[:2], v[:2]), summary(S[2:], v[2:])
 m = max(m_a, m_b)
 fade_a, fade_b = np.exp(m_a - m), np.exp(m_b - m)
-l, o = fade_a * l_a + fade_b * l_b, fade_a * o_a + fade_b * o_b
-print(f"first half:  l = {l_a:.3f}, o = {o_a:.3f}, fades by {fade_a:.3f}")
-print(f"second half: l = {l_b:.3f}, o = {o_b:.3f}, fades by {fade_b:.3f}")
-print(f"joined:      l = {l:.3f}, o = {o:.3f}, output o / l = {o / l:.3f}")
+Z, o = fade_a * Z_a + fade_b * Z_b, fade_a * o_a + fade_b * o_b
+print(f"first half:  Z = {Z_a:.3f}, o = {o_a:.3f}, fades by {fade_a:.3f}")
+print(f"second half: Z = {Z_b:.3f}, o = {o_b:.3f}, fades by {fade_b:.3f}")
+print(f"joined:      Z = {Z:.3f}, o = {o:.3f}, output o / Z = {o / Z:.3f}")
 
 assert abs(fade_a - 1 / 4) < 1e-15 and fade_b == 1
-assert abs(l - (1 / 4 * 3 / 2 + 3 / 2)) < 1e-15 and abs(o - (6 / 4 + 6)) < 1e-14
+assert abs(Z - (1 / 4 * 3 / 2 + 3 / 2)) < 1e-15 and abs(o - (6 / 4 + 6)) < 1e-14
 whole = np.exp(S) / np.exp(S).sum()  # 2/15, 1/15, 8/15, 4/15
-assert abs(o / l - whole @ v) < 1e-14 and abs(o / l - 4) < 1e-14
-m_whole, l_whole, o_whole = summary(S, v)
-assert abs(m - m_whole) == 0 and abs(l - l_whole) < 1e-15 and abs(o - o_whole) < 1e-14
+assert abs(o / Z - whole @ v) < 1e-14 and abs(o / Z - 4) < 1e-14
+m_whole, Z_whole, o_whole = summary(S, v)
+assert abs(m - m_whole) == 0 and abs(Z - Z_whole) < 1e-15 and abs(o - o_whole) < 1e-14
 
 # %%
 fig, axes = plt.subplots(1, 3, figsize=(9, 2.9), sharey=True)
@@ -395,7 +367,7 @@ shades = [BLUE, BLUE, ORANGE, ORANGE]
 panels = {
     "first tile: m = ln 2": [*np.exp(S[:2] - m_a), 0, 0],
     "second tile: m = ln 8, the first fades": np.exp(S - m),
-    "divided by l: the softmax": np.exp(S - m) / l,
+    "divided by Z: the softmax": np.exp(S - m) / Z,
 }
 for ax, (title, heights) in zip(axes, panels.items(), strict=True):
     ax.bar(range(4), heights, color=shades, width=0.6)
@@ -412,7 +384,7 @@ axes[0].set_ylabel("weight (no unit)")
 plt.show()
 
 # %% [markdown]
-# Nothing of the first two keys is needed any more, only its $l_a$ and $o_a$: the fading acts on sums as it
+# Nothing of the first two keys is needed any more, only its $Z_a$ and $o_a$: the fading acts on sums as it
 # acts on each term. No approximation was made. This is the *online softmax* (Milakov and Gimelshein 2018,
 # arXiv:1805.02867).
 #
@@ -421,7 +393,7 @@ plt.show()
 # What joins two halves joins any number: the first half is all that was seen so far. Here is the whole
 # algorithm, for many queries at once, `[eq:streamed, standard]`. A *tile* is a slice of keys, and a `limit`
 # that masks will use in section 6; for now it is `None`. Beside the output we return one number per row,
-# the **log-sum-exp** $\ell_t = \ln \sum_s e^{S_{ts}} = m + \ln l$. It will be all that the backward needs.
+# the **log-sum-exp** $\ell_t = \ln \sum_s e^{S_{ts}} = m + \ln Z$. It will be all that the backward needs.
 
 
 # %%
@@ -432,17 +404,17 @@ def scores(q, k, keys, limit):
 
 def stream(q, k, v, tiles):
     """softmax(q k^T / sqrt(d)) v and the log-sum-exp of the rows; one tile of scores at a time."""
-    m = np.full((*q.shape[:-1], 1), np.finfo(q.dtype).min / 2)  # lower than any score
-    total, o = np.zeros_like(m), np.zeros((*q.shape[:-1], v.shape[-1]))
+    m = np.full((*q.shape[:-1], 1), np.finfo(q.dtype).min)  # the lowest number there is
+    Z, o = np.zeros_like(m), np.zeros((*q.shape[:-1], v.shape[-1]))
     for keys, limit in tiles:
         S = scores(q, k, keys, limit)
         m_old, m = m, np.maximum(m, S.real.max(axis=-1, keepdims=True))
         E = np.exp(S - m)
         fade = np.exp(m_old - m)
-        total = fade * total + E.sum(axis=-1, keepdims=True)
+        Z = fade * Z + E.sum(axis=-1, keepdims=True)
         o = fade * o + E @ v[..., keys, :]
-    total = total + (total == 0)  # a row without a key: section 6
-    return o / total, m + np.log(total)
+    Z = Z + (Z == 0)  # a row without a key: section 6
+    return o / Z, m + np.log(Z)
 
 
 def cut(n, width):
@@ -485,7 +457,11 @@ assert abs(huge - softmax_head_forward(1000 * q, k, v)[0]).max() < 1e-12
 # $$ o = \Big(\sum_i w_i A_i\Big) v = \sum_i w_i\, (A_i v) = \sum_i w_i\, o_i $$
 #
 # So one streamed head serves them all: `softmax` has $w = 1$; `diff_v1` and `diff_v2` have $w = (1,
-# -\lambda)$; `dgsa` has $w = (g, -(1 - g))$, `[eq:gated-head, review]`.
+# -\lambda)$; `dgsa` has $w = (g, -(1 - g))$, `[eq:gated-head, machine review]`.
+#
+# There is a price: every map meets $v$ alone, where the plain head subtracts first and applies $v$ once. With
+# values twice as wide as keys, the products of a differential head take $12\,T S d$ operations on tiles and
+# $8\,T S d$ in the plain head ([05](05_differential_attention.ipynb), section 8, counts them).
 
 # %%
 q_exc, q_inh = rng.standard_normal((2, B, H, T, d))
@@ -576,19 +552,19 @@ plt.show()
 # %% [markdown]
 # White lines are the borders of tiles, here of 4 queries and up to 6 keys. Each slab of queries cuts its
 # tiles from its own first key to its own last one, not on a common grid, so under a causal mask the waste
-# is one triangle per slab of queries. With $n = T / t$ slabs of $t$ queries each, slab $r$ needs $r\,t$
+# is one triangle per slab of queries. With $n = T / u$ slabs of $u$ queries each, slab $r$ needs $r\,u$
 # keys, and of all scores we compute the part
 #
-# $$ \frac{1}{T^2} \sum_{r=1}^{n} t \cdot r\, t = \frac{n + 1}{2 n} $$
+# $$ \frac{1}{T^2} \sum_{r=1}^{n} u \cdot r\, u = \frac{n + 1}{2 n} $$
 #
 # which goes to one half as the sequence grows. Skipping saves operations, which streaming alone does not.
 
 # %%
-t = 4
+u = 4
 for T in (8, 24, 96, 384):
-    slabs = slabs_of(np.tri(T, dtype=bool), t, 6)
-    computed = sum(t * (keys.stop - keys.start) for _, tiles in slabs for keys, _ in tiles)
-    n = T // t
+    slabs = slabs_of(np.tri(T, dtype=bool), u, 6)
+    computed = sum(u * (keys.stop - keys.start) for _, tiles in slabs for keys, _ in tiles)
+    n = T // u
     assert abs(computed / T**2 - (n + 1) / (2 * n)) < 1e-15
     print(f"T = {T:3d}: {100 * computed / T**2:.1f} % of the scores are computed")
 
@@ -604,8 +580,8 @@ for allowed in masks.values():
 # **Rows that may see nothing.** In a padded batch, or under a mask of your own, a query may have no key
 # at all. The library defines its output as 0. What does the stream make of it? Every score is $-\infty$.
 # Had we started from $m = -\infty$, the first step would be $e^{-\infty - (-\infty)}$, which is not a
-# number. So we start from a finite $m$, lower than any score: then $E = e^{-\infty - m} = 0$, and $l$ and
-# $o$ stay 0. The last step would divide 0 by 0; `total + (total == 0)` makes it $0 / 1$. And a slab of
+# number. So we start from a finite $m$, the lowest number there is: then $E = e^{-\infty - m} = 0$, and $Z$ and
+# $o$ stay 0. The last step would divide 0 by 0; `Z + (Z == 0)` makes it $0 / 1$. And a slab of
 # queries that see nothing has no tile: its loop does not run, with the same result.
 
 # %%
@@ -658,13 +634,14 @@ print("from the map, from the output:", by_map[0, 0, :3, 0], by_output[0, 0, :3,
 
 # %% [markdown]
 # The rest is the five lines of notebook 04, tile by tile, `[eq:streamed-backward, derived]`. A query meets
-# many tiles, so its gradient is added up; a key meets many slabs of queries, so its gradient is, too:
+# many tiles, so its gradient is added up; a key meets many slabs of queries, so its gradient is, too. Here
+# $dS_i$ is the gradient of the scores *without its weight*, that is, for $dA = do\,v^T$; $w_i$ is put on where
+# $dS_i$ is used, once per query and key instead of once per pair:
 #
 # $$ dS_i = A_i \odot \big(do\, v^T - \langle do, o_i \rangle\big), \qquad dq_i = \frac{w_i\, dS_i\, k_i}{\sqrt d},
 # \qquad dk_i = \frac{(w_i\, dS_i)^T q_i}{\sqrt d}, \qquad dv = \Big(\sum_i w_i A_i\Big)^T do $$
 #
-# Here $dS_i$ is written without its weight. And the gate: $w = (g, -(1 - g))$ gives
-# $dg = dw_{exc} + dw_{inh}$, and $dz = g\,(1 - g)\, dg$.
+# And the gate: $w = (g, -(1 - g))$ gives $dg = dw_{exc} + dw_{inh}$, and $dz = g\,(1 - g)\, dg$.
 
 
 # %%
@@ -689,10 +666,10 @@ def gated_stream_backward(do, cache):
             q_t, w_t, do_t = q[..., rows, :], w_i[..., rows, :], do[..., rows, :]
             for keys, limit in tiles:
                 A = np.exp(scores(q_t, k, keys, limit) - logsumexp[..., rows, :])
-                dS = w_t * A * (do_t @ swap(v[..., keys, :]) - dw_i[..., rows, :])
+                dS = A * (do_t @ swap(v[..., keys, :]) - dw_i[..., rows, :])
                 dv[..., keys, :] += swap(w_t * A) @ do_t
-                dq[..., rows, :] += dS @ k[..., keys, :] / math.sqrt(q.shape[-1])
-                dk[..., keys, :] += swap(dS) @ q_t / math.sqrt(q.shape[-1])
+                dq[..., rows, :] += w_t * (dS @ k[..., keys, :]) / math.sqrt(q.shape[-1])
+                dk[..., keys, :] += swap(dS) @ (w_t * q_t) / math.sqrt(q.shape[-1])
         dmaps += [dq, dk]
         dw.append(dw_i)
     dz_gate = (-w[0] * w[1] * (dw[0] + dw[1]))[..., 0]
@@ -749,10 +726,10 @@ assert (
 )
 
 # %% [markdown]
-# What differs has been measured in section 2. `E -= m` and `out=E` write in place; `row_sum` is a product;
-# the scale $1/\sqrt d$ goes into $Q$ once, not into every score. The $n$ maps of a head are stacked along a
-# first axis, so that one call serves both. And `_slabs` takes as many heads at once as the cache holds. The
-# formulas are yours.
+# Our $Z$ is called `total` there. What else differs has been measured in section 2. `E -= m` and `out=E`
+# write in place; `row_sum` is a product; the scale $1/\sqrt d$ goes into $Q$ once, not into every score. The
+# $n$ maps of a head are stacked along a first axis, so that one call serves both. And `_slabs` takes as many
+# heads at once as the cache holds. The formulas are yours.
 
 # %%
 B, H, T, S_len = 2, 3, 70, 300  # more than one tile of 64 queries and 256 keys
@@ -802,7 +779,8 @@ assert (
 # The gated head, forward and backward, causal, in float32, one sequence and one head of width 16.
 # `tracemalloc` counts the peak of what NumPy allocates. The plain head keeps and makes maps, $T^2$ numbers
 # each; the tiled one keeps $q, k, v, o$ and one number per row, all proportional to $T$, and a few tiles of
-# fixed size. So if $T$ grows by 4, we expect memory to grow by 16 and by at most 4:
+# fixed size. So if $T$ grows by 4, we expect memory to grow by 16 and by at most 4, the latter only where
+# the fixed tiles have become small beside the rest:
 #
 # $$ \frac{\mathrm{plain}(4T)}{\mathrm{plain}(T)} \to 16, \qquad \frac{\mathrm{tiled}(4T)}{\mathrm{tiled}(T)} \to 4 $$
 
@@ -812,27 +790,33 @@ heads = {
     "tiled": (tiled.tiled_gated_head_forward, tiled.tiled_gated_head_backward),
 }
 lengths, d = [64, 128, 256, 512, 1024, 2048], 16
-peak, seconds = {name: [] for name in heads}, {name: [] for name in heads}
-for T in lengths:
-    args = [
-        *rng.standard_normal((5, 1, 1, T, d)).astype("float32"),
-        rng.standard_normal((1, 1, T)).astype("float32"),
-    ]
-    do, mask = rng.standard_normal((1, 1, T, d)).astype("float32"), causal_mask(T)
-    for name, (forward, backward) in heads.items():
 
-        def step(forward=forward, backward=backward, args=args, do=do, mask=mask):
-            _, cache = forward(*args, mask)
-            return backward(do, cache)
 
-        seconds[name].append(median_time(step))
-        tracemalloc.start()
-        step()
-        peak[name].append(tracemalloc.get_traced_memory()[1] / 2**20)
-        tracemalloc.stop()
+def step_of(name, T):
+    """One forward and backward of a head, to be called."""
+    forward, backward = heads[name]
+    q_exc, k_exc, q_inh, k_inh, v, do = rng.standard_normal((6, 1, 1, T, d)).astype("float32")
+    z_gate, mask = rng.standard_normal((1, 1, T)).astype("float32"), causal_mask(T)
+    return lambda: backward(do, forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask)[1])
 
+
+def peak_of(step):
+    tracemalloc.start()
+    step()
+    _, bytes_at_most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return bytes_at_most / 2**20
+
+
+steps = {name: [step_of(name, T) for T in lengths] for name in heads}
+seconds = {name: [median_time(step) for step in steps[name]] for name in heads}
+peak = {name: [peak_of(step) for step in steps[name]] for name in heads}
 growth = {name: peak[name][-1] / peak[name][lengths.index(512)] for name in heads}
-assert growth["tiled"] < 4.5 and growth["plain"] > 10
+longer = peak_of(step_of("tiled", 8192)) / peak["tiled"][-1]
+fixed = (4 * peak["tiled"][lengths.index(512)] - peak["tiled"][-1]) / 3  # if the peak is fixed + T times the rest
+shares = {T: fixed / peak["tiled"][lengths.index(T)] for T in (512, 2048)}
+assert 14 < growth["plain"] < 17 and 1.5 < growth["tiled"] < longer < 4.2
+assert shares[512] > 1 / 3 > shares[2048] > 0
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.7))
@@ -849,25 +833,29 @@ for ax, measured in ((left, peak), (right, {name: 1e3 * np.array(s) for name, s 
     ax.set_xticks(lengths, [str(T) for T in lengths])
     ax.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
     ax.minorticks_off()
-left.set(ylabel="peak memory (MiB)", title="memory: a square and a line")
+left.set(ylabel="peak memory (MiB)", title="memory: a square, and less than a line")
 right.set(ylabel="time, forward and backward (ms)", title="time: both turn towards the square")
 left.legend(fontsize=9)
 plt.show()
 for name in heads:
     print(f"{name}: from T = 512 to 2048 the peak grows {growth[name]:.1f} times, ", end="")
     print(f"time {seconds[name][-1] / seconds[name][3]:.1f} times")
+print(f"tiled: from T = 2048 to 8192 the peak grows {longer:.1f} times; of fixed size are ", end="")
+print(", ".join(f"{share:.0%} at T = {T}" for T, share in shares.items()))
 print(f"T = 2048: {peak['plain'][-1]:.0f} MiB plain, {peak['tiled'][-1]:.1f} tiled; ", end="")
 print(f"time, plain over tiled: {seconds['plain'][-1] / seconds['tiled'][-1]:.1f}")
-print(f"T = 64:   time, plain over tiled: {seconds['plain'][0] / seconds['tiled'][0]:.2f}")
+print(f"T = 64: time, plain over tiled: {seconds['plain'][0] / seconds['tiled'][0]:.2f}")
 
 # %% [markdown]
-# Read the slopes, at the right end. Memory: the plain head runs along the square, the tiled one along the
-# line. Time: **both turn towards the square** as the fixed costs of the calls stop to matter. (The plain
-# head may even be steeper for a while: where its maps leave the cache, each number becomes dearer as well.)
-# Tiling does not make attention linear. It saves the fetching and the skipped half of the map, a factor and
-# not a slope. And at the left end, where a whole map fits the cache anyway, tiles gain little or nothing and
-# cost some calls; see the last printed line. So the library chooses by size: `tiled.pays`, used by
-# `AttentionConfig(impl="auto")`, asks whether the map is large.
+# Read the slopes, at the right end. Memory: the plain head runs along the square. The tiled one is still
+# flatter than the line: a part of its memory, the tiles, has a fixed size, and the print says how large a
+# part. Only where $q$, $k$, $v$ and $o$ are all but all of it does it run along the line. Time: **both turn
+# towards the square** as the fixed costs of the calls stop to matter. (The plain head may even be steeper for
+# a while: where its maps leave the cache, each number becomes dearer as well.) Tiling does not make attention
+# linear. It saves the fetching and the skipped half of the map, a factor and not a slope. And at the left
+# end, where a whole map fits the cache anyway, tiles gain little or nothing and cost some calls; see the last
+# printed line. So the library chooses by size: `tiled.pays`, used by `AttentionConfig(impl="auto")`, asks
+# whether the map is large.
 
 # %%
 for T in lengths:
@@ -925,29 +913,17 @@ for _ in range(15):  # in turn, so that whatever else this machine does hits all
         rounds.append(1e3 * (time.perf_counter() - start))
         busy.append(1e3 * (time.process_time() - cpu))  # of all threads of this process
 milliseconds = np.median(np.reshape(rounds, (15, len(counts))), axis=0)
-cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-fig, ax = plt.subplots(figsize=(6, 3))
-ax.bar(range(len(counts)), milliseconds, color=BLUE, width=0.5, label="measured")
-ideal = [milliseconds[0] / min(n, cores) for n in counts]
-ax.plot(
-    range(len(counts)), ideal, "D", color=ORANGE, ms=6, label="if all were shared, on the cores there are"
-)
-ax.set_xticks(range(len(counts)), [f"{n}" for n in counts])
-ax.set(xlabel="threads", ylabel="time per step (ms)", title=f"one training step on {cores} cores")
-ax.set_ylim(0, 1.35 * max(milliseconds))
-ax.grid(axis="x", visible=False)
-ax.legend(loc="upper right", fontsize=9)
-plt.show()
 one, two, four = milliseconds
+print(f"one thread takes {one:.0f} ms a step")
 print(f"against one thread: two are {one / two:.2f} times as fast, four {one / four:.2f} times")
 at_work = np.sum(np.reshape(busy, (15, 3)), axis=0) / np.sum(np.reshape(rounds, (15, 3)), axis=0)
 print("cores that worked for us, on average:", ", ".join(f"{a:.1f}" for a in at_work))
 print(f"left to itself, the library takes {parallel.choose_threads('cpu', 16, cfg)} here")
 
 # %% [markdown]
-# The orange points are the best one can hope for, on a machine with nothing else to do. The line "cores that
-# worked for us" says how far we got: if two threads had little more than one core, another program had the
-# rest, or they waited. Even alone they wait at times: Python's own work between the calls stays in one
+# On two cores, two threads can at best be twice as fast, on a machine with nothing else to do. The line "cores
+# that worked for us" says how far we got: if two threads had little more than one core, another program had
+# the rest, or they waited. Even alone they wait at times: Python's own work between the calls stays in one
 # thread at a time, the cores share the way to the main memory, and the first one done waits for the last.
 # More threads than cores add no hands. The library takes one per core for large steps, and one in all for
 # small steps, which are over before the work has been handed out.
@@ -974,7 +950,7 @@ del y
 #
 # - A number costs by where it lies: cache, memory, or a page that nobody has touched. Lines come whole, so
 #   neighbours are free; large fresh arrays are not.
-# - A softmax can be summed in pieces: keep $m$, $l$, $o$, and let them fade by $e^{m_{old} - m}$. Nothing
+# - A softmax can be summed in pieces: keep $m$, $Z$, $o$, and let them fade by $e^{m_{old} - m}$. Nothing
 #   is approximated. Weighted sums of maps need nothing more.
 # - The backward needs $\ell$, one number per row, and $\langle do, o_i\rangle$, another. Memory becomes
 #   linear. Time stays a square, with a smaller factor.
@@ -993,11 +969,11 @@ del y
 # </details>
 #
 # **2.** Two machines hold one half of the keys each. Each sends $o_i$ (already divided) and $\ell_i$, but
-# neither $m$ nor $l$. Can the halves be joined?
+# neither $m$ nor $Z$. Can the halves be joined?
 #
 # <details><summary>Answer</summary>
 #
-# Yes: $\ell_i$ is $m$ and $l$ in one number. With $\ell = \ln(e^{\ell_1} + e^{\ell_2})$, the output is $o =
+# Yes: $\ell_i$ is $m$ and $Z$ in one number. With $\ell = \ln(e^{\ell_1} + e^{\ell_2})$, the output is $o =
 # e^{\ell_1 - \ell} o_1 + e^{\ell_2 - \ell} o_2$: a softmax over the two halves. Very long sequences are
 # shared by several GPUs in this way.
 # </details>
@@ -1007,19 +983,9 @@ del y
 #
 # <details><summary>Answer</summary>
 #
-# A slab of $t$ queries sees $W + t - 1$ keys, whatever $T$ is, and there are $T/t$ slabs: about $T (W + t -
+# A slab of $u$ queries sees $W + u - 1$ keys, whatever $T$ is, and there are $T/u$ slabs: about $T (W + u -
 # 1)$ scores. So time is linear, too, since the *mask* made the problem smaller; tiles only avoid computing
 # what it forbids.
-# </details>
-#
-# **4.** What if the library's tiles on the CPU are as large as the map, or tiny? Set `tiled.CPU_TILES` and
-# measure.
-#
-# <details><summary>Answer</summary>
-#
-# The result stays the same to rounding. Large tiles leave the cache, and a causal mask skips nothing; tiny
-# ones make thousands of calls, each with little to do. The cell below prints the three times. It is the
-# compromise of section 2.
 # </details>
 #
 # The cell below asserts what the answers say.
@@ -1048,30 +1014,11 @@ ell = np.logaddexp(ell_1, ell_2)
 assert abs(np.exp(ell_1 - ell) * o_1 + np.exp(ell_2 - ell) * o_2 - plain).max() < 1e-12
 
 # 3
-W, t = 32, 16
+W, u = 32, 16
 for T in (128, 256, 512):
     allowed = np.tri(T, dtype=bool) & ~np.tri(T, k=-W, dtype=bool)
-    keys_seen = [sum(keys.stop - keys.start for keys, _ in tiles) for _, tiles in slabs_of(allowed, t, 8)]
-    assert keys_seen[-1] == W + t - 1 and T * W < t * sum(keys_seen) <= T * (W + t - 1)
-
-# 4
-T = 1024
-args = [
-    *rng.standard_normal((5, 1, 4, T, 16)).astype("float32"),
-    rng.standard_normal((1, 4, T)).astype("float32"),
-]
-mask, standard, outputs = causal_mask(T), tiled.CPU_TILES, []
-for name, choice in {
-    "the library's": standard,
-    "as large as the map": (T, T, 2**26),
-    "tiny": (8, 8, 128),
-}.items():
-    tiled.CPU_TILES = choice
-    milliseconds = 1e3 * median_time(tiled.tiled_gated_head_forward, *args, mask, repeats=3)
-    outputs.append(tiled.tiled_gated_head_forward(*args, mask)[0])
-    print(f"tiles {name:20s} {milliseconds:7.1f} ms")
-tiled.CPU_TILES = standard
-assert all(abs(o - outputs[0]).max() < 1e-5 for o in outputs)
+    keys_seen = [sum(keys.stop - keys.start for keys, _ in tiles) for _, tiles in slabs_of(allowed, u, 8)]
+    assert keys_seen[-1] == W + u - 1 and T * W < u * sum(keys_seen) <= T * (W + u - 1)
 
 # %% [markdown]
 # Back to [00 how to read](00_how_to_read.ipynb), or on into the library: `dgsa_np/attention/tiled.py` and

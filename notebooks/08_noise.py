@@ -435,7 +435,7 @@ for kind in both:  # undone exactly, but for rounding at a tie
     assert abs(cleaned[kind]["brightness"] - cleaned[kind]["clean"]).max() < 0.01
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), width_ratios=(1, 1.5))
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), width_ratios=(1, 1.5))
 pixels = {"as scanned": scores, "standardised": cleaned}
 for i, (label, s) in enumerate(pixels.items()):
     for j, kind in enumerate(both):
@@ -451,12 +451,13 @@ for i, (label, s) in enumerate(pixels.items()):
     right.barh(np.arange(len(conditions)) + 0.36 * (i - 0.5), gains, 0.34, **look)
 for name, value in (("logistic regression", "--"), ("nearest neighbour", ":")):
     left.axhline(100 * best[name], color="0.4", ls=value, lw=1, label=f"{name}, as scanned")
-left.set(xticks=(0, 1), xticklabels=pixels, ylabel="accuracy, all corruptions (%)", ylim=(0, 130))
-left.legend(fontsize=8, loc="upper left", ncols=2)
+left.set(xticks=(0, 1), xticklabels=pixels, ylabel="accuracy, all corruptions (%)", ylim=(0, 100))
 right.set(yticks=range(len(conditions)), yticklabels=conditions, xlabel="dgsa minus softmax (points)")
 right.axvline(0, color="0.3", lw=1)
 right.invert_yaxis()
-right.legend(fontsize=8)
+right.legend(fontsize=8, title="mean of three seeds", title_fontsize=8)
+figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+figure.suptitle("the same damaged digits, as scanned and with each image standardised")
 plt.show()
 preprocessing = (cleaned["softmax"]["all corruptions"] - scores["softmax"]["all corruptions"]).mean()
 mechanism = (scores["dgsa"]["all corruptions"] - scores["softmax"]["all corruptions"]).mean()

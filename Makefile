@@ -62,7 +62,7 @@ nbgrader: .venv/test .venv/nbgrader
 grader-torture: .venv/test
 	$(BIN)/python -m pytest -m torture -s tests/test_coursework.py
 
-# Kills, full disks, damaged files by the ten thousand, Ctrl-C: some minutes, and a line of figures each.
+# Kills, full disks, damaged files by the ten thousand, Ctrl-C, and what grader-torture runs: more than an hour.
 torture: .venv/test
 	$(BIN)/python -m pytest -m torture -s tests
 
@@ -71,7 +71,7 @@ torture: .venv/test
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-# Mutation testing of ops.py and attention/: a quarter of an hour; mutants/ keeps what was done.
+# Mutation testing of ops.py and attention/: an hour; mutants/ keeps what was done.
 mutate: .venv/test .venv/mutate
 	OPENBLAS_NUM_THREADS=1 $(BIN)/mutmut run
 	$(BIN)/mutmut results

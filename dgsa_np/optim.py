@@ -63,9 +63,9 @@ def global_norm(grads):
 
 
 def clip_by_norm(grads, max_norm):
-    """Gradients scaled down, all by one factor, to a global norm of at most max_norm; and the norm before.
+    """Gradients scaled down, all by one factor, to a global norm of at most max_norm.   [eq:clip, published]
 
-    Nothing is read from the device.
+    returns the gradients, and the norm before; nothing is read from the device
     """
     check.number("clip_by_norm", low=0, max_norm=max_norm)
     norm = global_norm(grads)
@@ -75,7 +75,9 @@ def clip_by_norm(grads, max_norm):
 
 
 def warmup_cosine(step, total, peak, warmup, final=0.0) -> float:
-    """The learning rate at a step: linear up to peak over warmup steps, then half a cosine down to final.
+    """The learning rate at a step: linear up to peak, then half a cosine down to final.   [eq:warmup-cosine, published]
+
+        lr = peak (step + 1) / warmup, then final + (peak - final) (1 + cos(pi (step - warmup) / (total - warmup))) / 2
 
     step : from 0 to total - 1
     """

@@ -95,7 +95,7 @@ class Draw:
 
 
 def attention_parameters(draw, kind, C, H, head_norm=True, gate="token"):
-    """Everything that one layer of attention owns, by DESIGN's table of kinds."""
+    """Everything that one layer of attention owns, by its kind."""
     if kind in PROJECTIONS:
         shapes = {f"W_{name}": (C, C) for name in PROJECTIONS[kind]}
         return draw.parameters(**shapes, **({GATES[kind]: (C, H)} if kind in GATES else {}))

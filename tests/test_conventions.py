@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import pkgutil
 import re
 import statistics
 import tokenize
@@ -29,6 +30,9 @@ DOCS = PACKAGE.parent / "docs"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 HEADS = (softmax, differential, gated, differential_v2, output_gate, twicing)
 MODULES = (ops, losses, model, *HEADS, multihead)
+
+
+LABEL = re.compile(r"\[(eq:[\w-]+), ([\w ]+)\]")
 
 
 def find_pairs():
@@ -135,12 +139,30 @@ def test_docstring_shapes_are_true(case):
 
 @pytest.mark.parametrize(("forward", "backward"), PAIRS)
 def test_every_forward_names_its_equation_and_status(forward, backward):
-    label = re.search(r"\[(eq:[\w-]+), (\w+)\]", inspect.getdoc(forward))
-    assert label, f"{forward.__name__} has no [eq:label, status]"
+    assert LABEL.search(inspect.getdoc(forward)), f"{forward.__name__} has no [eq:label, status]"
+
+
+def test_every_label_has_its_row_and_its_status():
     equations = (DOCS / "equations.md").read_text(encoding="utf-8")
-    assert f"`{label[1]}`" in equations, f"{label[1]} is not in docs/equations.md"
-    row = next(line for line in equations.splitlines() if f"`{label[1]}`" in line)
-    assert label[2] in row, f"docs/equations.md gives {label[1]} another status"
+    statuses = re.findall(r"^\| ([\w ]+) \|", equations[: equations.index("## Table")], re.MULTILINE)[1:]
+    rows = {line.split("`")[1]: line for line in equations.splitlines() if line.startswith("| `eq:")}
+    solutions = (PACKAGE.parent / "notebooks/exercises/solutions").glob("*.py")
+    for path in (*SOURCES, *solutions):
+        for label, status in LABEL.findall(path.read_text(encoding="utf-8")):
+            assert label in rows, f"{path.name}: {label} is not in docs/equations.md"
+            assert status in statuses, f"{path.name}: {status!r} is none of {statuses}"
+            assert f"| {status}" in rows[label], f"{path.name}: docs/equations.md gives {label} another status"
+
+
+@pytest.mark.parametrize("page", ["equations.md", "paper_questions.md"])
+def test_every_place_that_a_page_names_is_there(page):
+    """In the rows of tables: module.function, or module.Class.field, inside dgsa_np."""
+    modules = "|".join(p.stem for p in (*PACKAGE.glob("[a-z]*.py"), *PACKAGE.glob("[a-z]*/")))
+    rows = re.findall(r"^\|.*\|$", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE)
+    named = re.findall(rf"`((?:{modules})\.[\w.]+)`", "\n".join(rows))
+    assert len(named) > 15
+    for name in named:
+        pkgutil.resolve_name(f"dgsa_np.{name}")
 
 
 # ------------------------------------------------------------------------------------------------ symbols

@@ -1,4 +1,4 @@
-"""PAPER.md's derived facts, and what any attention must do, over several seeds in float64.
+"""The derived facts that the documents state, and what any attention must do, over several seeds in float64.
 
 Where a test says "the same bits" it compares bytes; elsewhere the tolerance stands in the test.
 """

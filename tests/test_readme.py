@@ -19,7 +19,8 @@ def test_the_example_runs():
 
 
 def test_every_link_leads_somewhere():
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    pages = [path for folder in ("docs", "notebooks", "notebooks/exercises") for path in (ROOT / folder).glob("*.md")]
+    for page in (ROOT / "README.md", *pages, *(ROOT / "notebooks/exercises/texts").glob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -24,7 +24,7 @@ class GatedHeadCache(NamedTuple):
 
 
 def gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
-    """Excitatory minus inhibitory attention, mixed per query by a gate.     [eq:gated-head, review]
+    """Excitatory minus inhibitory attention, mixed per query by a gate.     [eq:gated-head, machine review]
 
         A = g softmax(q_exc k_exc^T / sqrt(d)) - (1 - g) softmax(q_inh k_inh^T / sqrt(d)),   g = sigmoid(z_gate)
         o = A v
@@ -34,7 +34,8 @@ def gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
     returns o : (B, H, T, e), and a GatedHeadCache
     raises    : ShapeError, TypeError naming the argument
 
-    Rows of A sum to 2 g - 1 and may be negative.
+    Rows of A sum to 2 g - 1 and may be negative. Under a head norm only (1 - g) / g = exp(-z_gate) acts, the lambda of
+    differential attention in (0, inf); other readings of the paper have it in (0, 1): docs/paper_questions.md.
     """
     arrays = {"q_exc": q_exc, "k_exc": k_exc, "q_inh": q_inh, "k_inh": k_inh, "v": v, "z_gate": z_gate}
     check_head("gated_head_forward", arrays, mask)
@@ -78,7 +79,7 @@ class GateLogitsCache(NamedTuple):
 
 
 def gate_logits_forward(x, p, cfg, lambda_init):
-    """One logit per query and head.                                         [eq:gate, review]
+    """One logit per query and head.                                         [eq:gate, machine review]
 
         z_gate = x W_gate + b_gate        or, with gate="head", z_gate = b_gate: learned once per head
 

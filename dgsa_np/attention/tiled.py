@@ -91,9 +91,12 @@ def streamed_backward(do, cache):
     """dqueries, dkeys, dv, dweights, the lists as in forward.                 [eq:streamed-backward, derived]
 
     Each tile of a map is made again from its scores, A = exp(S - logsumexp). The row sum of dA o A, which the
-    backward of a softmax takes off, needs no map: it is <do, o_i>. With dS_i for dA = do v^T, so without its weight,
+    backward of a softmax takes off, needs no map: for dA = w_i do v^T it is w_i <do, o_i>.
 
-        dS_i = A_i o (do v^T - <do, o_i>),   dq_i = w_i dS_i k_i,   dk_i = (w_i dS_i)^T q_i,   dv = (sum w_i A_i)^T do
+        dS_i = w_i A_i o (do v^T - <do, o_i>),   dq_i = dS_i k_i / sqrt(d),   dk_i = dS_i^T q_i / sqrt(d)
+        dv = (sum_i w_i A_i)^T do,   dw_i = <do, o_i>
+
+    In the code dS is still without its weight: w and 1 / sqrt(d) are on Q already, or are put on dQ at the end.
     """
     Q, K, v, w, o_each, logsumexp, mask, _ = check.cache("streamed_backward", cache, TiledHeadCache, do)
     check.upstream("streamed_backward", do, o_each.shape[1:])
@@ -243,7 +246,7 @@ def tiled_differential_v2_head_backward(do, cache):
 
 
 def tiled_gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
-    """gated_head_forward on tiles.                                          [eq:gated-head, review]
+    """gated_head_forward on tiles.                                          [eq:gated-head, machine review]
 
     q_exc, q_inh : (B, H, T, d)      k_exc, k_inh : (B, H, S, d)      v : (B, H, S, e)
     z_gate : (B, H, T)      mask : bool, broadcastable to (B, H, T, S)

@@ -49,18 +49,21 @@ def cases(exercise, course) -> list:
 # ------------------------------------------------------------------------------------------- notebooks
 
 
+def text(exercise) -> str:
+    """The text of an exercise; a notebook lies one folder nearer to what it links to."""
+    return (courses.HERE / "texts" / f"{exercise}.md").read_text(encoding="utf-8").replace("](../../", "](../")
+
+
 def student_cells(exercise) -> list:
     """The text, and a cell that runs the tests on what the student has written in exNN.py."""
-    text = (courses.HERE / "texts" / f"{exercise}.md").read_text(encoding="utf-8")
     how = f"Write your code in `{exercise}.py`, save it, and run the next cell as often as you like."
-    return [markdown(text), markdown(how), code(f"!python -m pytest -q -m {exercise}")]
+    return [markdown(text(exercise)), markdown(how), code(f"!python -m pytest -q -m {exercise}")]
 
 
 def nbgrader_cells(exercise, course=0) -> list:
     """The text; the solution, to be hidden; a cell of marks per item, which is silent and ends without a value."""
-    text = (courses.HERE / "texts" / f"{exercise}.md").read_text(encoding="utf-8")
     solution = nbgrader(code(courses.solution(exercise, course)), exercise, solution=True)
-    cells = [markdown(text), solution]
+    cells = [markdown(text(exercise)), solution]
     for name, item in courses.items(exercise, course).items():
         if item.check in (None, same_dtype):
             lines = f'from harness import run\n\nrun.item("{exercise}", {item.name!r}, globals())'

@@ -1,4 +1,4 @@
-"""Exercise 06: the gated head, forward.   [eq:gated-head, review]"""
+"""Exercise 06: the gated head, forward.   [eq:gated-head, machine review]"""
 
 import numpy as np
 

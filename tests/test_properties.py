@@ -462,6 +462,20 @@ def test_with_shared_keys_and_no_bias_it_is_diff_v2(seed):
     assert max(rel(ours[a], theirs[b]) for a, b in {"y": "y", "dx": "dx", "W_gate": "W_lambda"}.items()) < 1e-12
 
 
+@pytest.mark.parametrize(("gate_on", "bias", "lam"), [
+    ("both", 1.0, 0.368), ("both", 0.223, 0.8), ("inhibition", 1.0, 0.731), ("inhibition", -0.541, 0.368),
+    ("inhibition", 1.386, 0.8),
+])  # fmt: skip
+def test_the_ratio_of_the_maps_starts_where_the_decisions_say(gate_on, bias, lam):
+    cfg = AttentionConfig(width=C, n_heads=H, gate_on=gate_on, gate_bias=bias)
+    x = np.random.default_rng(0).standard_normal((B, T, C))
+    _, cache = attention_forward(x, init_attention(cfg, np.random.default_rng(0), "float64"), cfg, causal_mask(T))
+    g = attention_gate(cache)
+    assert abs(((1 - g) / g if gate_on == "both" else g) - lam).max() < 5e-4
+    first = attention_map(cache)[:, :, 0, 0]  # of token 0, which sees itself alone
+    assert abs(first - ((2 * g - 1) if gate_on == "both" else 1 - g)[:, :, 0]).max() < 1e-15
+
+
 @kinds
 def test_a_kind_without_that_gate_ignores_where_it_acts(kind):
     x, p, cfg, dy = layer(kind, 0)

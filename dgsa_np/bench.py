@@ -23,8 +23,9 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from . import __version__, parallel, viz
-from .attention import AttentionConfig, attention_forward, causal_mask, init_attention, tiled
+from .attention import AttentionConfig, attention_forward, causal_mask, init_attention
 from .attention.mechanisms import MECHANISMS
+from .attention.multihead import TILED_KINDS
 from .experiments import equal_models, markdown_table
 from .model import ModelConfig, init_model, loss_and_grads
 from .ops import swap
@@ -78,7 +79,7 @@ def _contests(peer) -> dict:
         heads[label] = {"ours": ours("head", "dgsa", "auto", *size)}
         heads[label] |= {impl: ours("head", "dgsa", impl, *size) for impl in ("plain", "tiled")}
         heads[label] |= {f"torch {form}": partial(peer, "head", form, *size) for form in ("eager", "fused") if peer}
-        forms = [(kind, impl) for kind in tiled.TILED for impl in ("plain", "tiled")]
+        forms = [(kind, impl) for kind in TILED_KINDS for impl in ("plain", "tiled")]
         every[label] = {" ".join(form): ours("head", *form, *size) for form in forms}
     for size in STEPS:
         label = "B {}, T {}, C {}, H {}, depth {}".format(*size)

@@ -37,6 +37,8 @@ def all_cases(seed=0) -> Iterator[Case]:
     rng = np.random.default_rng(seed)
     for cases in (op_cases, head_cases, attention_cases, part_cases, model_cases, tiled_cases):
         yield from cases(rng)
+    for cases in (model_cases, attention_cases):
+        yield from cases(rng, ON_INHIBITION)
 
 
 def masks(rng, T, S) -> dict:
@@ -105,16 +107,21 @@ SWITCHES = {
 }
 
 
-def attention_cases(rng):
+FORMS = {kind: {"kind": kind} for kind in KINDS}
+ON_INHIBITION = {"dgsa, inhibition": {"kind": "dgsa", "gate_on": "inhibition"}}
+
+
+def attention_cases(rng, forms=FORMS):
     x = rng.standard_normal((B, T, 12))
-    for kind in KINDS:
-        plain = AttentionConfig(kind=kind, width=12, n_heads=3)
+    for form, settings in forms.items():
+        kind = settings["kind"]
+        plain = AttentionConfig(**settings, width=12, n_heads=3)
         variants = [(name, plain, mask) for name, mask in masks(rng, T, T).items()]
         known = [n for n in SWITCHES if kind == "dgsa" or n == "rotary" or (plain.has_head_norm and "gate" not in n)]
         variants += [(name, replace(plain, **SWITCHES[name]), None) for name in known]
         for name, cfg, mask in variants:
             p = random_params(multihead.init_attention(cfg, rng, "float64"), rng)
-            yield Case(f"attention {kind}", name, *pair(multihead, "attention"), (x, p, cfg, mask, 1), cfg.sizes)
+            yield Case(f"attention {form}", name, *pair(multihead, "attention"), (x, p, cfg, mask, 1), cfg.sizes)
 
 
 SMALL = {"width": 8, "n_heads": 2, "depth": 2, "ffn_width": 5, "n_out": 3}
@@ -138,11 +145,11 @@ def part_cases(rng):
     yield _case(model, "token_embed", "", (rng.integers(0, 5, (B, 4)), p, cfg, 1), cfg.sizes)
 
 
-def model_cases(rng):
+def model_cases(rng, forms=FORMS):
     """Whole models, over all of their parameters."""
     images, tokens = rng.random((B, 6, 6)), rng.integers(0, 6, (B, 4))
     keep = np.array([[True, True, False, True], [True, False, False, True]])
-    for kind in KINDS:
+    for form, chosen in forms.items():
         for variant, settings, inputs, kept in (
             ("swiglu, none", VISION, images, None),
             ("gelu, padding", VISION | {"ffn": "gelu"}, images, keep),
@@ -150,10 +157,10 @@ def model_cases(rng):
             ("lm, none", TOKENS | {"task": "lm"}, tokens, None),
             ("lm, padding", TOKENS | {"task": "lm", "rotary": True}, tokens, keep),
         ):
-            cfg = model.ModelConfig(kind=kind, **settings)
+            cfg = model.ModelConfig(**chosen, **settings)
             params = random_params(model.init_model(cfg, rng, "float64"), rng)
             args, n_directions = (inputs, params, cfg, kept), None if variant == "swiglu, none" else 3
-            yield Case(f"model {kind}", variant, *pair(model, "model"), args, cfg.sizes, ("inputs",), n_directions)
+            yield Case(f"model {form}", variant, *pair(model, "model"), args, cfg.sizes, ("inputs",), n_directions)
 
 
 def random_params(p, rng):

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from . import check
-from .attention.tiled import TILED
+from .attention.multihead import TILED_KINDS
 from .backend import array_module, resolve_device, to_device, to_numpy
 from .check import choice
 from .data import Dataset, Split
@@ -169,7 +169,7 @@ def _memory_explained(step, batch, state, model, device):
         sizes, advice = f"inputs {batch[0].shape}, {count(state.params):,} parameters", "try a smaller batch_size"
         if model.head_pair(array_module(state.params["head"]["W"]), T, T) == model.mechanism[:2]:  # not on tiles
             sizes += f", maps (B, H, T, T) = {shape} of {math.prod(shape) * width:,} bytes each, several per layer"
-            advice += ", or impl='tiled'" if model.kind in TILED else ""
+            advice += ", or impl='tiled'" if model.kind in TILED_KINDS else ""
         why = f"{str(error).rstrip('.')}; {sizes}; {advice}"
         raise OutOfMemoryError(f"train: step {step}: device {device!r} is out of memory: {why}") from error
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from . import check
+from .attention import attention_gate
+from .attention.differential import DifferentialHeadCache
 from .attention.gated import GatedHeadCache
 from .rollout import attention_rollout
 
@@ -27,6 +29,7 @@ SEED_RANGE = "their range", lambda ys: (ys.min(axis=0), ys.max(axis=0))
 MAPS = {"A_exc": "excitatory A_exc", "A_inh": "inhibitory A_inh", "A": "fused A = g A_exc - (1-g) A_inh"}
 GATE = {"cmap": "PuOr_r", "vmin": 0, "vmax": 1}
 GATE_UNIT = "g: 0 inhibits, 1 excites"
+ON_INHIBITION = MAPS | {"A": "fused A = A_exc - g A_inh"}, "g: 0 spares, 1 inhibits"  # with gate_on="inhibition"
 TIGHT = {"layout": "compressed", "squeeze": False}  # for axes of one aspect
 LINE = 96  # characters across a strip of words
 
@@ -142,10 +145,10 @@ def attention_figure(views, layer):
     _draw_maps(figure, axes[:, 1:4], [(head, shown) for head in heads], "key patch", "query patch")
     for row, (title, (image, head)) in zip(axes, views.items(), strict=True):
         _draw_image(row[0], title, image)
-        gates = row[4].imshow(head.gate[0], aspect="auto", **GATE)
+        gates = row[4].imshow(attention_gate(head)[0], aspect="auto", **GATE)
         _label_cells(row[4], "gate g of each patch and head", "query patch", "head")
-        row[4].set_yticks(range(head.gate.shape[1]))
-        figure.colorbar(gates, ax=row[4], label=GATE_UNIT, shrink=0.85)
+        row[4].set_yticks(range(head.A.shape[1]))
+        figure.colorbar(gates, ax=row[4], label=_said_of(head)[1], shrink=0.85)
     figure.suptitle(f"layer {layer}; maps of head {shown}, the one that changes most; patches are numbered row by row")
     return figure
 
@@ -156,11 +159,16 @@ def _draw_image(ax, title, image, cmap="gray_r", low=0):
     ax.axis("off")
 
 
+def _said_of(head):
+    """Titles of the maps, and the unit of the gate: it weighs both maps, or the inhibitory one alone."""
+    return (MAPS, GATE_UNIT) if getattr(head, "lam", None) is None else ON_INHIBITION
+
+
 def _draw_maps(figure, axes, shown, key, query):
     """A row of maps for each (head cache, head) shown, all on one signed scale with white at zero; {} is the head."""
     limit = max(abs(getattr(head, name)[0, h]).max() for head, h in shown for name in MAPS)
     for row, (head, h) in zip(axes, shown, strict=True):
-        for ax, (name, title) in zip(row, MAPS.items(), strict=True):
+        for ax, (name, title) in zip(row, _said_of(head)[0].items(), strict=True):
             drawn = ax.imshow(getattr(head, name)[0, h], cmap="RdBu_r", vmin=-limit, vmax=limit)
             _label_cells(ax, title, key, query.format(h))
         figure.colorbar(drawn, ax=row.tolist(), label="attention weight", shrink=0.85, pad=0.04)
@@ -285,7 +293,7 @@ def head_maps_figure(head, heads):
     """
     import matplotlib.pyplot as plt
 
-    check.instance("head_maps_figure", GatedHeadCache, head=head)
+    check.instance("head_maps_figure", (GatedHeadCache, DifferentialHeadCache), head=head)
     heads = np.asarray(heads)
     check.indices("head_maps_figure", "heads", heads, head.A.shape[1], f"head.A {head.A.shape}", (heads.size,))
     figure, axes = plt.subplots(len(heads), 3, figsize=(9.5, 2.8 * len(heads)), **TIGHT)

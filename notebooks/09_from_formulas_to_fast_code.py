@@ -753,7 +753,7 @@ masks = {
     "causal and padding": causal_mask(T, S_len) & padding_mask(keep),
 }
 for kind, (forward, backward, args) in plain.items():
-    tiled_forward, tiled_backward = tiled.TILED[kind]
+    tiled_forward, tiled_backward = tiled.TILED[forward]
     worst = 0
     for mask in masks.values():
         (o, cache), (o_tiled, cache_tiled) = forward(*args, mask), tiled_forward(*args, mask)

@@ -257,6 +257,9 @@ def attention_cases(seed):
     yield case("without_norm", "dgsa", "rows", head_norm=False)
     yield case("gate_head", "dgsa", "causal", gate="head", eps=0.0625)
     yield case("gate_head_without_norm", "dgsa", "rows", gate="head", head_norm=False)
+    yield case("on_inhibition", "dgsa", "rows", gate_on="inhibition")
+    yield case("on_inhibition_gate_head", "dgsa", "causal", gate_on="inhibition", gate="head", eps=0.0625)
+    yield case("on_inhibition_without_norm", "dgsa", "padding", gate_on="inhibition", head_norm=False)
 
 
 def small_attention_cases(seed):
@@ -297,15 +300,16 @@ def vision_cases(seed):
     yield case("dgsa", "gelu", H=2, channels=1)
     yield case("dgsa", "swiglu", H=2, channels=3)
     yield case("dgsa", "swiglu", H=2, channels=1, keep=True, name="_keep", gate="head", head_norm=False)
+    yield case("dgsa", "gelu", H=2, channels=1, name="_on_inhibition", gate_on="inhibition")
 
 
 def token_cases(seed):
     """Models of tokens. max_len is more than T, and some tokens never occur: there the gradient is 0."""
 
-    def case(function, task, kind, ffn, sizes, n_out=None, keep=False, depth=1, **switches):
+    def case(function, task, kind, ffn, sizes, n_out=None, keep=False, depth=1, name="", **switches):
         B, T, C, H, F = sizes
         V, max_len, columns = 9, T + 2, n_out or 9
-        name = f"{function}_{task}_{kind}_{ffn}"
+        name = f"{function}_{task}_{kind}_{ffn}{name}"
         draw = Draw(seed, name)
         embed = {"tokens": (V, C), "positions": (max_len, C)}
         params = model_parameters(draw, embed, kind, C, F, H, depth, columns, ffn, switches)
@@ -322,9 +326,12 @@ def token_cases(seed):
         return Case(name, {"function": function, "config": config}, inputs, upstream)
 
     two_maps, one_map = (3, 5, 8, 2, 6), (4, 5, 6, 2, 8)  # B, T, C, H, F
+    on_inhibition = {"name": "_on_inhibition", "gate_on": "inhibition"}
     yield case("model", "text", "dgsa", "swiglu", two_maps, n_out=10, keep=True)
+    yield case("model", "text", "dgsa", "gelu", two_maps, n_out=10, keep=True, **on_inhibition)
     yield case("model", "text", "output_gate", "gelu", one_map, n_out=10, keep=True)
     yield case("model", "lm", "dgsa", "gelu", two_maps, keep=True, rotary=True)
+    yield case("model", "lm", "dgsa", "swiglu", two_maps, gate="head", **on_inhibition)
     yield case("model", "lm", "diff_v2", "gelu", (4, 5, 6, 3, 8), rotary=True)  # d = 2
     yield case("model", "lm", "output_gate", "swiglu", one_map, n_out=3)
     yield case("model", "lm", "twicing", "gelu", one_map, keep=True, depth=2)
@@ -448,7 +455,8 @@ def single_cases(seed):
     dense = [in_full(case) for case in drawn if case.name in exact]
     kinds = (*PROJECTIONS, "diff_v1", "dgsa")
     long = [attention_case(seed, "long", kind, "causal", 1, sizes, {}) for kind in kinds]
-    return [*drawn, *dense, *long]
+    other = attention_case(seed, "long_on_inhibition", "dgsa", "causal", 1, sizes, {"gate_on": "inhibition"})
+    return [*drawn, *dense, *long, other]
 
 
 def in_full(case):

@@ -273,6 +273,11 @@ def gate_logits(x, b_gate, W_gate=None):
     return build(z, B, H, T)
 
 
+def gate_lambda(x, b_gate, W_gate=None):
+    """lam_bht = g_bht = sigmoid(z_bht),  z as in gate_logits.   [eq:gate-on-inhibition]"""
+    return each(sigmoid, gate_logits(x, b_gate, W_gate))
+
+
 def token_gate(x, W):
     """g_bht = sigmoid(sum_c x_btc W_ch).   [eq:token-gate]"""
     (B, T, C), H = shape(x), len(W[0])
@@ -324,8 +329,9 @@ def heads(x, p, cfg, mask=None, layer=0):
     if cfg.kind == "diff_v1":
         return differential_head(*some("q_exc", "k_exc", "q_inh", "k_inh"), v, lambda_of(x, p, cfg, layer), mask)
     if cfg.kind == "dgsa":
-        z_gate = gate_logits(x, p["b_gate"], p["W_gate"] if cfg.gate == "token" else None)
-        return gated_head(*some("q_exc", "k_exc", "q_inh", "k_inh"), v, z_gate, mask)
+        head, weigh = {"both": (gated_head, gate_logits), "inhibition": (differential_head, gate_lambda)}[cfg.gate_on]
+        weight = weigh(x, p["b_gate"], p["W_gate"] if cfg.gate == "token" else None)
+        return head(*some("q_exc", "k_exc", "q_inh", "k_inh"), v, weight, mask)
     if cfg.kind == "diff_v2":
         return differential_v2_head(*some("q_exc", "q_inh", "k"), v, token_gate(x, p["W_lambda"]), mask)
     if cfg.kind == "output_gate":

@@ -315,6 +315,7 @@ VALUES = [
     row("ffn_width", lambda: ModelConfig(ffn_width=0), ValueError, "ffn_width is 0", "at least 1"),
     row("patches", lambda: ModelConfig(image_size=9, patch_size=2), ValueError, "image_size is 9", "multiple", "patch_size = 2"),
     row("eps", lambda: AttentionConfig(eps=-1.0), ValueError, "eps is -1.0", "expected"),
+    row("gate_on", lambda: AttentionConfig(gate_on="inhibitory"), ValueError, "AttentionConfig: gate_on is 'inhibitory', expected one of 'both', 'inhibition'; did you mean 'inhibition'?"),
     row("gate_bias", lambda: AttentionConfig(gate_bias="1"), (TypeError, ValueError), "gate_bias is '1'", "number"),
     row("lambda_init", lambda: AttentionConfig(lambda_init="0.8"), (TypeError, ValueError), "lambda_init is '0.8'", "number"),
     row("odd d with rotary", lambda: AttentionConfig(width=12, n_heads=2, rotary=True), ValueError, "AttentionConfig: width is 12, expected a multiple of 4 n_heads = 8, since d = width / (2 n_heads) is an even whole number for kind 'dgsa' with rotary=True"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dgsa_np import bench, cli, parallel
-from dgsa_np.attention import tiled
+from dgsa_np.attention.multihead import TILED_KINDS
 from dgsa_np.experiments import count_parameters
 from dgsa_np.model import loss_and_grads
 from dgsa_np.params import flatten
@@ -73,7 +73,7 @@ def test_models_of_one_race_have_equal_parameters_and_key_width(kind):
     assert cfg.sizes["d"] == dgsa.sizes["d"] and dgsa.F == bench.ModelConfig(width=64, n_heads=4).F
 
 
-@pytest.mark.parametrize("kind", tiled.TILED)
+@pytest.mark.parametrize("kind", TILED_KINDS)
 def test_the_head_that_is_timed_has_the_sizes_that_are_said(kind):
     B, H, T, d = TINY_HEAD
     run = bench.head(kind, "tiled", *TINY_HEAD)

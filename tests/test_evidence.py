@@ -253,6 +253,15 @@ def test_a_key_is_of_what_is_computed_and_not_of_where():
     assert grid.key(same) == grid.key(settings) != grid.key(settings | {"lr": 0.5})
 
 
+def test_a_run_that_was_kept_before_a_setting_came_is_not_run_again():
+    path = Path(__file__).parent.parent / "docs/evidence/runs.jsonl"
+    kept = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    kept = {r["key"]: r["settings"] for r in kept if "kind" in r["settings"] and "gate_on" not in r["settings"]}
+    assert len(kept) > 300
+    for key, settings in kept.items():
+        assert grid.key(settings | {"gate_on": "both"}) == key != grid.key(settings | {"gate_on": "inhibition"})
+
+
 # ------------------------------------------------------------------------------------------------ runs
 
 

@@ -46,6 +46,7 @@ def test_the_catalogue_holds_every_public_pair():
     inside_attention = {
         "lambda_forward",
         "gate_logits_forward",
+        "gate_lambda_forward",
         "token_gate_forward",
     }  # arguments of a mechanism, checked through it
     assert public - inside_attention == checked

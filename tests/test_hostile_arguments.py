@@ -39,7 +39,6 @@ from dgsa_np import (
     train,
 )
 from dgsa_np.attention import (
-    KINDS,
     AttentionConfig,
     causal_mask,
     differential,
@@ -53,6 +52,7 @@ from dgsa_np.attention import (
     tiled,
     twicing,
 )
+from dgsa_np.cases import FORMS, ON_INHIBITION
 from dgsa_np.data import Dataset, Split, Vocabulary, corruptions, datasets, splits, text
 from dgsa_np.model import ModelConfig
 from dgsa_np.sample import sample
@@ -222,8 +222,8 @@ def head_rows(folder):
 
 def attention_rows(folder):
     xs = normal(B, T, 12)
-    for kind in KINDS:
-        cfg = AttentionConfig(kind=kind, width=12, n_heads=3)
+    for kind, chosen in (FORMS | ON_INHIBITION).items():
+        cfg = AttentionConfig(**chosen, width=12, n_heads=3)
         p = drawn(multihead.init_attention, cfg)
         past = multihead.attention_forward(normal(B, 3, 12), p, cfg)[1] if cfg.mechanism.decodes else None
         mask = causal_mask(T, 3 + T) if past else square
@@ -232,6 +232,9 @@ def attention_rows(folder):
         cache = multihead.attention_forward(xs, p, cfg, square)[1]
         yield row(multihead.attention_backward, variant=kind, dy=normal(B, T, 12), cache=cache)
         yield row(multihead.attention_map, variant=kind, cache=cache)
+        if any(name.startswith(("W_gate", "W_lambda")) for name in p):
+            yield row(multihead.attention_gate, variant=kind, cache=cache,
+                right=lambda out, cache: out.shape == (B, 3, T))
         control = cfg.mechanism.control
         if control:
             args = {"x": xs, "p": {n: p[n] for n in control.specs(cfg)}, "cfg": cfg, "lambda_init": 0.5}
@@ -510,8 +513,8 @@ def covers(names, name):
 
 # Public by name alone: no pair, offered by no package, and called with what a checked function has checked. They are
 # only held to leave their arguments unchanged; loaders are called as load(name).
-LAYER_STEPS = ("lambda", "gate_logits", "token_gate", "head_norm", "softmax_map", "mean_pool", "patch_embed")
-LAYER_STEPS += ("token_embed", "block")
+LAYER_STEPS = ("lambda", "gate_logits", "gate_lambda", "token_gate", "head_norm", "softmax_map", "mean_pool")
+LAYER_STEPS += ("patch_embed", "token_embed", "block")
 INNER = {
     "steps of a layer or a model, whose arguments attention_forward and model_forward have checked": " ".join(
         f"{name}_{way}" for name in LAYER_STEPS for way in ("forward", "backward")

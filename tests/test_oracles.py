@@ -107,7 +107,7 @@ def test_the_comparison_fails_where_zero_is_announced(got, want):
 
 NAMES = [str(case) for case in all_cases()]
 drawn = cache(lambda seed: {str(case): case for case in all_cases(seed)})
-OUTSIDE = {"lambda_forward", "gate_logits_forward", "token_gate_forward"}  # checked by their own tests, below
+OUTSIDE = {"lambda_forward", "gate_logits_forward", "gate_lambda_forward", "token_gate_forward"}  # checked below
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -333,10 +333,9 @@ def test_what_weighs_the_maps_is_what_loops_over_numbers_say():
         normal = np.random.default_rng(seed).standard_normal
         x, W, b, scale = normal((2, 4, 6)), normal((6, 3)), normal(3), 10.0 ** (seed % 4)
         head, token = (AttentionConfig(width=6, n_heads=3, gate=gate) for gate in ("head", "token"))
-        z, _ = gated.gate_logits_forward(x, {"W_gate": W, "b_gate": b}, token, None)
-        compare(z, specs.gate_logits(x.tolist(), b.tolist(), W.tolist()))
-        z, _ = gated.gate_logits_forward(x, {"b_gate": b}, head, None)
-        compare(z, specs.gate_logits(x.tolist(), b.tolist()))
+        for control in (gated.gate_logits_forward, gated.gate_lambda_forward):
+            compare(control(x, {"W_gate": W, "b_gate": b}, token, None)[0], oracle(control)(*plain([x, b, W])))
+            compare(control(x, {"b_gate": b}, head, None)[0], oracle(control)(*plain([x, b])))
         for name in ("W_gate", "W_lambda"):
             p = {"W_gate": -W, "W_lambda": -W} | {name: W}
             gate, _ = output_gate.token_gate_forward(x, p, token, None, name=name)
@@ -359,7 +358,7 @@ def switches(kind):
     if kind in ("dgsa", "diff_v1"):
         options |= {"head_norm": (True, False), "lambda_init": (None, 0.5)}
     if kind == "dgsa":
-        options |= {"gate": ("token", "head")}
+        options |= {"gate": ("token", "head"), "gate_on": ("both", "inhibition")}
     combinations = [dict(zip(options, values, strict=True)) for values in product(*options.values())]
     return [chosen | {"eps": 0.3 if i % 3 else 1e-5} for i, chosen in enumerate(combinations)]
 

@@ -8,6 +8,8 @@ import pytest
 import strict_cupy
 
 from dgsa_np import viz
+from dgsa_np.attention import attention_gate
+from dgsa_np.attention.differential import differential_head_forward
 from dgsa_np.attention.gated import gated_head_forward
 from dgsa_np.attention.softmax import softmax_head_forward
 from dgsa_np.backend import to_device
@@ -249,6 +251,17 @@ def test_gate_histogram_figure(layers, rng, tmp_path):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(counts)
     first, second = figure.axes[0].patches
     assert first.get_edgecolor() != second.get_edgecolor() and first.get_linestyle() != second.get_linestyle()
+
+
+def test_figures_say_what_the_gate_weighs(head, rng, image):
+    other = differential_head_forward(*rng.standard_normal((5, 1, 4, 16, 3)), rng.random((1, 4, 16)))[1]
+    for shown, fused, unit in ((head, "g A_exc - (1-g) A_inh", "0 inhibits"), (other, "A_exc - g A_inh", "1 inhibits")):
+        for figure in (viz.head_maps_figure(shown, [0]), viz.attention_figure({"clean": (image, shown)}, layer=1)):
+            titles = [ax.get_title() for ax in figure.axes]
+            assert f"fused A = {fused}" in titles
+        assert any(unit in ax.get_ylabel() for ax in figure.axes)
+        gates = next(ax for ax in figure.axes if ax.get_title().startswith("gate g"))
+        np.testing.assert_array_equal(gates.images[0].get_array(), attention_gate(shown)[0])
 
 
 def test_head_maps_figure(head, tmp_path):

@@ -167,6 +167,36 @@ def test_resume_refuses_another_configuration_and_names_the_key(tmp_path, source
     assert "in config.json: lr is 0.5, not 0.003" in capsys.readouterr().err
 
 
+def test_a_run_with_its_gate_on_inhibition_goes_on_and_is_evaluated(given, tmp_path, capsys):
+    out = str(tmp_path)
+    run_whole(tmp_path, given | {"gate_on": "inhibition"})
+    assert main(["train", "--resume", out, "--gate-on", "inhibition"]) == 0
+    result = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["result"]
+    capsys.readouterr()
+    assert main(["evaluate", out, "--corruption", "none"]) == 0
+    assert f"loss {result['test, last (1)']['loss']:.4f} nats" in capsys.readouterr().out
+    assert main(["train", "--resume", out, "--gate-on", "both"]) == 2
+    assert "gate_on is 'both', not 'inhibition'" in capsys.readouterr().err
+
+
+def test_a_run_from_before_a_setting_came_goes_on_as_it_was(given, tmp_path, monkeypatch):
+    run_whole(tmp_path / "whole", given)
+    with monkeypatch.context() as stopped, pytest.raises(SystemExit):
+        break_at(stopped, 2)
+        run_whole(tmp_path / "old", given)
+    held = load_checkpoint(tmp_path / "old/checkpoint.npz")
+    config = json.loads((tmp_path / "old/config.json").read_text())
+    assert held["settings"].pop("gate_on") == config["settings"].pop("gate_on") == "both"
+    save_checkpoint(tmp_path / "old/checkpoint.npz", held)
+    (tmp_path / "old/config.json").write_text(json.dumps(config))
+    held, _, *made = runs.reopen(tmp_path / "old", {})
+    held = runs.follow(tmp_path / "old", *made, held)
+    whole = load_checkpoint(tmp_path / "whole/checkpoint.npz")
+    here, there = flatten(held["state"]["params"]), flatten(whole["state"]["params"])
+    assert all(same_bits(a, there[name]) for name, a in here.items())
+    assert main(["evaluate", str(tmp_path / "old"), "--corruption", "none"]) == 0
+
+
 def test_resume_refuses_data_that_changed(tmp_path, sources):
     text = tmp_path / "text.txt"
     text.write_text((sources / "text.txt").read_text())

@@ -109,6 +109,9 @@ BACKWARD = {  # what is wrong: (case, function, old, new)
     "lambda vectors exchanged": ("attention diff_v1 [none]", differential.lambda_backward, 'dexc * p["lambda_k_exc"]', 'dexc * p["lambda_q_exc"]'),
     "one of two paths to shared keys": ("differential_v2_head [none]", differential_v2.differential_v2_head_backward, "dk_exc + dk_inh", "dk_exc"),
     "token gate without the sigmoid": ("attention diff_v2 [none]", output_gate.token_gate_backward, " * sigmoid(z) * sigmoid(-z)", ""),
+    "gate on inhibition without the sigmoid": ("attention dgsa, inhibition [none]", gated.gate_lambda_backward, " * sigmoid(z_gate) * sigmoid(-z_gate)", ""),
+    "gate on inhibition without 1 - g": ("attention dgsa, inhibition [gate per head]", gated.gate_lambda_backward, " * sigmoid(-z_gate)", ""),
+    "gate on inhibition with the sign of the other": ("attention dgsa, inhibition [causal]", gated.gate_lambda_backward, "dlam *", "-dlam *"),
     "output gate lost": ("output_gate_head [none]", output_gate.output_gate_head_backward, "gate[..., None] * do,", "do,"),
     "twicing forgets the fork of v": ("twicing_head [none]", twicing.twicing_head_backward, "dmissed + swap(A) @ dfirst", "swap(A) @ dfirst"),
     "twicing with a plus": ("twicing_head [causal]", twicing.twicing_head_backward, "do - dmissed", "do + dmissed"),
@@ -172,6 +175,12 @@ TOGETHER = {  # what is wrong: (case of the gradient check, golden case, changes
         (gated.mix, MIX, "one_minus_gate * A_exc - gate * A_inh"),
         (gated.gated_head_backward, DMIX, "one_minus_gate[..., None] * dA, -gate[..., None] * dA"),
         (gated.gated_head_backward, "row_dot(dA, A_exc + A_inh)", "-row_dot(dA, A_exc + A_inh)")]),
+    "the gate spares inhibition": ("attention dgsa, inhibition [none]", "attention_dgsa_on_inhibition", [
+        (gated.gate_lambda_forward, "sigmoid(z_gate)\n", "sigmoid(-z_gate)\n"),
+        (gated.gate_lambda_backward, "dlam *", "-dlam *")]),
+    "the logit for the gate": ("attention dgsa, inhibition [gate per head]", "attention_dgsa_on_inhibition_gate_head", [
+        (gated.gate_lambda_forward, "sigmoid(z_gate)\n", "z_gate\n"),
+        (gated.gate_lambda_backward, " * sigmoid(z_gate) * sigmoid(-z_gate)", "")]),
     "excitation plus inhibition": ("gated_head [none]", "gated_head_causal", [
         (gated.mix, MIX, MIX.replace(" - ", " + ")),
         (gated.gated_head_backward, DMIX, DMIX.replace("-one", "one")),

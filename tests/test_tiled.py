@@ -6,12 +6,23 @@ import numpy as np
 import pytest
 
 from dgsa_np import attention, model
-from dgsa_np.attention import AttentionConfig, attention_map, causal_mask, masks, multihead, padding_mask, tiled
+from dgsa_np.attention import (
+    AttentionConfig,
+    attention_gate,
+    attention_map,
+    causal_mask,
+    masks,
+    multihead,
+    padding_mask,
+    tiled,
+)
 from dgsa_np.attention.mechanisms import MECHANISMS
+from dgsa_np.cases import FORMS, ON_INHIBITION, random_params
 from dgsa_np.gradcheck import check_pair
 
 B, H, T, S, D, E = 2, 3, 13, 19, 4, 5
-HEADS = list(tiled.TILED)
+TILED = {kind: tiled.TILED[MECHANISMS[kind].head_forward] for kind in multihead.TILED_KINDS}
+HEADS = list(TILED)
 SHAPES = {"q": (B, H, T, D), "k": (B, H, S, D), "v": (B, H, S, E)}
 TILES = [(64, 256, 2**17), (4, 6, 1), (5, 3, 100), (1, 1, 1), (13, 2, 2**17)]  # queries, keys, numbers in a slab
 
@@ -61,7 +72,7 @@ def test_tiled_is_plain_under_every_mask(kind, tiles, monkeypatch):
     for name, mask in all_masks(np.random.default_rng(1)).items():
         args = head_arguments(kind, np.random.default_rng(2))
         want = run(MECHANISMS[kind][:2], args, mask, np.random.default_rng(3))
-        got = run(tiled.TILED[kind], args, mask, np.random.default_rng(3))
+        got = run(TILED[kind], args, mask, np.random.default_rng(3))
         assert largest_error(got, want) < 1e-12, name
 
 
@@ -73,7 +84,7 @@ def test_the_difference_in_float32_is_that_of_rounding(kind, monkeypatch):
     wide = [a.astype("float64") for a in args]
     exact = run(MECHANISMS[kind][:2], wide, mask, np.random.default_rng(1))
     plain = run(MECHANISMS[kind][:2], args, mask, np.random.default_rng(1))
-    got = run(tiled.TILED[kind], args, mask, np.random.default_rng(1))
+    got = run(TILED[kind], args, mask, np.random.default_rng(1))
     assert all(a.dtype == "float32" for a in got)
     assert largest_error(got, exact) < 4 * max(largest_error(plain, exact), np.finfo("float32").eps)
 
@@ -81,7 +92,7 @@ def test_the_difference_in_float32_is_that_of_rounding(kind, monkeypatch):
 @pytest.mark.parametrize("kind", HEADS)
 def test_gradients_over_several_tiles_by_complex_step(kind, monkeypatch):
     monkeypatch.setattr(tiled, "CPU_TILES", (4, 6, 100))
-    pair, masks_ = tiled.TILED[kind], all_masks(np.random.default_rng(1))
+    pair, masks_ = TILED[kind], all_masks(np.random.default_rng(1))
     for name in ("causal and padding", "holes"):
         check_pair(*pair, (*head_arguments(kind, np.random.default_rng(4)), masks_[name]), n_directions=3)
 
@@ -95,7 +106,7 @@ def test_scores_far_apart_neither_overflow_nor_vanish(monkeypatch):
         slope = sign * np.linspace(-300, 300, S, dtype="float32")[:, None]
         with np.errstate(over="raise", invalid="raise", divide="raise"):
             plain = run(MECHANISMS["softmax"][:2], (q + 9, k + slope, v), None, np.random.default_rng(1))
-            got = run(tiled.TILED["softmax"], (q + 9, k + slope, v), None, np.random.default_rng(1))
+            got = run(TILED["softmax"], (q + 9, k + slope, v), None, np.random.default_rng(1))
         assert largest_error(got[:1], plain[:1]) < 1e-5 and np.isfinite(got[1]).all()
 
 
@@ -120,22 +131,29 @@ def test_a_number_for_lam():
 # ------------------------------------------------------------------------------------------------- inside a layer
 
 
-@pytest.mark.parametrize("kind", HEADS)
+ALL_FORMS = {form: settings for form, settings in (FORMS | ON_INHIBITION).items() if settings["kind"] in HEADS}
+
+
+@pytest.mark.parametrize("form", ALL_FORMS)
 @pytest.mark.parametrize("rotary", [False, True])
-def test_a_layer_on_tiles_is_the_plain_layer(kind, rotary, monkeypatch):
+@pytest.mark.parametrize("mask", ["none", "causal", "padding", "rows"])
+def test_a_layer_on_tiles_is_the_plain_layer(form, rotary, mask, monkeypatch):
     monkeypatch.setattr(tiled, "CPU_TILES", (4, 6, 100))
+    rows = np.random.default_rng(1).random((2, 2, 11, 11)) < 0.5
+    rows[1, 0, 3] = False
+    kinds = {"none": None, "causal": causal_mask(11), "padding": padding_mask(rows[:, 0, 0]), "rows": rows}
     results = []
     for impl in ("plain", "tiled"):
         rng = np.random.default_rng(0)
-        cfg = AttentionConfig(kind=kind, width=16, n_heads=2, rotary=rotary, impl=impl)
-        p = multihead.init_attention(cfg, rng, "float64")
+        cfg = AttentionConfig(**ALL_FORMS[form], width=16, n_heads=2, rotary=rotary, impl=impl)
+        p = random_params(multihead.init_attention(cfg, rng, "float64"), rng)
         x, dy = rng.standard_normal((2, 2, 11, 16))
-        y, cache = multihead.attention_forward(x, p, cfg, causal_mask(11), layer=1)
+        y, cache = multihead.attention_forward(x, p, cfg, kinds[mask], layer=1)
         assert isinstance(cache.head, tiled.TiledHeadCache) == (impl == "tiled")
         dx, grads = multihead.attention_backward(dy, cache)
         results.append([y, dx, *grads.values(), attention_map(cache)])
-        if kind == "dgsa":
-            results[-1] += [cache.head.gate, cache.head.A_exc, cache.head.A_inh]
+        if cfg.kind == "dgsa":
+            results[-1] += [attention_gate(cache), cache.head.A_exc, cache.head.A_inh]
     assert largest_error(*results) < 1e-12
 
 
@@ -148,7 +166,7 @@ def test_a_kind_without_tiles_says_which_have_them():
 @pytest.mark.parametrize("kind", HEADS)
 def test_auto_takes_tiles_from_the_measured_size_on(kind):
     cfg = AttentionConfig(kind=kind, width=16, n_heads=2)
-    on_tiles = [cfg.head_pair(np, n, n) == tiled.TILED[kind] for n in (17, 128, 256, 4096)]
+    on_tiles = [cfg.head_pair(np, n, n) == TILED[kind] for n in (17, 128, 256, 4096)]
     assert on_tiles == [False, False, True, True]
     assert cfg.head_pair(np, 1, 4096) == MECHANISMS[kind][:2]  # decoding
 
@@ -172,7 +190,7 @@ def peak(kind, T, tiles=True):
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal((1, 1, T, 8)).astype("float32") for _ in MECHANISMS[kind].projections]
     arrays += [rng.standard_normal((1, 1, T)).astype("float32")] if MECHANISMS[kind].control else []
-    mask, pair = causal_mask(T), tiled.TILED[kind] if tiles else MECHANISMS[kind][:2]
+    mask, pair = causal_mask(T), TILED[kind] if tiles else MECHANISMS[kind][:2]
     tracemalloc.start()
     o, cache = pair[0](*arrays, mask)
     pair[1](o, cache)

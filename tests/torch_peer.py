@@ -147,7 +147,11 @@ def attention(x, p, cfg, mask=None, layer=0):
         z = p["b_gate"].expand(*x.shape[:2], H)  # (B, T, H)
         if cfg.get("gate", "token") == "token":
             z = z + x @ p["W_gate"]
-        o = gated_head(*turned("q_exc", "k_exc", "q_inh", "k_inh"), v, z.permute(0, 2, 1), mask)
+        z, branches = z.permute(0, 2, 1), turned("q_exc", "k_exc", "q_inh", "k_inh")
+        if cfg.get("gate_on", "both") == "inhibition":
+            o = differential_head(*branches, v, torch.sigmoid(z), mask)
+        else:
+            o = gated_head(*branches, v, z, mask)
     elif kind == "diff_v2":
         o = differential_v2_head(*turned("q_exc", "q_inh", "k"), v, token_gate(p["W_lambda"]), mask)
     elif kind == "output_gate":

@@ -5,7 +5,14 @@ from .differential_v2 import differential_v2_head_backward, differential_v2_head
 from .gated import gated_head_backward, gated_head_forward
 from .masks import causal_mask, padding_mask
 from .mechanisms import KINDS
-from .multihead import AttentionConfig, attention_backward, attention_forward, attention_map, init_attention
+from .multihead import (
+    AttentionConfig,
+    attention_backward,
+    attention_forward,
+    attention_gate,
+    attention_map,
+    init_attention,
+)
 from .output_gate import output_gate_head_backward, output_gate_head_forward
 from .softmax import softmax_head_backward, softmax_head_forward
 from .twicing import twicing_head_backward, twicing_head_forward

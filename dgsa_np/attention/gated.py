@@ -102,3 +102,32 @@ def gate_logits_backward(dz_gate, cache):
     # z, linear = linear_forward(x, p["W_gate"], p["b_gate"])
     dx, dW_gate, db_gate = linear_backward(swap(dz_gate), cache.linear)
     return dx, {"W_gate": dW_gate, "b_gate": db_gate}
+
+
+class GateLambdaCache(NamedTuple):
+    z_gate: object
+    logits: GateLogitsCache
+
+
+def gate_lambda_forward(x, p, cfg, lambda_init):
+    """The gate as the lambda of differential attention: on inhibition alone.   [eq:gate-on-inhibition, choice]
+
+        lam = g = sigmoid(z_gate),   A = A_exc - g A_inh
+
+    x : (B, T, C)      W_gate : (C, H)      b_gate : (H,)
+    returns lam : (B, H, T), and a GateLambdaCache
+
+    Rows of A sum to 1 - g. A_exc - (1 - g) A_inh, a third reading, is this one with W_gate and b_gate negated.
+    """
+    z_gate, logits = gate_logits_forward(x, p, cfg, lambda_init)
+    lam = sigmoid(z_gate)
+    return lam, GateLambdaCache(z_gate, logits)
+
+
+def gate_lambda_backward(dlam, cache):
+    """dx (B, T, C), or 0 where x plays no part, and the gradients of W_gate and b_gate."""
+    z_gate, logits = check.cache("gate_lambda_backward", cache, GateLambdaCache, dlam)
+    # lam = sigmoid(z_gate)
+    dz_gate = dlam * sigmoid(z_gate) * sigmoid(-z_gate)
+    # z_gate, logits = gate_logits_forward(x, p, cfg, lambda_init)
+    return gate_logits_backward(dz_gate, logits)

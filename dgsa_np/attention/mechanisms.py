@@ -40,6 +40,7 @@ def token_gate(name):
 
 LAMBDA = Control(differential.lambda_specs, *pair(differential, "lambda"))
 GATE = Control(gated.gate_specs, *pair(gated, "gate_logits"))
+GATE_AS_LAMBDA = Control(gated.gate_specs, *pair(gated, "gate_lambda"))
 
 SINGLE = {"q": "C C", "k": "C C", "v": "C C"}
 DUAL = {"q_exc": "C H*d", "k_exc": "C H*d", "q_inh": "C H*d", "k_inh": "C H*d", "v": "C C"}
@@ -52,5 +53,8 @@ MECHANISMS = {
     "diff_v2": Mechanism(*pair(differential_v2, "differential_v2_head"), SHARED, control=token_gate("W_lambda")),
     "output_gate": Mechanism(*pair(output_gate, "output_gate_head"), SINGLE, control=token_gate("W_gate")),
     "twicing": Mechanism(*pair(twicing, "twicing_head"), SINGLE, decodes=False),
+}
+ON_INHIBITION = {  # the row with gate_on="inhibition": differential attention whose lambda is the gate
+    "dgsa": MECHANISMS["diff_v1"]._replace(control=GATE_AS_LAMBDA, lambda_init=MECHANISMS["dgsa"].lambda_init),
 }
 KINDS = tuple(MECHANISMS)

@@ -9,8 +9,10 @@ from .. import check, ops
 from ..backend import array_module
 from ..check import choice
 from ..params import Spec, draw
-from .mechanisms import KINDS, MECHANISMS
+from .mechanisms import KINDS, MECHANISMS, ON_INHIBITION
 from .tiled import TILED, TiledHeadCache, pays
+
+TILED_KINDS = tuple(kind for kind in KINDS if MECHANISMS[kind].head_forward in TILED)
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class AttentionConfig:
     head_norm: bool = choice(True, (False, True))  # dgsa, diff_v1: RMSNorm of each head, times 1 - lambda_init
     lambda_init: float | None = None  # None: the kind's own, 0.8 for dgsa, growing with depth for diff_v1
     gate: str = choice("token", ("token", "head"))  # dgsa: a gate per token and head, or a number per head
+    gate_on: str = choice("both", ("both", "inhibition"))  # dgsa: g A_exc - (1 - g) A_inh, or A_exc - g A_inh
     gate_bias: float = 1.0  # dgsa: the gate starts at sigmoid(gate_bias)
     eps: float = 1e-5  # of the head norm, and of every other RMSNorm of a model
     rotary: bool = choice(False, (False, True))  # turn queries and keys by their positions
@@ -35,7 +38,7 @@ class AttentionConfig:
         check.set_numbers(self, "gate_bias", *([] if self.lambda_init is None else ["lambda_init"]))
         check.set_numbers(self, "eps", low=0)
         if self.impl == "tiled":
-            check.one_of(where, "with impl='tiled', kind", self.kind, tuple(TILED))
+            check.one_of(where, "with impl='tiled', kind", self.kind, TILED_KINDS)
         unit = self.mechanism.split * (2 if self.rotary else 1)
         if self.width % (unit * self.n_heads):
             parity, of = "an even" if self.rotary else "a", f"kind {self.kind!r} with rotary={self.rotary}"
@@ -45,7 +48,8 @@ class AttentionConfig:
 
     @property
     def mechanism(self):
-        return MECHANISMS[self.kind]
+        rows = MECHANISMS | ON_INHIBITION if self.gate_on == "inhibition" else MECHANISMS
+        return rows[self.kind]
 
     @property
     def has_head_norm(self):
@@ -66,8 +70,9 @@ class AttentionConfig:
 
     def head_pair(self, xp, T, S):
         """Forward and backward of the head, on tiles where impl says so, or leaves the choice to the size."""
-        on_tiles = self.impl == "tiled" or (self.impl == "auto" and self.kind in TILED and pays(xp, T, S))
-        return TILED[self.kind] if on_tiles else self.mechanism[:2]
+        head_forward = self.mechanism.head_forward
+        on_tiles = self.impl == "tiled" or (self.impl == "auto" and head_forward in TILED and pays(xp, T, S))
+        return TILED[head_forward] if on_tiles else self.mechanism[:2]
 
     def lambda_init_at(self, layer):
         """lambda_init at a depth, counted from 0; None for kinds that have none."""
@@ -185,7 +190,7 @@ def attention_backward(dy, cache):
         # h, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
         do, grads["w_norm"] = head_norm_backward(dh, norm)
     # o, head = head_forward(*heads.values(), *mix, mask=mask)
-    _, head_backward = TILED[cfg.kind] if isinstance(head, TiledHeadCache) else mechanism[:2]
+    _, head_backward = TILED[mechanism.head_forward] if isinstance(head, TiledHeadCache) else mechanism[:2]
     dheads = list(head_backward(do, head))
     dx = 0
     if mechanism.control:
@@ -223,3 +228,16 @@ def attention_map(cache):
     if not hasattr(head, "A"):
         raise TypeError(f"attention_map: cache is {type(cache).__name__}, expected that of a head or an AttentionCache")
     return head.A
+
+
+def attention_gate(cache):
+    """The gate (B, H, T) of each token and head, in (0, 1); of a head's cache, or of an AttentionCache.
+
+    In dgsa it weighs excitation, and with gate_on="inhibition" inhibition, where the head calls it lam, as in diff_v2.
+    """
+    head = getattr(cache, "head", cache)
+    gate = getattr(head, "gate", None)
+    gate = getattr(head, "lam", None) if gate is None else gate
+    if gate is None or gate.ndim < 3:  # one lambda for all is no gate
+        raise TypeError(f"attention_gate: cache is {type(cache).__name__}, expected that of a head with a gate")
+    return gate

@@ -2,7 +2,7 @@
 
 Every head here is a weighted sum of softmax maps over the same values, so one body serves all of them:
 
-    softmax   w = 1        diff_v1, diff_v2   w = 1, -lam        dgsa   w = g, -(1 - g)
+    softmax   w = 1        diff_v1, diff_v2   w = 1, -lam        dgsa   w = g, -(1 - g), or 1, -g
 
 Notebook 09 derives it; docs/performance.md measures it.
 """
@@ -16,8 +16,10 @@ import numpy as np
 from .. import check
 from ..backend import array_module, to_numpy
 from ..ops import row_dot, row_sum, sigmoid, sum_to_shape, swap
-from .differential import check_lam
-from .softmax import check_head
+from .differential import check_lam, differential_head_forward
+from .differential_v2 import differential_v2_head_forward
+from .gated import gated_head_forward
+from .softmax import check_head, softmax_head_forward
 
 
 class TiledHeadCache(NamedTuple):
@@ -28,7 +30,8 @@ class TiledHeadCache(NamedTuple):
     o_each: object  # (n, B, H, T, e), what each map makes of the values
     logsumexp: object  # (n, B, H, T, 1), of each row of scores
     mask: object
-    lam: object = None
+    lam: object = None  # of a differential head
+    gate: object = None  # of a gated one
 
     def _map(self, i):
         """(B, H, T, S), made again: nobody has kept it."""
@@ -39,7 +42,6 @@ class TiledHeadCache(NamedTuple):
     A_exc = property(lambda self: self._map(0))
     A_inh = property(lambda self: self._map(1))
     A = property(lambda self: sum(self.w[i][..., None] * self._map(i) for i in range(len(self.w))))
-    gate = property(lambda self: self.w[0])
 
 
 def streamed_forward(queries, keys, v, weights, mask=None):
@@ -98,7 +100,7 @@ def streamed_backward(do, cache):
 
     In the code dS is still without its weight: w and 1 / sqrt(d) are on Q already, or are put on dQ at the end.
     """
-    Q, K, v, w, o_each, logsumexp, mask, _ = check.cache("streamed_backward", cache, TiledHeadCache, do)
+    Q, K, v, w, o_each, logsumexp, mask, *_ = check.cache("streamed_backward", cache, TiledHeadCache, do)
     check.upstream("streamed_backward", do, o_each.shape[1:])
     xp = array_module(do)
     # o = (w[..., None] * o_each).sum(axis=0)
@@ -256,7 +258,7 @@ def tiled_gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
     check_head("tiled_gated_head_forward", arrays, mask)
     weights = [sigmoid(z_gate), -sigmoid(-z_gate)]
     o, head = streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
-    return o, head
+    return o, head._replace(gate=weights[0])
 
 
 def tiled_gated_head_backward(do, cache):
@@ -274,9 +276,9 @@ def _check_backward(function, do, cache):
     check.upstream(function, do, cache.o_each.shape[1:])
 
 
-TILED = {
-    "softmax": (tiled_softmax_head_forward, tiled_softmax_head_backward),
-    "diff_v1": (tiled_differential_head_forward, tiled_differential_head_backward),
-    "dgsa": (tiled_gated_head_forward, tiled_gated_head_backward),
-    "diff_v2": (tiled_differential_v2_head_forward, tiled_differential_v2_head_backward),
+TILED = {  # the plain forward: its pair on tiles
+    softmax_head_forward: (tiled_softmax_head_forward, tiled_softmax_head_backward),
+    differential_head_forward: (tiled_differential_head_forward, tiled_differential_head_backward),
+    gated_head_forward: (tiled_gated_head_forward, tiled_gated_head_backward),
+    differential_v2_head_forward: (tiled_differential_v2_head_forward, tiled_differential_v2_head_backward),
 }

@@ -29,6 +29,7 @@ from .measures import measure, measure_baselines
 UNEVEN = 0.02  # parameter counts of one grid may differ by so much
 FIXED_BY_DATA = ("task", "n_out", "image_size", "channels", "vocab_size", "max_len")
 ELSEWHERE = {"root", "device", "threads"}  # settings that say where a run is computed, not what
+NEWER = {"gate_on": "both"}  # settings that the first kept runs do not name, and what they did
 load_once = lru_cache(maxsize=2)(DataConfig.load)
 
 
@@ -71,7 +72,7 @@ def plan(grid, seeds, reference=None, uneven=False) -> list:
 
 def key(settings) -> str:
     """The name of a run: a hash of all that its result depends on."""
-    what = {name: value for name, value in settings.items() if name not in ELSEWHERE}
+    what = {name: value for name, value in settings.items() if name not in ELSEWHERE and NEWER.get(name) != value}
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 

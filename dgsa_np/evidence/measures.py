@@ -56,7 +56,10 @@ def heads(params, split, model) -> list:
 
 
 def gate_of(head):
-    """The gate of each token and head (B, H, T): g, or for a lambda the g = 1 / (1 + lambda) of equal ratio."""
+    """The gate of each token and head (B, H, T): g, or for a lambda the g = 1 / (1 + lambda) of equal ratio.
+
+    A gate on inhibition alone is a lambda: what comes out is comparable with a gate on both, and above 1/2.
+    """
     if hasattr(head, "lam"):
         return np.broadcast_to(1 / (1 + head.lam), head.A.shape[:3])
     return getattr(head, "gate", None)

@@ -13,12 +13,12 @@ from .measures import NOISE, heads
 
 
 def section(folder, records) -> list:
-    """For each data set, the first model with a token gate and head norm whose parameters were kept."""
+    """For each data set, the first model with a token gate on both maps and head norm whose parameters were kept."""
     first = {}
     for record in records:
         settings, path = record["settings"], folder / "models" / f"{record['key']}.npz"
-        usual = settings.get("kind") == "dgsa" and settings["head_norm"] and settings["gate"] == "token"
-        if usual and settings["task"] in NOISE and path.exists():
+        usual = {"kind": "dgsa", "head_norm": True, "gate": "token", "gate_on": "both"}
+        if usual.items() <= ({"gate_on": "both"} | settings).items() and settings["task"] in NOISE and path.exists():
             first.setdefault(settings["data"], (settings, path))
     blocks = [block for settings, path in first.values() for block in of_a_model(settings, path)]
     return [("h2", "Pictures"), *blocks] if blocks else []

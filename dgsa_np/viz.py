@@ -29,7 +29,7 @@ SEED_RANGE = "their range", lambda ys: (ys.min(axis=0), ys.max(axis=0))
 MAPS = {"A_exc": "excitatory A_exc", "A_inh": "inhibitory A_inh", "A": "fused A = g A_exc - (1-g) A_inh"}
 GATE = {"cmap": "PuOr_r", "vmin": 0, "vmax": 1}
 GATE_UNIT = "g: 0 inhibits, 1 excites"
-ON_INHIBITION = MAPS | {"A": "fused A = A_exc - g A_inh"}, "g: 0 spares, 1 inhibits"  # with gate_on="inhibition"
+ON_LAMBDA = MAPS | {"A": "fused A = A_exc - lambda A_inh"}, "lambda: 0 spares, 1 inhibits"  # gate_on="inhibition" too
 TIGHT = {"layout": "compressed", "squeeze": False}  # for axes of one aspect
 LINE = 96  # characters across a strip of words
 
@@ -161,7 +161,7 @@ def _draw_image(ax, title, image, cmap="gray_r", low=0):
 
 def _said_of(head):
     """Titles of the maps, and the unit of the gate: it weighs both maps, or the inhibitory one alone."""
-    return (MAPS, GATE_UNIT) if getattr(head, "lam", None) is None else ON_INHIBITION
+    return (MAPS, GATE_UNIT) if getattr(head, "lam", None) is None else ON_LAMBDA
 
 
 def _draw_maps(figure, axes, shown, key, query):

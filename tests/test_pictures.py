@@ -255,7 +255,8 @@ def test_gate_histogram_figure(layers, rng, tmp_path):
 
 def test_figures_say_what_the_gate_weighs(head, rng, image):
     other = differential_head_forward(*rng.standard_normal((5, 1, 4, 16, 3)), rng.random((1, 4, 16)))[1]
-    for shown, fused, unit in ((head, "g A_exc - (1-g) A_inh", "0 inhibits"), (other, "A_exc - lambda A_inh", "1 inhibits")):
+    said = (head, "g A_exc - (1-g) A_inh", "0 inhibits"), (other, "A_exc - lambda A_inh", "1 inhibits")
+    for shown, fused, unit in said:
         for figure in (viz.head_maps_figure(shown, [0]), viz.attention_figure({"clean": (image, shown)}, layer=1)):
             titles = [ax.get_title() for ax in figure.axes]
             assert f"fused A = {fused}" in titles

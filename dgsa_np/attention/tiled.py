@@ -16,7 +16,8 @@ import numpy as np
 from .. import check
 from ..backend import array_module, to_numpy
 from ..ops import row_dot, row_sum, sigmoid, sum_to_shape, swap
-from .differential import check_lam
+from .differential import as_lam, check_lam
+from .masks import seen_only
 from .softmax import check_head
 
 
@@ -52,6 +53,8 @@ def streamed_forward(queries, keys, v, weights, mask=None):
     returns o : (B, H, T, e), and a TiledHeadCache
     """
     xp = array_module(v, mask)
+    *shown, v = seen_only(mask, queries, [*keys, v])
+    queries, keys = shown[: len(queries)], shown[len(queries) :]
     Q, K, w = xp.stack(queries), xp.stack(keys), xp.stack(weights)
     Q *= 1 / math.sqrt(Q.shape[-1])
     dtype = xp.result_type(Q, K, v)  # in a complex step one of them is complex
@@ -69,7 +72,7 @@ def _stream(Q, K, v, tiles):
     A tile with a larger score than all before lets what was summed so far fade by exp(m_old - m).
     """
     xp = array_module(v)
-    m, total, o = xp.finfo(Q.dtype).min / 2, 0, 0
+    m, total, o = xp.finfo(Q.dtype).min, 0, 0
     for keys, limit in tiles:
         E = _scores(Q, K, keys, limit)
         m_old, m = m, xp.maximum(m, E.real.max(axis=-1, keepdims=True))
@@ -202,9 +205,7 @@ def tiled_differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=Non
     """
     arrays = {"q_exc": q_exc, "k_exc": k_exc, "q_inh": q_inh, "k_inh": k_inh, "v": v}
     shape = check_head("tiled_differential_head_forward", arrays, mask)[:3]
-    xp = array_module(v)
-    lam = xp.asarray(lam, v.dtype) if isinstance(lam, (int, float)) else lam
-    check_lam("tiled_differential_head_forward", q_exc, lam, shape)
+    lam, xp = as_lam("tiled_differential_head_forward", lam, q_exc, shape), array_module(v)
     weights = [xp.ones(shape, v.dtype), xp.broadcast_to(-lam, shape)]
     o, head = streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
     return o, head._replace(lam=lam)

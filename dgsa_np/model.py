@@ -181,7 +181,7 @@ def _places(keep, start):
     """
     if keep is None or not (keep[:, 1:] > keep[:, :-1]).any():
         return None
-    return np.maximum(keep.cumsum(axis=1) - 1, 0)[:, start:]
+    return (keep.cumsum(axis=1) - keep)[:, start:]
 
 
 def _select(keep, x):
@@ -336,7 +336,7 @@ def model_forward(inputs, params, cfg, keep=None, past=None):
     """
     check.instance("model_forward", ModelConfig, cfg=cfg)
     check.params("model_forward", params, model_specs(cfg), cfg.known_sizes, "params")
-    start, xp, places = _start(cfg, past), array_module(params["head"]["W"]), None
+    start, xp, places = _start(cfg, past, keep), array_module(params["head"]["W"]), None
     T = _check_inputs(inputs, params["embed"], cfg, start)
     check.keep("model_forward", keep, (len(inputs), start + T), f"inputs {inputs.shape}, past and new")
     keep = to_numpy(keep)
@@ -417,9 +417,11 @@ def _mask(cfg, keep, T, start, xp):
     return mask
 
 
-def _start(cfg, past):
-    """The position of the first token."""
+def _start(cfg, past, keep):
+    """The number of tokens before the first one."""
     if past is not None and (cfg.task != "lm" or not isinstance(past, ModelCache)):
         given = f"past is given with task {cfg.task!r}, a {type(past).__name__}"
         raise ValueError(f"model_forward: {given}, expected 'lm' and the ModelCache of the tokens before: it decodes")
+    if past is not None and past.embed.keep is not None and keep is None:
+        raise ValueError("model_forward: keep is None, expected that of the past and of what follows, as past had one")
     return multihead.past_length(None if past is None else past.blocks[0].attention)

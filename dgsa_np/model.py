@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-import numpy as np
-
 from . import check, ops
 from .attention import AttentionConfig, attention_backward, attention_forward, causal_mask, multihead, padding_mask
 from .backend import array_module, to_numpy
@@ -186,7 +184,8 @@ def _places(keep, start):
 
 def _select(keep, x):
     """(B, T, C) with 0 in the place of dropped tokens: nan there, times 0, would still be nan."""
-    return x if keep is None else array_module(x).where(keep[:, :, None], x, 0)
+    xp = array_module(x)
+    return x if keep is None else xp.where(xp.asarray(keep)[:, :, None], x, 0)
 
 
 # --------------------------------------------------------------------------------------- the feed-forward

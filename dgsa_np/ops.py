@@ -278,7 +278,7 @@ def _inverse_root(square_sum, n, eps):
     """One over the root mean square; 0 in a row of zeros without eps, which then stays 0 and has no gradient."""
     square = square_sum / n + eps
     zero = (square.real == 0).astype(square_sum.dtype)  # 1 or 0
-    return (1 - zero) / np.sqrt(square + zero)
+    return (1 - zero) / np.sqrt(square + zero) + 0 * square  # nan, and not 0, where the squares overflow
 
 
 _scale = fused(lambda x, r, w: (n := x * r, n * w))

@@ -107,7 +107,7 @@ def lambda_forward(x, p, cfg, lambda_init):
     exp = array_module(x).exp
     e_exc = exp((p["lambda_q_exc"] * p["lambda_k_exc"]).sum())
     e_inh = exp((p["lambda_q_inh"] * p["lambda_k_inh"]).sum())
-    lam = e_exc - e_inh + lambda_init
+    lam = e_exc - e_inh + float(lambda_init)
     return lam, LambdaCache(p, e_exc, e_inh)
 
 

@@ -109,6 +109,7 @@ def head_norm_forward(o, w_norm, lambda_init, eps=1e-5):
     o : (B, H, T, e)      w_norm : (e,)
     returns h : (B, H, T, e), and a HeadNormCache
     """
+    lambda_init = float(lambda_init)
     n, rmsnorm = ops.rmsnorm_forward(o, w_norm, eps)
     h = (1 - lambda_init) * n
     return h, HeadNormCache(rmsnorm, lambda_init)

@@ -229,8 +229,11 @@ def _validate(state, valid, model):
     try:
         return {f"valid_{name}": x for name, x in evaluate(state.params, valid, model).items()}
     except NonFiniteError as error:
-        said = NonFiniteError(f"train: epoch {state.epoch}: on data.valid: {error}; try a smaller lr")
-        said.params = to_numpy(state.params)
+        params = to_numpy(state.params)
+        size, name = max((float(abs(a).max()), name) for name, a in flatten(params).items())
+        largest = f"the largest parameter is {size:.3g}, in {name}"
+        said = NonFiniteError(f"train: epoch {state.epoch}: on data.valid: {error}; {largest}; try a smaller lr")
+        said.params = params
         raise said from error
 
 

@@ -37,7 +37,7 @@ import tracemalloc
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dgsa_np import attention, data, model, ops
+from dgsa_np import attention, backend, data, model, ops
 from dgsa_np.attention import attention_backward, attention_forward
 from dgsa_np.attention.softmax import (
     softmax_head_backward,
@@ -747,6 +747,9 @@ class Counted(np.ndarray):
         return result.view(Counted) if isinstance(result, np.ndarray) else result
 
 # %%
+backend.HOST_ARRAYS = np.ndarray, Counted  # the library takes plain arrays alone; this one only counts
+
+
 def count(function, *args):
     Counted.flops = 0
     result = function(*args)

@@ -32,7 +32,7 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dgsa_np import attention, data, experiments, model, ops
+from dgsa_np import attention, backend, data, experiments, model, ops
 from dgsa_np.attention import attention_backward, attention_forward, softmax_head_forward
 from dgsa_np.attention.differential import (
     depth_schedule,
@@ -571,6 +571,7 @@ class Counted(np.ndarray):
         return result.view(Counted) if isinstance(result, np.ndarray) else result
 
 # %%
+backend.HOST_ARRAYS = np.ndarray, Counted  # the library takes plain arrays alone; this one only counts
 C, H, T, flops, parameters = 64, 4, 16, {}, {}
 d = C // (2 * H)
 for kind, n_heads in (("softmax", 2 * H), ("diff_v1", H), ("diff_v2", H)):

@@ -25,7 +25,7 @@ def array_module(*arrays):
             continue
         found = owner_of(a)
         if found is None:
-            raise TypeError(f"array_module: got {type(a).__name__}, expected a NumPy or CuPy array; wrap it in one")
+            raise TypeError(f"array_module: got {type(a).__name__}, expected a NumPy or CuPy array; {plainly(a)}")
         if owner is not None and found is not module:
             both = " and ".join(f"{type(x).__module__.split('.')[0]} array {x.shape}" for x in (owner, a))
             raise TypeError(f"array_module: {both} live on different devices; move one with to_device or to_numpy")
@@ -79,11 +79,20 @@ def erf(x):
 
 
 def owner_of(a):
-    """numpy, cupy, or None for another thing. A CuPy array can exist only where cupy has been imported already."""
-    if isinstance(a, (np.ndarray, np.generic)):
+    """numpy, cupy, or None for another thing. A CuPy array can exist only where cupy has been imported already.
+
+    Subclasses are another thing: numpy.matrix means something else by *, a masked array by sum.
+    """
+    if type(a) is np.ndarray or isinstance(a, np.generic):
         return np
     cupy = sys.modules.get("cupy")
-    return cupy if cupy and isinstance(a, cupy.ndarray) else None
+    return cupy if cupy and type(a) is cupy.ndarray else None
+
+
+def plainly(a) -> str:
+    """How to make an array of something that is none, for the end of an error."""
+    masked = hasattr(a, "filled")  # numpy.asarray would show what is masked
+    return "fill it with .filled(value)" if masked else "wrap it with numpy.asarray"
 
 
 @lru_cache

@@ -12,7 +12,7 @@ from dataclasses import field, fields
 
 import numpy as np
 
-from .backend import array_module, owner_of, to_numpy
+from .backend import array_module, owner_of, plainly, to_numpy
 from .params import Spec, flatten
 
 PATH = (str, os.PathLike)
@@ -175,9 +175,9 @@ def instance(function: str, kind, **values):
 
 
 def is_array(function: str, name: str, a):
-    """An array of NumPy or CuPy."""
+    """An array of NumPy or CuPy itself, none of a subclass."""
     if owner_of(a) is None:
-        raise TypeError(f"{function}: {name} is {type(a).__name__}, expected an array; wrap it with numpy.asarray")
+        raise TypeError(f"{function}: {name} is {type(a).__name__}, expected an array; {plainly(a)}")
 
 
 def nearest(name, known) -> str:

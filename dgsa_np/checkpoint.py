@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from . import check
-from .backend import to_numpy
+from .backend import owner_of, to_numpy
 
 FORMAT, MANIFEST, ARRAY = "dgsa_np checkpoint 1", "manifest.json", "__array__"
 
@@ -32,7 +32,7 @@ def save_checkpoint(path, state):
     """
     check.instance("save_checkpoint", check.PATH, path=path)
     path, arrays = Path(path), {}
-    manifest = {"format": FORMAT, "state": _describe(to_numpy(state), "", arrays)}
+    manifest = {"format": FORMAT, "state": _describe(state, "", arrays)}
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(aside, "wb") as file:
@@ -87,6 +87,7 @@ def _describe(tree, path, arrays):
         return {key: _describe(branch, f"{path}.{key}", arrays) for key, branch in tree.items()}
     if isinstance(tree, (list, tuple)):
         return [_describe(branch, f"{path}.{i}", arrays) for i, branch in enumerate(tree)]
+    tree = to_numpy(tree) if owner_of(tree) else tree
     if type(tree) is np.ndarray and tree.dtype.kind in "biufc":
         name = path.removeprefix(".") or "state"
         arrays[name] = tree

@@ -1,5 +1,6 @@
 """Cross-entropy, from the logits."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +10,9 @@ from .backend import array_module, to_numpy
 
 
 class CrossEntropyCache(NamedTuple):
-    P: object  # probabilities (N, V)
-    targets: object  # (N,)
-    weights: object  # (N,): 1 / n for a kept target, 0 for a dropped one
+    P: object  # probabilities (N, V) of the N kept rows
+    targets: object  # (N,), theirs
+    rows: object  # (N,), which rows they are; None: all
     shape: tuple
 
 
@@ -25,34 +26,45 @@ def cross_entropy_forward(logits, targets, keep=None):
     keep    : (...) bool, True = counts; None keeps all
     returns the loss, an array without axes, and a CrossEntropyCache
     raises  : IndexError for a target outside [0, V); ValueError where nothing is kept
+
+    Logits of dropped targets are not looked at: they may be nan.
     """
     check.arrays("cross_entropy_forward", {"logits": "... V"}, logits)
     V = logits.shape[-1]
     check.indices("cross_entropy_forward", "targets", targets, V, f"logits {logits.shape}", logits.shape[:-1])
     check.keep("cross_entropy_forward", keep, logits.shape[:-1], f"logits {logits.shape}")
-    xp = array_module(logits)
-    targets = xp.asarray(to_numpy(targets)).reshape(-1)
-    weights = xp.asarray(_mean_weights(keep, targets.size, logits.real.dtype))
+    xp, (rows, targets) = array_module(logits), _kept(keep, to_numpy(targets).reshape(-1))
+    targets, rows = xp.asarray(targets), rows if rows is None else xp.asarray(rows)
     z = logits.reshape(-1, V)
+    z = z if rows is None else z[rows]  # (N, V)
     z = z - z.real.max(axis=-1, keepdims=True)
     E = xp.exp(z)
     total = E.sum(axis=-1)
     log_p = xp.take_along_axis(z, targets[:, None], axis=-1)[:, 0] - xp.log(total)
-    loss = -(weights * log_p).sum()
-    return loss, CrossEntropyCache(E / total[:, None], targets, weights, logits.shape)
+    loss = -(log_p * (1 / len(z))).sum()
+    return loss, CrossEntropyCache(E / total[:, None], targets, rows, logits.shape)
 
 
 def cross_entropy_backward(cache):
     """dlogits (..., V): probabilities minus one-hot targets, over the number kept.   [derived]"""
-    P, targets, weights, shape = check.cache("cross_entropy_backward", cache, CrossEntropyCache)
-    one_hot = targets[:, None] == array_module(P).arange(P.shape[-1])
-    # loss = -(weights * log_p).sum()
-    return ((P - one_hot) * weights[:, None]).reshape(shape)
+    P, targets, rows, shape = check.cache("cross_entropy_backward", cache, CrossEntropyCache)
+    xp = array_module(P)
+    one_hot = targets[:, None] == xp.arange(P.shape[-1])
+    # loss = -(log_p * (1 / len(z))).sum()
+    dz = (P - one_hot) * (1 / len(P))
+    if rows is None:
+        return dz.reshape(shape)
+    # z = z if rows is None else z[rows]
+    dlogits = xp.zeros((math.prod(shape[:-1]), shape[-1]), dz.dtype)
+    dlogits[rows] = dz
+    return dlogits.reshape(shape)
 
 
-def _mean_weights(keep, n, dtype):
-    """1 / n for each of the n kept targets, 0 for the others."""
-    keep = np.ones(n, bool) if keep is None else to_numpy(keep).reshape(-1)
-    if not keep.any():
+def _kept(keep, targets):
+    """The rows that are kept, None for all of them, and their targets."""
+    if keep is None:
+        return None, targets
+    rows = np.flatnonzero(to_numpy(keep))
+    if not rows.size:
         raise ValueError("cross_entropy_forward: keep is all False, expected at least one kept target")
-    return (keep / keep.sum()).astype(dtype)
+    return rows, targets[rows]

@@ -98,16 +98,19 @@ def patches(images, cfg):
     return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(B, n * n, P * P * cfg.channels)
 
 
-def patch_embed_forward(images, p, cfg):
+def patch_embed_forward(images, p, cfg, keep=None):
     """One token per patch, plus a learned position.                         [eq:patch-embed, choice]
 
         x = patches W + b + positions
 
-    images : (B, h, w, channels) or (B, h, w), in [0, 1]
+    images : (B, h, w, channels) or (B, h, w), in [0, 1], taken to the precision of W      keep : bool (B, N)
     returns x : (B, N, C), and a PatchEmbedCache
+
+    A dropped patch counts as 0, whatever it holds.
     """
-    _check_images(images, p["W"], cfg)
-    x, linear = ops.linear_forward(patches(images, cfg), p["W"], p["b"])
+    images = images if images.dtype.kind == "c" else images.astype(p["W"].real.dtype, copy=False)
+    tiles = _select(keep, patches(images, cfg))
+    x, linear = ops.linear_forward(tiles, p["W"], p["b"])
     x = x + p["positions"]
     return x, PatchEmbedCache(linear, p["positions"])
 
@@ -117,55 +120,72 @@ def patch_embed_backward(dx, cache):
     linear, positions = check.cache("patch_embed_backward", cache, PatchEmbedCache, dx)
     # x = x + p["positions"]
     dpositions = ops.sum_to_shape(dx, positions.shape)
-    # x, linear = ops.linear_forward(patches(images, cfg), p["W"], p["b"])
+    # x, linear = ops.linear_forward(tiles, p["W"], p["b"])
     _, dW, db = ops.linear_backward(dx, linear)
     return {"W": dW, "b": db, "positions": dpositions}
-
-
-def _check_images(images, W, cfg):
-    check.is_array("model_forward", "images", images)
-    letters = "B image_size image_size" + (" channels" if cfg.channels > 1 or images.ndim == 4 else "")
-    check.arrays("model_forward", {"images": letters, "W": "P*P*channels C"}, images, W, sizes=cfg.known_sizes)
 
 
 class TokenEmbedCache(NamedTuple):
     embedding: ops.EmbeddingCache
     positions: object
     start: int
+    placed: ops.EmbeddingCache | None  # None where the positions count up from start
+    keep: object
 
 
-def token_embed_forward(tokens, p, cfg, start=0):
+def token_embed_forward(tokens, p, cfg, start=0, keep=None, places=None):
     """One row of the table per token, plus a learned position.              [eq:token-embed, choice]
 
-        x_t = table[token_t] + positions_t
+        x_t = table[token_t] + positions_i,   i = the number of kept tokens before t
 
-    tokens : (B, T) integers on the host, T <= max_len      start : the position of the first one
+    tokens : (B, T) integers on the host, T <= max_len      keep : bool (B, T)
+    start  : the i of the first one, from which they count up      places : (B, T), on the host, each i, if not so
     returns x : (B, T, C), and a TokenEmbedCache
+
+    A dropped token counts as 0, whatever stands in its row.
     """
-    _check_tokens(tokens, cfg, start)
+    placed = None
     x, embedding = ops.embedding_forward(tokens, p["tokens"])
-    x = x + p["positions"][start : start + tokens.shape[1]]
-    return x, TokenEmbedCache(embedding, p["positions"], start)
+    if places is None:
+        x = x + p["positions"][start : start + tokens.shape[1]]
+    else:
+        position, placed = ops.embedding_forward(places, p["positions"])
+        x = x + position
+    x = _select(keep, x)
+    return x, TokenEmbedCache(embedding, p["positions"], start, placed, keep)
 
 
 def token_embed_backward(dx, cache):
     """The gradients of the table and of the positions; tokens have none."""
-    embedding, positions, start = check.cache("token_embed_backward", cache, TokenEmbedCache, dx)
-    # x = x + p["positions"][start : start + tokens.shape[1]]
-    dpositions = array_module(dx).zeros(positions.shape, dx.dtype)
-    dpositions[start : start + dx.shape[1]] = ops.sum_to_shape(dx, dx.shape[1:])
+    embedding, positions, start, placed, keep = check.cache("token_embed_backward", cache, TokenEmbedCache, dx)
+    # x = _select(keep, x)
+    dx = _select(keep, dx)
+    if placed is not None:
+        # position, placed = ops.embedding_forward(places, p["positions"])
+        dpositions = ops.embedding_backward(dx, placed)
+    else:
+        # x = x + p["positions"][start : start + tokens.shape[1]]
+        dpositions = array_module(dx).zeros(positions.shape, dx.dtype)
+        dpositions[start : start + dx.shape[1]] = ops.sum_to_shape(dx, dx.shape[1:])
     # x, embedding = ops.embedding_forward(tokens, p["tokens"])
     dtable = ops.embedding_backward(dx, embedding)
     return {"tokens": dtable, "positions": dpositions}
 
 
-def _check_tokens(tokens, cfg, start):
-    check.is_array("model_forward", "tokens", tokens)
-    if len(tokens.shape) != 2 or start + tokens.shape[1] > cfg.max_len:
-        after = f" after {start} past tokens" if start else ""
-        most = f"(B, T) with no more than cfg.max_len = {cfg.max_len} tokens in all"
-        raise check.ShapeError(f"model_forward: tokens are {tokens.shape}{after}, expected {most}")
-    check.indices("model_forward", "tokens", tokens, cfg.vocab_size, "cfg.vocab_size")
+def _places(keep, start):
+    """(B, T), on the host: how many kept tokens lie before each of those from start on. So padding moves no token.
+
+    None where they count up from start, since no token is dropped before a kept one.
+    """
+    if keep is None or not (keep[:, 1:] > keep[:, :-1]).any():
+        return None
+    return (keep.cumsum(axis=1) - keep)[:, start:]
+
+
+def _select(keep, x):
+    """(B, T, C) with 0 in the place of dropped tokens: nan there, times 0, would still be nan."""
+    xp = array_module(x)
+    return x if keep is None else xp.where(xp.asarray(keep)[:, :, None], x, 0)
 
 
 # --------------------------------------------------------------------------------------- the feed-forward
@@ -223,7 +243,7 @@ class BlockCache(NamedTuple):
     cfg: ModelConfig
 
 
-def block_forward(x, p, cfg, mask=None, layer=0, past=None):
+def block_forward(x, p, cfg, mask=None, layer=0, past=None, positions=None):
     """A pre-norm residual block.                                            [eq:block, choice]
 
         x <- x + attention(rmsnorm(x)),   x <- x + mlp(rmsnorm(x))
@@ -234,7 +254,7 @@ def block_forward(x, p, cfg, mask=None, layer=0, past=None):
     mlp_forward, _ = MLPS[cfg.ffn]
     past = None if past is None else past.attention
     n1, norm1 = ops.rmsnorm_forward(x, p["norm1"]["w"], cfg.eps)
-    a, attention = attention_forward(n1, p["attention"], cfg, mask, layer, past)
+    a, attention = attention_forward(n1, p["attention"], cfg, mask, layer, past, positions)
     x = x + a
     n2, norm2 = ops.rmsnorm_forward(x, p["norm2"]["w"], cfg.eps)
     m, mlp = mlp_forward(n2, **p["mlp"])
@@ -255,7 +275,7 @@ def block_backward(dx, cache):
     dx = dx + dx_mlp
     # x = x + a
     da = dx
-    # a, attention = attention_forward(n1, p["attention"], cfg, mask, layer, past)
+    # a, attention = attention_forward(n1, p["attention"], cfg, mask, layer, past, positions)
     dn1, dattention = attention_backward(da, attention)
     # n1, norm1 = ops.rmsnorm_forward(x, p["norm1"]["w"], cfg.eps)
     dx_attention, dw1 = ops.rmsnorm_backward(dn1, norm1)
@@ -280,14 +300,14 @@ def mean_pool_forward(x, keep=None):
     xp = array_module(x)
     kept = xp.ones(x.shape[:2], bool) if keep is None else xp.asarray(keep)
     weights = (kept / xp.maximum(kept.sum(axis=1, keepdims=True), 1)).astype(x.real.dtype)
-    y = (weights[:, :, None] * x).sum(axis=1)
+    y = (weights[:, :, None] * _select(keep, x)).sum(axis=1)
     return y, MeanPoolCache(weights)
 
 
 def mean_pool_backward(dy, cache):
     """dx (B, T, C)."""
     (weights,) = check.cache("mean_pool_backward", cache, MeanPoolCache, dy)
-    # y = (weights[:, :, None] * x).sum(axis=1)
+    # y = (weights[:, :, None] * _select(keep, x)).sum(axis=1)
     return weights[:, :, None] * dy[:, None, :]
 
 
@@ -306,7 +326,8 @@ def model_forward(inputs, params, cfg, keep=None, past=None):
 
     inputs : (B, h, w, channels) or (B, h, w), images in [0, 1], on the device of params; or
              (B, T), integer tokens, on the host
-    keep   : bool (B, T), True = a real token; None keeps all; with a past, its tokens count in
+    keep   : bool (B, T), True = a real token; None keeps all; with a past, its tokens count in. What is dropped may
+             hold anything, and moves no token: a text with padding, on either side, is the text alone
     past   : to decode with task "lm": the ModelCache of the tokens before these, which are seen too
     returns logits, (B, n_out) or for "lm" (B, T, n_out), and a ModelCache, whose attention maps are
             cache.blocks[i].attention.head.A_exc
@@ -314,21 +335,22 @@ def model_forward(inputs, params, cfg, keep=None, past=None):
     """
     check.instance("model_forward", ModelConfig, cfg=cfg)
     check.params("model_forward", params, model_specs(cfg), cfg.known_sizes, "params")
-    start = _start(cfg, past)
+    start, xp, places = _start(cfg, past, keep), array_module(params["head"]["W"]), None
+    T = _check_inputs(inputs, params["embed"], cfg, start)
+    check.keep("model_forward", keep, (len(inputs), start + T), f"inputs {inputs.shape}, past and new")
+    keep = to_numpy(keep)
+    kept = None if keep is None else xp.asarray(keep)
     if cfg.task == "vision":
-        x, embed = patch_embed_forward(inputs, params["embed"], cfg)
+        x, embed = patch_embed_forward(inputs, params["embed"], cfg, kept)
     else:
-        x, embed = token_embed_forward(inputs, params["embed"], cfg, start)
-    check.keep("model_forward", keep, (x.shape[0], start + x.shape[1]), f"inputs {inputs.shape}, past and new")
-    xp = array_module(x)
-    keep = None if keep is None else xp.asarray(to_numpy(keep))
-    mask = _mask(cfg, keep, x.shape[1], start, xp)
-    blocks = []
+        places, shown = _places(keep, start), None if kept is None else kept[:, start:]
+        x, embed = token_embed_forward(inputs, params["embed"], cfg, start, shown, places)
+    mask, blocks = _mask(cfg, kept, T, start, xp), []
     for layer, p in enumerate(params["blocks"]):
-        x, block = block_forward(x, p, cfg, mask, layer, None if past is None else past.blocks[layer])
+        x, block = block_forward(x, p, cfg, mask, layer, None if past is None else past.blocks[layer], places)
         blocks.append(block)
     n, norm = ops.rmsnorm_forward(x, params["norm"]["w"], cfg.eps)
-    y, pool = (n, None) if cfg.task == "lm" else mean_pool_forward(n, keep)
+    y, pool = (n, None) if cfg.task == "lm" else mean_pool_forward(n, kept)
     logits, head = ops.linear_forward(y, params["head"]["W"], params["head"]["b"])
     return logits, ModelCache(embed, blocks, norm, pool, head)
 
@@ -339,20 +361,20 @@ def model_backward(dlogits, cache):
     check.upstream("model_backward", dlogits, (*head.x.shape[:-1], head.W.shape[1]))
     # logits, head = ops.linear_forward(y, params["head"]["W"], params["head"]["b"])
     dy, dW, db = ops.linear_backward(dlogits, head)
-    # y, pool = (n, None) if cfg.task == "lm" else mean_pool_forward(n, keep)
+    # y, pool = (n, None) if cfg.task == "lm" else mean_pool_forward(n, kept)
     dn = dy if pool is None else mean_pool_backward(dy, pool)
     # n, norm = ops.rmsnorm_forward(x, params["norm"]["w"], cfg.eps)
     dx, dw = ops.rmsnorm_backward(dn, norm)
     dblocks = []
     for block in reversed(blocks):
-        # x, block = block_forward(x, p, cfg, mask, layer, None if past is None else past.blocks[layer])
+        # x, block = block_forward(x, p, cfg, mask, layer, None if past is None else past.blocks[layer], places)
         dx, dblock = block_backward(dx, block)
         dblocks.insert(0, dblock)
     if isinstance(embed, TokenEmbedCache):
-        # x, embed = token_embed_forward(inputs, params["embed"], cfg, start)
+        # x, embed = token_embed_forward(inputs, params["embed"], cfg, start, shown, places)
         dembed = token_embed_backward(dx, embed)
     else:
-        # x, embed = patch_embed_forward(inputs, params["embed"], cfg)
+        # x, embed = patch_embed_forward(inputs, params["embed"], cfg, kept)
         dembed = patch_embed_backward(dx, embed)
     return {"embed": dembed, "blocks": dblocks, "norm": {"w": dw}, "head": {"W": dW, "b": db}}
 
@@ -368,6 +390,23 @@ def loss_and_grads(params, inputs, targets, cfg, keep=None):
     return loss, model_backward(dlogits, cache)
 
 
+def _check_inputs(inputs, embed, cfg, start):
+    """Images or tokens; returns T, how many tokens they make."""
+    images = cfg.task == "vision"
+    check.is_array("model_forward", "images" if images else "tokens", inputs)
+    if images:
+        letters = "B image_size image_size" + (" channels" if cfg.channels > 1 or inputs.ndim == 4 else "")
+        shapes = {"images": letters, "W": "P*P*channels C"}
+        check.arrays("model_forward", shapes, inputs, embed["W"], sizes=cfg.known_sizes)
+        return cfg.n_tokens
+    if len(inputs.shape) != 2 or start + inputs.shape[1] > cfg.max_len:
+        after = f" after {start} past tokens" if start else ""
+        most = f"(B, T) with no more than cfg.max_len = {cfg.max_len} tokens in all"
+        raise check.ShapeError(f"model_forward: tokens are {inputs.shape}{after}, expected {most}")
+    check.indices("model_forward", "tokens", inputs, cfg.vocab_size, "cfg.vocab_size")
+    return inputs.shape[1]
+
+
 def _mask(cfg, keep, T, start, xp):
     """Who may look at whom: no dropped token, and for a language model nothing that comes later."""
     mask = None if keep is None else padding_mask(keep)
@@ -377,9 +416,11 @@ def _mask(cfg, keep, T, start, xp):
     return mask
 
 
-def _start(cfg, past):
-    """The position of the first token."""
+def _start(cfg, past, keep):
+    """The number of tokens before the first one."""
     if past is not None and (cfg.task != "lm" or not isinstance(past, ModelCache)):
         given = f"past is given with task {cfg.task!r}, a {type(past).__name__}"
         raise ValueError(f"model_forward: {given}, expected 'lm' and the ModelCache of the tokens before: it decodes")
+    if past is not None and past.embed.keep is not None and keep is None:
+        raise ValueError("model_forward: keep is None, expected that of the past and of what follows, as past had one")
     return multihead.past_length(None if past is None else past.blocks[0].attention)

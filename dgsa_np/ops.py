@@ -160,10 +160,10 @@ def _pair_equal(tokens):
 
 # --------------------------------------------------------------------------------------------- softmax
 
-# What the mask forbids becomes the lowest number; to fmin a nan is no limit. np.where on the scores would be slower.
-_masked = fused(lambda S, mask, nan, lowest: np.fmin(S, np.where(mask, nan, lowest).astype(S.dtype)))
-# In a row without a key the largest score is the lowest number; from half of that on, all of its exp are 0.
-_exp_from = fused(lambda S, largest, floor: np.exp(E := S - np.maximum(largest, floor), out=E))
+# What the mask forbids becomes -inf; to fmin a nan is no limit. np.where on the scores would be slower.
+_masked = fused(lambda S, mask, nan, least: np.fmin(S, np.where(mask, nan, least).astype(S.dtype)))
+# In a row without a key the largest score is -inf too; the lowest number in its place makes all of its exp 0.
+_exp_from = fused(lambda S, largest, lowest: np.exp(E := S - np.maximum(largest, lowest), out=E))
 # E is made by softmax_forward and used up here, so it may be overwritten. A row without a key has the total 0.
 _divided = fused(lambda E, total: np.divide(E, total + (total == 0), out=E))
 
@@ -185,11 +185,10 @@ def softmax_forward(scores, mask=None):
     """
     check.arrays("softmax_forward", {"scores": "... S"}, scores)
     check.mask("softmax_forward", mask, scores.shape)
-    xp = array_module(scores, mask)
-    lowest = float(xp.finfo(scores.dtype).min)
+    lowest = float(array_module(scores, mask).finfo(scores.dtype).min)
     if mask is not None:
-        scores = _masked(scores, mask, math.nan, lowest)
-    E = _exp_from(scores, scores.real.max(axis=-1, keepdims=True), lowest / 2)
+        scores = _masked(scores, mask, math.nan, -math.inf)
+    E = _exp_from(scores, scores.real.max(axis=-1, keepdims=True), lowest)
     A = _divided(E, row_sum(E))
     return A, SoftmaxCache(A)
 
@@ -273,7 +272,15 @@ def gelu_backward(dy, cache):
 
 # --------------------------------------------------------------------------------------- normalisation
 
-_inverse_root = fused(lambda square_sum, n, eps: 1 / np.sqrt(square_sum / n + eps))
+
+@fused
+def _inverse_root(square_sum, n, eps):
+    """One over the root mean square; 0 in a row of zeros without eps, which then stays 0 and has no gradient."""
+    square = square_sum / n + eps
+    zero = (square.real == 0).astype(square_sum.dtype)  # 1 or 0
+    return (1 - zero) / np.sqrt(square + zero) + 0 * square  # nan, and not 0, where the squares overflow
+
+
 _scale = fused(lambda x, r, w: (n := x * r, n * w))
 _dscale = fused(lambda dn, n, r, dot, count: r * (dn - n * (dot / count)))
 
@@ -292,10 +299,12 @@ def rmsnorm_forward(x, w, eps=1e-5):
     x : (..., n)      w : (n,)      eps : added to the mean square, in its units
     returns y : (..., n), and a RmsnormCache
     raises    : ShapeError, TypeError naming the argument
+
+    A row of zeros gives zeros, with eps = 0 too.
     """
     check.arrays("rmsnorm_forward", {"x": "... n", "w": "n"}, x, w)
     check.number("rmsnorm_forward", low=0, eps=eps)
-    r = _inverse_root(row_dot(x, x), x.shape[-1], eps)
+    r = _inverse_root(row_dot(x, x), x.shape[-1], float(eps))
     n, y = _scale(x, r, w)
     return y, RmsnormCache(n, r, w)
 
@@ -306,7 +315,7 @@ def rmsnorm_backward(dy, cache):
     check.upstream("rmsnorm_backward", dy, n.shape)
     # n, y = _scale(x, r, w)
     dn, dw = dy * w, sum_rows(dy * n)
-    # r = _inverse_root(row_dot(x, x), x.shape[-1], eps)
+    # r = _inverse_root(row_dot(x, x), x.shape[-1], float(eps))
     dx = _dscale(dn, n, r, row_dot(dn, n), n.shape[-1])
     return dx, dw
 
@@ -325,11 +334,15 @@ def layernorm_forward(x, w, b, eps=1e-5):
     x : (..., n)      w, b : (n,)      eps : added to the variance, in its units
     returns y : (..., n), and a LayernormCache
     raises    : ShapeError, TypeError naming the argument
+
+    The mean is taken off twice: once far from 0 it is rounded, and what is left of it the second time takes off.
+    A row of equal numbers gives b, with eps = 0 too.
     """
     check.arrays("layernorm_forward", {"x": "... n", "w": "n", "b": "n"}, x, w, b)
     check.number("layernorm_forward", low=0, eps=eps)
     centred = x - x.mean(axis=-1, keepdims=True)
-    r = _inverse_root(row_dot(centred, centred), x.shape[-1], eps)
+    centred = centred - centred.mean(axis=-1, keepdims=True)
+    r = _inverse_root(row_dot(centred, centred), x.shape[-1], float(eps))
     n = centred * r
     y = n * w + b
     return y, LayernormCache(n, r, w)
@@ -342,8 +355,10 @@ def layernorm_backward(dy, cache):
     # y = n * w + b
     dn, dw, db = dy * w, sum_rows(dy * n), sum_rows(dy)
     # n = centred * r
-    # r = _inverse_root(row_dot(centred, centred), x.shape[-1], eps)
+    # r = _inverse_root(row_dot(centred, centred), x.shape[-1], float(eps))
     dcentred = _dscale(dn, n, r, row_dot(dn, n), n.shape[-1])
+    # centred = centred - centred.mean(axis=-1, keepdims=True)
+    dcentred = dcentred - dcentred.mean(axis=-1, keepdims=True)
     # centred = x - x.mean(axis=-1, keepdims=True)
     dx = dcentred - dcentred.mean(axis=-1, keepdims=True)
     return dx, dw, db
@@ -363,19 +378,16 @@ def rotary_forward(x, positions):
 
         y_2i = x_2i cos a - x_2i+1 sin a,   y_2i+1 = x_2i sin a + x_2i+1 cos a,   a = position / 10000^(2i/d)
 
-    x : (B, H, T, d), d even      positions : (T,)
+    x : (B, H, T, d), d even      positions : (T,), or (B, T) where batch entries differ
     returns y : (B, H, T, d), and a RotaryCache
     raises    : ShapeError, TypeError naming the argument
 
     The product of a query and a key depends on the distance of their positions alone.
     """
     check.arrays("rotary_forward", {"x": "B H T d"}, x)
-    d, xp = x.shape[-1], array_module(x)
-    positions = xp.asarray(positions, "float64")
-    if d % 2 or positions.shape != x.shape[2:3]:
-        wanted = f"(B, H, T, d) with an even d, since columns turn in pairs, and (T,) = ({x.shape[2]},)"
-        raise check.ShapeError(f"rotary_forward: x is {x.shape} and positions {positions.shape}, expected {wanted}")
-    angles = positions[:, None] * 10000 ** (-xp.arange(0, d, 2) / d)
+    B, _, T, d = x.shape
+    positions, xp = _check_positions(positions, (B, T), x), array_module(x)
+    angles = positions[..., None] * 10000 ** (-xp.arange(0, d, 2) / d)  # (1 or B, 1, T, d/2)
     cos, sin = xp.cos(angles).astype(x.real.dtype), xp.sin(angles).astype(x.real.dtype)
     y = _rotate(x, cos, sin)
     return y, RotaryCache(cos, sin, x.shape)
@@ -387,6 +399,17 @@ def rotary_backward(dy, cache):
     check.upstream("rotary_backward", dy, shape)
     # y = _rotate(x, cos, sin)
     return _rotate(dy, cos, -sin)
+
+
+def _check_positions(positions, shape, x):
+    """As numbers (1 or B, 1, T), on the device of x."""
+    if hasattr(positions, "dtype"):
+        check.is_array("rotary_forward", "positions", positions)
+    positions = array_module(x).asarray(positions, "float64")
+    if x.shape[-1] % 2 or positions.shape not in (shape, shape[1:]):
+        wanted = f"(B, H, T, d) with an even d, since columns turn in pairs, and (T,) = {shape[1:]} or (B, T)"
+        raise check.ShapeError(f"rotary_forward: x is {x.shape} and positions {positions.shape}, expected {wanted}")
+    return positions.reshape(-1, 1, shape[1])
 
 
 def _rotate(x, cos, sin):

@@ -15,7 +15,7 @@ def sgd_step(params, grads, lr):
     """params - lr grads."""
     _check_like("sgd_step", params, grads=grads)
     check.number("sgd_step", lr=lr)
-    return tree_map(lambda p, g: p - float(lr) * g, params, grads)
+    return tree_map(lambda p, g: p - float(lr) * _as_precise(g, p), params, grads)
 
 
 def adamw_init(params) -> dict:
@@ -31,7 +31,7 @@ def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_de
         p <- p - lr (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + weight_decay p)
 
     The decay acts on matrices only (two axes or more): gains, biases and lambda vectors are left alone.
-    returns new params and a new state; nothing is mutated
+    returns new params and a new state, in the dtypes of the parameters; nothing is mutated
     """
     check.instance("adamw_step", dict, state=state)
     check.instance("adamw_step", (tuple, list), betas=betas)
@@ -42,7 +42,8 @@ def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_de
     b1, b2, lr, eps, weight_decay = map(float, (*betas, lr, eps, weight_decay))  # NumPy's turn float32 into float64
     t = int(state["step"]) + 1
 
-    def update(p, g, m, v):
+    def update(p, *others):
+        g, m, v = (_as_precise(a, p) for a in others)
         return _adamw(p, g, m, v, b1, b2, 1 - b1**t, 1 - b2**t, lr, eps, weight_decay if p.ndim >= 2 else 0.0)
 
     done = tree_map(update, params, grads, state["m"], state["v"])
@@ -66,10 +67,12 @@ def clip_by_norm(grads, max_norm):
     """Gradients scaled down, all by one factor, to a global norm of at most max_norm.   [eq:clip, published]
 
     returns the gradients, and the norm before; nothing is read from the device
+
+    Where the norm is not finite, all gradients become nan: no step can be taken.
     """
     check.number("clip_by_norm", low=0, max_norm=max_norm)
-    norm = global_norm(grads)
-    factor = array_module(norm).minimum(1, max_norm / (norm + 1e-12))
+    norm, xp = global_norm(grads), array_module(*flatten(grads).values())
+    factor = xp.where(xp.isfinite(norm), xp.minimum(1, max_norm / (norm + 1e-12)), xp.nan)
     factors = {dtype: factor.astype(dtype) for dtype in {g.dtype for g in flatten(grads).values()}}
     return tree_map(lambda g: g * factors[g.dtype], grads), norm
 
@@ -86,6 +89,11 @@ def warmup_cosine(step, total, peak, warmup, final=0.0) -> float:
         return peak * (step + 1) / warmup
     done = (step - warmup) / max(1, total - warmup)
     return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def _as_precise(a, p):
+    """In the dtype of the parameter: float64 gradients do not change it. Complex ones stay, for a complex step."""
+    return a if a.dtype.kind == "c" else a.astype(p.dtype, copy=False)
 
 
 def _flat(function, name, tree):

@@ -14,7 +14,7 @@ def sample(params, cfg, prompt, n, rng, temperature=1.0, top_k=None):
     prompt      : (T,) integer tokens, T >= 1; of a longer one than cfg.max_len the end is seen
     rng         : a numpy.random.Generator
     temperature : 0 takes the likeliest token
-    top_k       : draw among so many likeliest tokens; None: among all
+    top_k       : draw among so many likeliest tokens, of equally likely ones the first; None: among all
     raises      : ValueError where the model is no language model
 
     Keys and values of the past are kept, so a token costs one row and not all; a kind that cannot (twicing) reads
@@ -28,7 +28,8 @@ def sample(params, cfg, prompt, n, rng, temperature=1.0, top_k=None):
     check.number("sample", low=0, temperature=temperature)
     check.whole("sample", n=n, **({} if top_k is None else {"top_k": top_k}))
     check.whole("sample", **{"the length of the prompt": np.size(prompt)})
-    check.indices("sample", "prompt", np.asarray(prompt), cfg.vocab_size, "cfg.vocab_size")
+    prompt = prompt if hasattr(prompt, "dtype") else np.asarray(prompt)
+    check.indices("sample", "prompt", prompt, cfg.vocab_size, "cfg.vocab_size")
     text = np.asarray(prompt).ravel().tolist()
     new, past, seen = text[-cfg.max_len :], None, 0
     for _ in range(n):
@@ -48,7 +49,7 @@ def _draw(logits, rng, temperature, top_k):
         raise ValueError("sample: params give logits that are not finite, expected those of a trained model")
     if temperature == 0:
         return int(logits.argmax())
-    if top_k is not None and top_k < len(logits):
-        logits = np.where(logits >= np.sort(logits)[-top_k], logits, -np.inf)
+    if top_k is not None:
+        logits[np.argsort(-logits, kind="stable")[top_k:]] = -np.inf
     p = np.exp((logits - logits.max()) / temperature)
     return int(rng.choice(len(p), p=p / p.sum()))

@@ -13,7 +13,7 @@ from . import check
 from .attention.multihead import TILED_KINDS
 from .backend import array_module, resolve_device, to_device, to_numpy
 from .check import choice
-from .data import Dataset, Split
+from .data import DataError, Dataset, Split
 from .losses import cross_entropy_forward
 from .model import ModelConfig, init_model, model_forward, model_specs
 from .optim import adamw_init, adamw_step, clip_by_norm, warmup_cosine
@@ -24,7 +24,7 @@ EVALUATION = 8192  # tokens of a batch that is evaluated: its maps are all in me
 
 
 class NonFiniteError(FloatingPointError):
-    """The loss or the gradient stopped being a number. The parameters before that step are in .params."""
+    """A loss, a gradient or the logits stopped being numbers. Of a training, the parameters before are in .params."""
 
 
 class OutOfMemoryError(MemoryError):
@@ -78,7 +78,8 @@ def train(model: ModelConfig, cfg: TrainConfig, data, params=None, progress=Fals
     data     : a Dataset, on the host
     params   : where to start; None draws them from cfg.seed
     progress : show a bar, where the terminal can
-    raises   : NonFiniteError with step, loss and the first bad tensor; OutOfMemoryError with shapes and bytes
+    raises   : DataError where the data hold nan or inf; NonFiniteError with step, loss and the first bad tensor, or
+               with the epoch whose validation broke down; OutOfMemoryError with shapes and bytes
     """
     state, steps, epochs = first_state(model, cfg, params), [], []
     for done, step, epoch in with_bar(train_steps(model, cfg, data, state), model, cfg, data, progress=progress):
@@ -110,6 +111,7 @@ def train_steps(model: ModelConfig, cfg: TrainConfig, data, state: TrainState):
     device = resolve_device(cfg.device)
     state = state._replace(params=to_device(state.params, device), optimizer=to_device(state.optimizer, device))
     batch, per_epoch = _sizes(cfg, data)
+    _check_finite(data)
     threads = cfg.threads or choose_threads(device, batch, model)
     with threadpool_limits(limits=1):
         while state.epoch < cfg.epochs:
@@ -123,7 +125,7 @@ def train_steps(model: ModelConfig, cfg: TrainConfig, data, state: TrainState):
                     state, step = _step(model, cfg, taken, state, lr, threads, device)
                 epoch = None
                 if state.batch == per_epoch:
-                    valid = {f"valid_{name}": x for name, x in evaluate(state.params, data.valid, model).items()}
+                    valid = _validate(state, data.valid, model)
                     epoch = {"epoch": state.epoch, "train_loss": state.loss_sum / per_epoch, **valid}
                     state = TrainState(state.params, state.optimizer, rng.bit_generator.state, state.epoch + 1)
                 yield state, {"step": number, **step}, epoch
@@ -175,19 +177,31 @@ def _memory_explained(step, batch, state, model, device):
 
 
 def predict(params, split, model: ModelConfig):
-    """Logits (N, n_out) on the host, for a Split on the host and params on any device."""
+    """Logits (N, n_out) on the host, for a Split on the host and params on any device.
+
+    raises : NonFiniteError where they are not finite
+    """
     return np.concatenate([logits for logits, _ in _predictions(params, split, model)])
 
 
 def evaluate(params, split, model: ModelConfig) -> dict:
-    """Mean loss in nats and accuracy over the targets of a Split."""
+    """Mean loss in nats and accuracy over the targets of a Split.
+
+    raises : NonFiniteError where the logits or the loss are not finite
+    """
     loss = hits = n = 0
     for logits, (_, targets, keep) in _predictions(params, split, model):
         kept = keep if keep is not None and model.task == "lm" else np.ones(targets.shape, bool)
+        if not kept.any():
+            continue
         batch_loss, _ = cross_entropy_forward(logits, targets, kept)
         loss += float(batch_loss) * kept.sum()
         hits += (logits.argmax(axis=-1) == targets)[kept].sum()
         n += kept.sum()
+    if not n:
+        raise ValueError("evaluate: keep of the split is all False, expected at least one kept target")
+    if not np.isfinite(loss):
+        raise NonFiniteError(f"evaluate: loss {loss} over {n} targets: the logits are too large")
     return {"loss": float(loss / n), "accuracy": float(hits / n)}
 
 
@@ -201,7 +215,39 @@ def _predictions(params, split, model):
     for start in range(0, split.length(), size):
         rows = split.take(slice(start, start + size))
         inputs = xp.asarray(rows[0]) if model.task == "vision" else rows[0]
-        yield to_numpy(model_forward(inputs, params, model, rows[2])[0]), rows
+        logits = to_numpy(model_forward(inputs, params, model, rows[2])[0])
+        if not np.isfinite(logits).all():
+            row = np.argwhere(~np.isfinite(logits))[0][0]
+            inputs_are = "hold nan or inf too" if not np.isfinite(rows[0][row]).all() else "are finite: params overflow"
+            where = f"first for row {start + row} of the split, whose inputs {inputs_are}"
+            raise NonFiniteError(f"predict: logits that are not finite, {where}")
+        yield logits, rows
+
+
+def _validate(state, valid, model):
+    """Loss and accuracy after an epoch, as its record names them."""
+    try:
+        return {f"valid_{name}": x for name, x in evaluate(state.params, valid, model).items()}
+    except NonFiniteError as error:
+        params = to_numpy(state.params)
+        size, name = max((float(abs(a).max()), name) for name, a in flatten(params).items())
+        largest = f"the largest parameter is {size:.3g}, in {name}"
+        said = NonFiniteError(f"train: epoch {state.epoch}: on data.valid: {error}; {largest}; try a smaller lr")
+        said.params = params
+        raise said from error
+
+
+def _check_finite(data):
+    """Nothing in what is trained and watched is nan or inf."""
+    for name in ("train", "valid"):
+        getattr(data, name).length()  # all arrays, of equal length
+        for part, a in getattr(data, name)._asdict().items():
+            if a is None or a.dtype.kind != "f" or np.isfinite([a.min(), a.max()]).all():  # nan is both
+                continue
+            bad = np.argwhere(~np.isfinite(a))
+            numbers = f"{len(bad)} number{'s' * (len(bad) > 1)} that {'are' if len(bad) > 1 else 'is'} not finite"
+            first = f"first at {tuple(bad[0].tolist())}"
+            raise DataError(f"train: data.{name}.{part} holds {numbers}, {first}; expected finite numbers")
 
 
 def _sizes(cfg, data):

@@ -122,7 +122,8 @@ def rotary(x, positions):
 
     def y(b, h, t, d):
         i = d // 2
-        a = positions[t] / 10000 ** (2 * i / D)
+        p = positions[b][t] if len(shape(positions)) == 2 else positions[t]
+        a = p / 10000 ** (2 * i / D)
         first, second = x[b][h][t][2 * i], x[b][h][t][2 * i + 1]
         return first * cos(a) - second * sin(a) if d == 2 * i else first * sin(a) + second * cos(a)
 
@@ -318,12 +319,13 @@ def lambda_of(x, p, cfg, layer):
     return build(lambda b, h, t: lam, len(x), cfg.n_heads, len(x[0]))
 
 
-def heads(x, p, cfg, mask=None, layer=0):
+def heads(x, p, cfg, mask=None, layer=0, positions=None):
     """o_bhte of the mechanism cfg.kind: project, turn queries and keys where cfg.rotary says so, attend."""
+    positions = range(len(x[0])) if positions is None else positions
 
     def some(*names):
         a = [project(x, p[f"W_{name}"], cfg.n_heads) for name in names]
-        return [rotary(a_i, range(len(x[0]))) for a_i in a] if cfg.rotary else a
+        return [rotary(a_i, positions) for a_i in a] if cfg.rotary else a
 
     v = project(x, p["W_v"], cfg.n_heads)
     if cfg.kind == "diff_v1":
@@ -339,9 +341,9 @@ def heads(x, p, cfg, mask=None, layer=0):
     return {"softmax": softmax_head, "twicing": twicing_head}[cfg.kind](*some("q", "k"), v, mask)
 
 
-def attention(x, p, cfg, mask=None, layer=0):
+def attention(x, p, cfg, mask=None, layer=0, positions=None):
     """y = concat(head_1 .. head_H) W_o.   [eq:attention]"""
-    h = heads(x, p, cfg, mask, layer)
+    h = heads(x, p, cfg, mask, layer, positions)
     if cfg.head_norm and cfg.kind in ("dgsa", "diff_v1"):
         h = head_norm(h, p["w_norm"], lambda_init_of(cfg, layer), cfg.eps)
     return linear(concat(h), p["W_o"])
@@ -370,10 +372,19 @@ def patch_embed(images, p, cfg):
     return build(lambda b, n, c: x[b][n][c] + p["positions"][n][c], *shape(x))
 
 
-def token_embed(tokens, p, cfg, start=0):
-    """x_btc = table_vc + positions_start+t,c,  v = tokens_bt.   [eq:token-embed]"""
-    x = embedding(tokens, p["tokens"])
-    return build(lambda b, t, c: x[b][t][c] + p["positions"][start + t][c], *shape(x))
+def places(tokens, keep=None):
+    """i_bt = how many kept tokens lie before token t; all count where nothing is dropped."""
+    return build(lambda b, t: t if keep is None else sum(keep[b][:t]), *shape(tokens))
+
+
+def token_embed(tokens, p, cfg, start=0, keep=None):
+    """x_btc = table_vc + positions_start+i,c,  v = tokens_bt,  i = i_bt; 0 where t is dropped.   [eq:token-embed]"""
+    x, i = embedding(tokens, p["tokens"]), places(tokens, keep)
+
+    def entry(b, t, c):
+        return x[b][t][c] + p["positions"][start + i[b][t]][c] if keep is None or keep[b][t] else 0.0
+
+    return build(entry, *shape(x))
 
 
 def mean_pool(x, keep=None):
@@ -392,10 +403,10 @@ def add(x, y):
     return build(lambda b, t, c: x[b][t][c] + y[b][t][c], *shape(x))
 
 
-def block(x, p, cfg, mask=None, layer=0):
+def block(x, p, cfg, mask=None, layer=0, positions=None):
     """x <- x + attention(rmsnorm(x)),  x <- x + mlp(rmsnorm(x)).   [eq:block]"""
     mlp = {"swiglu": swiglu, "gelu": gelu_mlp}[cfg.ffn]
-    x = add(x, attention(rmsnorm(x, p["norm1"]["w"], cfg.eps), p["attention"], cfg, mask, layer))
+    x = add(x, attention(rmsnorm(x, p["norm1"]["w"], cfg.eps), p["attention"], cfg, mask, layer, positions))
     return add(x, mlp(rmsnorm(x, p["norm2"]["w"], cfg.eps), **p["mlp"]))
 
 
@@ -404,14 +415,17 @@ def model(inputs, params, cfg, keep=None):
 
     A token sees the kept ones; in a language model only those up to itself, and there is no mean.
     """
-    x = {"vision": patch_embed, "text": token_embed, "lm": token_embed}[cfg.task](inputs, params["embed"], cfg)
+    if cfg.task == "vision":
+        x, positions = patch_embed(inputs, params["embed"], cfg), None
+    else:
+        x, positions = token_embed(inputs, params["embed"], cfg, 0, keep), places(inputs, keep)
     B, T, C = shape(x)
 
     def sees(b, h, t, s):
         return (keep is None or keep[b][s]) and (cfg.task != "lm" or s <= t)
 
     for layer, p in enumerate(params["blocks"]):
-        x = block(x, p, cfg, build(sees, B, 1, T, T), layer)
+        x = block(x, p, cfg, build(sees, B, 1, T, T), layer, positions)
     y = rmsnorm(x, params["norm"]["w"], cfg.eps)
     if cfg.task != "lm":
         y = mean_pool(y, keep)

@@ -120,7 +120,7 @@ SHAPES = [
     row("rotary odd", lambda: ops.rotary_forward(q, range(4)), ValueError, "rotary_forward", "x is (2, 3, 4, 5)", "an even d"),
     row("rotary positions", lambda: ops.rotary_forward(q[..., :4], range(5)), ValueError, "rotary_forward", "positions (5,)", "(T,) = (4,)"),
     row("rotary position", lambda: ops.rotary_forward(q[..., :4], 3), ValueError, "rotary_forward", "positions ()", "(T,) = (4,)"),
-    row("rotary position rows", lambda: ops.rotary_forward(q[..., :4], z[:, 0]), ValueError, "rotary_forward", "positions (2, 4)"),
+    row("rotary position rows", lambda: ops.rotary_forward(q[..., :4], z), ValueError, "rotary_forward", "positions (2, 3, 4)", "or (B, T)"),
     row("rotary axes", lambda: ops.rotary_forward(xs, range(4)), ValueError, "rotary_forward", "x is (2, 4, 12)", "(B, H, T, d)"),
     row("tokens axes", lambda: model_forward(words[None], of_lm, lm), ValueError, "model_forward", "tokens are (1, 2, 4)", "(B, T)"),
     row("tokens one axis", lambda: model_forward(words[0], of_text, text), ValueError, "model_forward", "tokens are (4,)", "(B, T)"),

@@ -29,7 +29,7 @@ CHAINS = {
     for name, chain in vars(module).items()
     if hasattr(chain, "__wrapped__") and chain.__module__ == module.__name__
 }
-NUMBERS = {"nan": np.nan, "lowest": -1e30, "floor": -1e30, "count": 5, "n": 5}  # and their values
+NUMBERS = {"nan": np.nan, "least": -np.inf, "lowest": -1e30, "count": 5, "n": 5}  # and their values
 NUMBERS |= dict.fromkeys(("eps", "b1", "b2", "m_share", "v_share", "lr", "weight_decay"), 0.25)
 ROWS = {"largest", "total", "square_sum", "r", "dot", "gate", "one_minus_gate"}  # one number for each row
 

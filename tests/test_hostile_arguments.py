@@ -59,6 +59,8 @@ from dgsa_np.sample import sample
 from dgsa_np.settings import DataConfig
 from dgsa_np.train import TrainConfig
 
+pytestmark = pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+
 OUTSIDE = {"check", "cases", "runs", "bench", "bench_torch", "baselines", "experiments", "demo", "cli", "viz"}
 OUTSIDE |= {"__main__", "evidence", "selfcheck"}
 
@@ -228,7 +230,7 @@ def attention_rows(folder):
         past = multihead.attention_forward(normal(B, 3, 12), p, cfg)[1] if cfg.mechanism.decodes else None
         mask = causal_mask(T, 3 + T) if past else square
         yield row(multihead.attention_forward, "x: B T C -> B T C", variant=kind, free=("mask",), least={"layer": 0},
-            x=xs, p=p, cfg=cfg, mask=mask, layer=1, past=past)
+            x=xs, p=p, cfg=cfg, mask=mask, layer=1, past=past, positions=None)
         cache = multihead.attention_forward(xs, p, cfg, square)[1]
         yield row(multihead.attention_backward, variant=kind, dy=normal(B, T, 12), cache=cache)
         yield row(multihead.attention_map, variant=kind, cache=cache)
@@ -259,6 +261,8 @@ def attention_rows(folder):
     yield row(masks.padding_mask, "keep: B S -> B 1 1 S", keep=kept)
     yield row(differential.depth_schedule, layer=1)
     yield row(differential.check_lam, function="f", q=q, lam=z, shape=(B, H, T))
+    yield row(differential.as_lam, function="f", lam=z, q=q, shape=(B, H, T))
+    yield row(masks.seen_only, mask=allowed, queries=[q], keys=[k, v])
     yield row(softmax.check_head, function="f", arrays={"q": q, "k": k}, mask=allowed)
     yield row(mechanisms.pair, module=gated, name="gated_head")
     yield row(mechanisms.token_gate, name="W")
@@ -277,15 +281,15 @@ def model_rows(folder):
     yield row(ModelConfig, variant="lm", **dataclasses.asdict(LM))
     yield row(model.patches, images=PICTURES, cfg=VISION)
     yield from pair(model, "patch_embed", "images: B h w c -> B 4 8", "dx", images=PICTURES, p=P_VISION["embed"],
-        cfg=VISION)
+        cfg=VISION, keep=np.ones((B, 4), bool))
     yield from pair(model, "token_embed", "tokens: B T -> B T 8", "dx", least={"start": 0}, tokens=tokens,
-        p=P_TEXT["embed"], cfg=TEXT, start=1)
+        p=P_TEXT["embed"], cfg=TEXT, start=1, keep=kept, places=tokens)
     yield from pair(model, "gelu_mlp", "x: ... C, W_up: C F, W_down: F C -> ... C", "dy", x=x, W_up=W,
         W_down=normal(7, 5))
     yield from pair(model, "mean_pool", "x: B T C, keep: B T -> B C", "dy", x=normal(B, T, 5), keep=kept)
     for name, cfg, p in (("swiglu", VISION, P_VISION), ("gelu", TEXT, P_TEXT)):
         yield from pair(model, "block", "x: B T C -> B T C", "dx", name, free=("mask",), least={"layer": 0},
-            x=normal(B, T, 8), p=p["blocks"][0], cfg=cfg, mask=square, layer=0, past=None)
+            x=normal(B, T, 8), p=p["blocks"][0], cfg=cfg, mask=square, layer=0, past=None, positions=None)
     yield from pair(model, "model", "inputs: B h w c -> B 3", "dlogits", "vision", inputs=PICTURES, params=P_VISION,
         cfg=VISION, keep=np.ones((B, 4), bool), past=None)
     yield from pair(model, "model", "inputs: B T, keep: B T -> B 3", "dlogits", "text", inputs=tokens, params=P_TEXT,
@@ -456,6 +460,8 @@ device: embedding_forward(tokens) evaluate(split.inputs) evaluate(split.targets)
     sample(prompt) train_steps(data.train.inputs) train_steps(data.train.targets)
 loop: adamw_init(params) adamw_step(grads) adamw_step(params) clip_by_norm(grads) relative_error(a)
     save_checkpoint(state) sgd_step(grads) sgd_step(params) to_device(tree) to_numpy(tree)
+masked matrix: check_pair(args.0) check_pair(args.1) compare_pair(args.0) compare_pair(args.1) relative_error(b)
+    diagnose(others.W)
 foreign float16: check_pair(args.0) check_pair(args.1) compare_pair(args.0) compare_pair(args.1)
 complex128: clip_by_norm(grads.W) clip_by_norm(grads.b.0) sample(params.*)
 device foreign: loss_and_grads_threaded/lm(inputs) loss_and_grads_threaded/lm(keep)
@@ -483,7 +489,7 @@ text dict loop nan inf negative zero fraction true complex complex64 objects wor
     transposed bool int64 complex128 object: central_difference(directions)
 text dict loop nan inf negative zero fraction true complex complex64 objects words device foreign as-list wider
     transposed bool int64 object: complex_step(directions)
-text no-dict dict loop complex complex64 objects words device foreign complex128: rotary_forward(positions)
+text no-dict dict loop complex complex64 objects words device complex128: rotary_forward(positions)
 wider: gelu_mlp_forward(W_down)
 zero more-axes fewer-axes: Vocabulary.decode(tokens)
 """
@@ -525,12 +531,13 @@ INNER = {
         "streamed_forward streamed_backward pays AttentionConfig.head_pair"
     ),
     "steps of a formula": (
-        "swap sum_to_shape sum_rows row_sum row_dot square_sum mix sigmoid erf patches depth_schedule past_length"
+        "swap sum_to_shape sum_rows row_sum row_dot square_sum mix sigmoid erf patches depth_schedule past_length "
+        "seen_only"
     ),
     "makes kernels of chains": "fused kernel_source sum_kernel",
     "has no arguments": "keep_freed_memory cores",
     "parameters of a configuration": "attention_specs model_specs mlp_specs lambda_specs gate_specs token_gate pair",
-    "where an array lives, and checks": "owner_of check_head check_lam check_rng",
+    "where an array lives, and checks": "owner_of plainly check_head check_lam as_lam check_rng",
     "a line about what resolve_device returned": "describe_device",
     "rows of the table of corrupt": " ".join(
         c.damage.__name__ for c in (corruptions.IMAGES | corruptions.SENTENCES).values()
@@ -621,6 +628,9 @@ def in_place_of_array(a):
     yield from (("device", OnDevice(a)), ("foreign", Foreign(a)), ("as-list", a.tolist()))
     yield from (("more-axes", a[None]), ("longer", np.concatenate([a, a[:1]])), ("no-rows", a[:0])) if a.ndim else ()
     yield from (("fewer-axes", a[0]),) if a.ndim else ()
+    yield "masked", np.ma.array(a)
+    if a.ndim == 2:
+        yield "matrix", np.matrix(a)
     if a.ndim > 1:
         yield from (("wider", np.concatenate([a, a[..., :1]], axis=-1)), ("transposed", a.swapaxes(-1, -2)))
     for dtype in ("bool", "int64", "float16", "float64", "complex128", "object"):

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import pytest
 import test_checkpoint
+import test_edges
 import test_model
 import test_parity
 import test_properties
@@ -20,8 +21,19 @@ import test_small_floors
 import test_train
 
 from dgsa_np import checkpoint, losses, model, ops, optim
+from dgsa_np import sample as sampling
 from dgsa_np import train as training
-from dgsa_np.attention import differential, differential_v2, gated, masks, multihead, output_gate, softmax, twicing
+from dgsa_np.attention import (
+    differential,
+    differential_v2,
+    gated,
+    masks,
+    multihead,
+    output_gate,
+    softmax,
+    tiled,
+    twicing,
+)
 from dgsa_np.cases import all_cases
 from dgsa_np.gradcheck import GradientError, check_pair
 
@@ -126,7 +138,8 @@ BACKWARD = {  # what is wrong: (case, function, old, new)
     "swiglu by one path": ("swiglu", ops.swiglu_backward, "dx_up + dx_gate", "dx_up"),
     "rotary turned on instead of back": ("rotary", ops.rotary_backward, "-sin", "sin"),
     "equal tokens overwrite each other": ("embedding", ops.embedding_backward, "+= rows", "= rows"),
-    "dropped targets count": ("cross_entropy [some dropped]", losses.cross_entropy_backward, "* weights[:, None]", "/ len(P)"),
+    "dropped targets count": ("cross_entropy [some dropped]", losses.cross_entropy_backward, "(1 / len(P))", "(1 / math.prod(shape[:-1]))"),
+    "gradients of the kept come first": ("cross_entropy [some dropped]", losses.cross_entropy_backward, "dlogits[rows]", "dlogits[: len(dz)]"),
     "the residual path is lost": ("block [dgsa]", model.block_backward, "dx = dx + dx_mlp", "dx = dx_mlp"),
     "blocks in reverse order": ("model softmax [swiglu, none]", model.model_backward, "dblocks.insert(0, dblock)", "dblocks.append(dblock)"),
     "positions from the start": ("token_embed", model.token_embed_backward, "dpositions[start : start + dx.shape[1]]", "dpositions[: dx.shape[1]]"),
@@ -190,12 +203,13 @@ TOGETHER = {  # what is wrong: (case of the gradient check, golden case, changes
         (multihead.head_norm_backward, "(1 - lambda_init) * dh", "1 * dh")]),
     "rmsnorm by the sum": ("rmsnorm", "rmsnorm", [
         (ops._inverse_root, "square_sum / n", "square_sum"), (ops._dscale, "(dot / count)", "dot")]),
-    "eps twice": ("rmsnorm", "rmsnorm_eps", [(ops._inverse_root, "+ eps)", "+ 2 * eps)")]),
+    "eps twice": ("rmsnorm", "rmsnorm_eps", [(ops._inverse_root, "/ n + eps", "/ n + 2 * eps")]),
     "rotary by halves": ("rotary", "rotary", [
         (ops._rotate, "x[..., 0::2], x[..., 1::2]", "x[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :]"),
         (ops._rotate, "turned.reshape(x.shape)", "turned.swapaxes(-1, -2).reshape(x.shape)")]),
     "the mean over all targets": ("cross_entropy [some dropped]", "cross_entropy_keep", [
-        (losses._mean_weights, "keep / keep.sum()", "keep / keep.size")]),
+        (losses.cross_entropy_forward, "(1 / len(z))", "(1 / math.prod(logits.shape[:-1]))"),
+        (losses.cross_entropy_backward, "(1 / len(P))", "(1 / math.prod(shape[:-1]))")]),
     "depth counted from 1": ("attention diff_v1 [none]", "attention_diff_v1_first_layer", [
         (differential.depth_schedule, "-0.3 * layer", "-0.3 * (layer + 1)")]),
     "the mean over dropped tokens": ("mean_pool [some dropped]", "model_dgsa_swiglu_keep", [
@@ -253,17 +267,17 @@ MORE = {  # what is wrong: (the change, the rung that catches it)
         (ops.sigmoid, "z * (2 * below - 1)", "-z"),
         calls(test_small_floors.test_sigmoid_and_its_complement_sum_to_one_without_overflow, "float32")),
     "softmax without its maximum": (
-        (ops._exp_from, "S - np.maximum(largest, floor)", "S + 0"),
+        (ops._exp_from, "S - np.maximum(largest, lowest)", "S + 0"),
         calls(test_small_floors.test_softmax_rows_sum_to_one_for_huge_logits_too_in_silence, "float32", 1e4)),
     "masked after exp": (
-        (ops._masked, "np.fmin(S, np.where(mask, nan, lowest).astype(S.dtype))", "S + np.where(mask, 0, -1e3)"),
+        (ops._masked, "np.fmin(S, np.where(mask, nan, least).astype(S.dtype))", "S + np.where(mask, 0, -1e3)"),
         calls(test_small_floors.test_what_is_forbidden_may_hold_anything, np.inf, "float64")),
     "a row without keys looks everywhere": (
-        (ops.softmax_forward, ", lowest / 2)", ", lowest)"), lambda _: golden("softmax_rows")),
+        (ops.softmax_forward, "-math.inf", "lowest"), lambda _: golden("softmax_rows")),
     "a later token is seen": (
         (masks.causal_mask, "<= S - T", "<= S - T + 1"), calls(test_properties.test_under_a_causal_mask_later_inputs_change_nothing, "dgsa", 0, 2)),
     "a dropped token is seen": (
-        (model._mask, "padding_mask(keep)", "padding_mask(keep | True)"), calls(test_model.test_dropped_tokens_change_nothing)),
+        (model._mask, "padding_mask(keep)", "padding_mask(keep | True)"), lambda _: golden("model_dgsa_swiglu_keep")),
     "a checkpoint is not looked at": (
         (checkpoint._restore, '_sha256(a)] != [tree["shape"], tree["dtype"], tree["sha256"]]', '0] != [tree["shape"], tree["dtype"], 0]'),
         lambda tmp: test_checkpoint.test_hostile_files_are_refused("another sum", tmp)),
@@ -274,6 +288,83 @@ MORE = {  # what is wrong: (the change, the rung that catches it)
         (checkpoint.save_checkpoint, 'aside = path.with_name(f".{path.name}.{os.getpid()}")', "aside = path"),
         lambda tmp: failing_save(tmp)),
 }  # fmt: skip
+
+
+
+
+def edge(test, *args, **options):
+    """A rung of test_edges.py; what is to be patched in it is taken back."""
+
+    def rung(_):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            test(*args, **options, **({"monkeypatch": monkeypatch} if "monkeypatch" in signature else {}))
+
+    signature = inspect.signature(test).parameters
+    return rung
+
+
+LOW = "softmax", tiled.TILED["softmax"], "float32"
+GATE_30 = test_edges.test_the_slope_of_a_gate_keeps_its_digits_where_1_minus_g_has_none
+UNSEEN = test_edges.test_a_key_that_no_query_sees_reaches_nothing
+EDGES = {
+    "tiles whose maximum starts at 0": (
+        (tiled._stream, "-math.inf", "0.0"), edge(test_edges.test_a_level_that_all_scores_share_changes_no_output, *LOW, -1e4)),
+    "tiles whose maximum starts at -1000": (
+        (tiled._stream, "-math.inf", "-1e3"), edge(test_edges.test_a_level_that_all_scores_share_changes_no_output, *LOW, -1e4)),
+    "tiles whose maximum starts in the middle of the range": (
+        (tiled._stream, "lowest), m)", "lowest / 2), m)"),
+        edge(test_edges.test_a_level_that_all_scores_share_changes_no_output, *LOW, test_edges.LOWEST / 16 * 15)),
+    "a softmax that takes half the lowest number for none": (
+        (ops.softmax_forward, "keepdims=True), lowest)", "keepdims=True), lowest / 2)"),
+        edge(test_edges.test_a_level_that_all_scores_share_changes_no_output,
+             "dgsa", (gated.gated_head_forward, gated.gated_head_backward), "float32", test_edges.LOWEST / 16 * 15)),
+    "the slope of a gate by 1 - g": (
+        (gated.gated_head_backward, "gate * one_minus_gate * dgate", "gate * (1 - gate) * dgate"), edge(GATE_30, "dgsa", "plain", 30.0)),
+    "the slope of a gate on tiles by 1 - g": (
+        (tiled.tiled_gated_head_backward, "-cache.w[0] * cache.w[1] *", "cache.w[0] * (1 - cache.w[0]) *"), edge(GATE_30, "dgsa", "tiled", 30.0)),
+    "the slope of a token gate by 1 - g": (
+        (output_gate.token_gate_backward, "sigmoid(z) * sigmoid(-z)", "sigmoid(z) * (1 - sigmoid(z))"), edge(GATE_30, "diff_v2", "plain", 30.0)),
+    "the same, of a gate that is shut": (
+        (gated.gated_head_backward, "gate * one_minus_gate * dgate", "(1 - one_minus_gate) * one_minus_gate * dgate"),
+        edge(GATE_30, "dgsa", "plain", -30.0)),
+    "a row centred once": (
+        (ops.layernorm_forward, "    centred = centred - centred.mean(axis=-1, keepdims=True)\n", ""),
+        edge(test_edges.test_norms_of_rows_far_from_zero_keep_the_digits_of_float32, "layernorm", 1e6, 1e-5)),
+    "a row of zeros divided by 0": (
+        (ops._inverse_root, "(1 - zero) / np.sqrt(square + zero)", "1 / np.sqrt(square)"),
+        edge(test_edges.test_a_row_of_equal_numbers_has_nothing_to_divide_by, 1 / 3, 0, "float32")),
+    "dropped tokens times 0": (
+        (model.mean_pool_forward, "_select(keep, x)", "x"), edge(test_edges.test_a_pooled_mean_does_not_look_at_dropped_tokens)),
+    "dropped patches times 0": (
+        (model.patch_embed_forward, "_select(keep, patches(images, cfg))", "patches(images, cfg)"),
+        edge(test_edges.test_a_dropped_token_may_hold_anything, "dgsa", "vision", np.nan)),
+    "rows of dropped tokens times 0": (
+        (model.token_embed_forward, "_select(keep, x)", "x"),
+        edge(test_edges.test_a_dropped_token_may_hold_anything, "dgsa", "text", np.nan)),
+    "unseen values times 0": (
+        (masks.seen_only, "_select(seen, k) for k", "k for k"), edge(UNSEEN, "dgsa", (gated.gated_head_forward, gated.gated_head_backward), np.nan)),
+    "blind queries times 0": (
+        (masks.seen_only, "_select(sees, q) for q", "q for q"), edge(UNSEEN, "softmax", (softmax.softmax_head_forward, softmax.softmax_head_backward), np.nan)),
+    "moments that widen": (
+        (optim._as_precise, "a.astype(p.dtype, copy=False)", "a"), edge(test_edges.test_float32_parameters_stay_float32_whatever_comes)),
+    "images that widen": (
+        (model.patch_embed_forward, 'if images.dtype.kind == "c"', "if True"), edge(test_edges.test_float32_parameters_stay_float32_whatever_comes)),
+    "top-k by threshold": (
+        (sampling._draw, 'np.argsort(-logits, kind="stable")[top_k:]', "logits < np.sort(logits)[-min(top_k, logits.size)]"),
+        edge(test_edges.test_top_k_draws_among_exactly_k_of_equals_the_first)),
+    "positions that count padding": (
+        (model._places, "keep.cumsum(axis=1) - keep", "(keep | True).cumsum(axis=1) - 1"),
+        edge(test_edges.test_a_text_with_padding_is_the_text_alone, "dgsa", "lm", True, "on the left")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EDGES)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_bugs_at_the_edges_are_caught_by_the_test_of_their_kind(name):
+    change, rung = EDGES[name]
+    rung(None)
+    with planted(change), pytest.raises(FAILURES):
+        rung(None)
 
 
 def failing_save(tmp_path):
@@ -327,11 +418,11 @@ VARIANTS = {  # the same, written in another way: (function, old, new, cases, go
     "scaled after the product": (softmax.softmax_map_forward, "(scale * q) @ swap(k)", "scale * (q @ swap(k))", "softmax_head [causal]", "softmax_head_causal"),
     "the maps in the other order": (gated.mix, MIX, "-one_minus_gate * A_inh + gate * A_exc", "gated_head [none]", "gated_head_none"),
     "dgate from the outputs": (gated.gated_head_backward, "row_dot(dA, A_exc + A_inh)[..., 0]", "row_dot(do, (A_exc + A_inh) @ v)[..., 0]", "gated_head [padding]", "gated_head_padding"),
-    "one over a root": (ops._inverse_root, "1 / np.sqrt(square_sum / n + eps)", "(square_sum / n + eps) ** -0.5", "rmsnorm", "rmsnorm"),
+    "one over a root": (ops._inverse_root, "(1 - zero) / np.sqrt(square + zero)", "(1 - zero) * (square + zero) ** -0.5", "rmsnorm", "rmsnorm"),
     "a matrix product by einsum": (ops.linear_forward, "y = x @ W", "y = array_module(x).einsum('...n,nm->...m', x, W)", "linear", "linear"),
     "twicing by its square": (twicing.twicing_head_forward, "first + A @ missed", "(2 * A - A @ A) @ v", "twicing_head [none]", "twicing_head_none"),
     "silu multiplied out": (ops._dsilu, "dy * (sigma + y * (1 - sigma))", "dy * sigma + dy * y - dy * y * sigma", "silu", "silu"),
-    "cross-entropy multiplied out": (losses.cross_entropy_backward, "(P - one_hot) * weights[:, None]", "P * weights[:, None] - one_hot * weights[:, None]", "cross_entropy", "cross_entropy"),
+    "cross-entropy multiplied out": (losses.cross_entropy_backward, "(P - one_hot) * (1 / len(P))", "P / len(P) - one_hot / len(P)", "cross_entropy", "cross_entropy"),
     "keys shared by stacking": (differential_v2.differential_v2_head_backward, "dk_exc + dk_inh", "sum([dk_exc, dk_inh])", "differential_v2_head [none]", "differential_v2_head_none"),
 }  # fmt: skip
 

@@ -57,10 +57,11 @@ def swiglu(x, W_gate, W_up, W_down):
 
 
 def rotary(x, positions):
-    """x (B, H, T, d), positions (T,) -> (B, H, T, d): each pair (x_2i, x_2i+1), a complex number, is turned"""
+    """x (B, H, T, d), positions (T,) or (B, T) -> as x: each pair (x_2i, x_2i+1), a complex number, is turned"""
     pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())  # (B, H, T, d/2)
     exponents = torch.arange(0, x.shape[-1], 2, dtype=x.dtype) / x.shape[-1]  # (d/2,): 2i/d
-    angles = torch.outer(positions.to(x.dtype), 10000.0**-exponents)  # (T, d/2)
+    angles = positions.to(x.dtype).unsqueeze(-1) * 10000.0**-exponents  # (T, d/2) or (B, T, d/2)
+    angles = angles.unsqueeze(-3)  # beside the heads
     return torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(-2)
 
 
@@ -119,8 +120,8 @@ def twicing_head(q, k, v, mask=None):
 # ------------------------------------------------------------------------------------------ attention
 
 
-def attention(x, p, cfg, mask=None, layer=0):
-    """x (B, T, C), mask broadcastable to (B, H, T, T), layer the depth from 0 -> (B, T, C)"""
+def attention(x, p, cfg, mask=None, layer=0, positions=None):
+    """x (B, T, C), mask broadcastable to (B, H, T, T), layer the depth from 0, positions (B, T) -> (B, T, C)"""
     kind, H = cfg["kind"], cfg["n_heads"]
     lambda_init = cfg.get("lambda_init")
     if lambda_init is None:
@@ -130,8 +131,8 @@ def attention(x, p, cfg, mask=None, layer=0):
         return [torch.einsum("btc,chd->bhtd", x, p[f"W_{name}"].unflatten(1, (H, -1))) for name in names]
 
     def turned(*names):  # the queries and the keys
-        positions = torch.arange(x.shape[1])
-        return [rotary(a, positions) if cfg.get("rotary") else a for a in project(*names)]
+        places = torch.arange(x.shape[1]) if positions is None else positions
+        return [rotary(a, places) if cfg.get("rotary") else a for a in project(*names)]
 
     def token_gate(W):  # (C, H) -> (B, H, T)
         return torch.sigmoid(torch.einsum("btc,ch->bht", x, W))
@@ -177,10 +178,16 @@ def mlp(x, p, ffn):
     return swiglu(x, **p) if ffn == "swiglu" else gelu(x @ p["W_up"]) @ p["W_down"]
 
 
-def embed(inputs, p, cfg):
+def places(keep):
+    """keep (B, T) -> (B, T): a token stands behind the kept ones before it"""
+    return torch.cat([torch.zeros_like(keep[:, :1], dtype=torch.long), keep[:, :-1].cumsum(dim=1)], dim=1)
+
+
+def embed(inputs, p, cfg, keep):
     """tokens (B, T), p tokens (V, C), positions (max_len, C); or images, p W, b, positions (N, C) -> (B, T, C)"""
     if cfg["task"] != "vision":
-        return embedding(inputs, p["tokens"]) + p["positions"][: inputs.shape[1]]
+        x = embedding(inputs, p["tokens"]) + F.embedding(places(keep), p["positions"])
+        return x.masked_fill(~keep.unsqueeze(-1), 0)
     images = inputs if inputs.ndim == 4 else inputs.unsqueeze(-1)
     return linear(patches(images, cfg["patch_size"]), p["W"], p["b"]) + p["positions"]
 
@@ -202,11 +209,13 @@ def model(inputs, params, cfg, keep=None):
 
     -> logits (B, n_out), and (B, T, n_out) for "lm"
     """
-    x, head = embed(inputs, params["embed"], cfg), params["head"]
-    keep = torch.ones(x.shape[:2], dtype=torch.bool) if keep is None else keep
+    head, images = params["head"], cfg["task"] == "vision"
+    T = params["embed"]["positions"].shape[0] if images else inputs.shape[1]
+    keep = torch.ones(inputs.shape[0], T, dtype=torch.bool) if keep is None else keep
+    x, positions = embed(inputs, params["embed"], cfg, keep), None if images else places(keep)
     mask = attention_mask(keep, cfg)
     for layer, block in enumerate(params["blocks"]):
-        x = x + attention(rmsnorm(x, block["norm1"]["w"]), block["attention"], cfg, mask, layer)
+        x = x + attention(rmsnorm(x, block["norm1"]["w"]), block["attention"], cfg, mask, layer, positions)
         x = x + mlp(rmsnorm(x, block["norm2"]["w"]), block["mlp"], cfg["ffn"])
     x = rmsnorm(x, params["norm"]["w"])
     return linear(x if cfg["task"] == "lm" else mean_pool(x, keep), head["W"], head["b"])

@@ -7,6 +7,7 @@ from .. import check
 from ..backend import array_module
 from ..ops import row_dot, sum_to_shape, swap
 from ..params import Spec
+from .masks import seen_only
 from .softmax import SoftmaxMapCache, check_head, softmax_map_backward, softmax_map_forward
 
 
@@ -26,7 +27,7 @@ def differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None):
         o = A v,   A = softmax(q_exc k_exc^T / sqrt(d)) - lam softmax(q_inh k_inh^T / sqrt(d))
 
     q_exc, q_inh : (B, H, T, d)      k_exc, k_inh : (B, H, S, d)      v : (B, H, S, e)
-    lam  : broadcastable to (B, H, T), a number or an array, no unit
+    lam  : broadcastable to (B, H, T), a number (of the dtype of q_exc then) or an array, no unit
     mask : bool, True = may attend, broadcastable to (B, H, T, S)
     returns o : (B, H, T, e), and a DifferentialHeadCache
     raises    : ShapeError, TypeError naming the argument
@@ -35,8 +36,8 @@ def differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None):
     """
     arrays = {"q_exc": q_exc, "k_exc": k_exc, "q_inh": q_inh, "k_inh": k_inh, "v": v}
     B, H, T, S = check_head("differential_head_forward", arrays, mask)
-    lam = array_module(q_exc).asarray(lam, q_exc.dtype) if isinstance(lam, (int, float)) else lam
-    check_lam("differential_head_forward", q_exc, lam, (B, H, T))
+    lam = as_lam("differential_head_forward", lam, q_exc, (B, H, T))
+    q_exc, q_inh, k_exc, k_inh, v = seen_only(mask, [q_exc, q_inh], [k_exc, k_inh, v])
     A_exc, exc = softmax_map_forward(q_exc, k_exc, mask)
     A_inh, inh = softmax_map_forward(q_inh, k_inh, mask)
     A = A_exc - lam[..., None] * A_inh
@@ -58,6 +59,14 @@ def differential_head_backward(do, cache):
     # A_exc, exc = softmax_map_forward(q_exc, k_exc, mask)
     dq_exc, dk_exc = softmax_map_backward(dA_exc, exc)
     return dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam
+
+
+def as_lam(function, lam, q, shape):
+    """lam as an array; one number has the dtype of the queries, which float64 would not keep float32."""
+    if isinstance(lam, (int, float)) or (getattr(lam, "shape", None) == () and lam.dtype.kind == "f"):
+        lam = array_module(q, lam).asarray(lam, q.dtype)
+    check_lam(function, q, lam, shape)
+    return lam
 
 
 def check_lam(function, q, lam, shape):
@@ -98,7 +107,7 @@ def lambda_forward(x, p, cfg, lambda_init):
     exp = array_module(x).exp
     e_exc = exp((p["lambda_q_exc"] * p["lambda_k_exc"]).sum())
     e_inh = exp((p["lambda_q_inh"] * p["lambda_k_inh"]).sum())
-    lam = e_exc - e_inh + lambda_init
+    lam = e_exc - e_inh + float(lambda_init)
     return lam, LambdaCache(p, e_exc, e_inh)
 
 

@@ -7,6 +7,7 @@ from ..backend import array_module
 from ..fused import fused
 from ..ops import LinearCache, linear_backward, linear_forward, row_dot, sigmoid, sum_to_shape, swap
 from ..params import Spec
+from .masks import seen_only
 from .softmax import SoftmaxMapCache, check_head, softmax_map_backward, softmax_map_forward
 
 mix = fused(lambda gate, A_exc, one_minus_gate, A_inh: gate * A_exc - one_minus_gate * A_inh)
@@ -39,6 +40,7 @@ def gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
     """
     arrays = {"q_exc": q_exc, "k_exc": k_exc, "q_inh": q_inh, "k_inh": k_inh, "v": v, "z_gate": z_gate}
     check_head("gated_head_forward", arrays, mask)
+    q_exc, q_inh, k_exc, k_inh, v = seen_only(mask, [q_exc, q_inh], [k_exc, k_inh, v])
     A_exc, exc = softmax_map_forward(q_exc, k_exc, mask)
     A_inh, inh = softmax_map_forward(q_inh, k_inh, mask)
     gate, one_minus_gate = sigmoid(z_gate), sigmoid(-z_gate)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import check
+from ..backend import array_module
 
 
 def causal_mask(T, S=None, xp=np):
@@ -20,3 +21,24 @@ def padding_mask(keep):
     check.is_array("padding_mask", "keep", keep)
     check.keep("padding_mask", keep, (*keep.shape[:2], "S")[:2] if keep.ndim else ("B", "S"), "its two axes (B, S)")
     return keep[:, None, None, :]
+
+
+def seen_only(mask, queries, keys):
+    """The same arrays, with 0 in the place of queries that see no key, and of keys and values that no query sees.
+
+    queries : arrays (B, H, T, d)      keys : arrays (B, H, S, ...), values too      mask : as heads take it, or None
+    returns queries and keys, one after the other
+
+    The map is 0 there, but 0 times nan is nan. So what is masked away altogether is selected away before any product,
+    and may be nan or inf. A key that some queries see and others do not (causal masks) stays as it is: nan in a value
+    reaches all outputs of its head, nan in a key all gradients.
+    """
+    if mask is None:
+        return *queries, *keys
+    sees, seen = mask.any(axis=3, keepdims=True), mask.any(axis=2)[..., None]
+    return *(_select(sees, q) for q in queries), *(_select(seen, k) for k in keys)
+
+
+def _select(seen, a):
+    xp = array_module(seen)
+    return a if xp is np and seen.all() else xp.where(seen, a, 0)

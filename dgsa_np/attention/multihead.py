@@ -114,6 +114,7 @@ def head_norm_forward(o, w_norm, lambda_init, eps=1e-5):
     o : (B, H, T, e)      w_norm : (e,)
     returns h : (B, H, T, e), and a HeadNormCache
     """
+    lambda_init = float(lambda_init)
     n, rmsnorm = ops.rmsnorm_forward(o, w_norm, eps)
     h = (1 - lambda_init) * n
     return h, HeadNormCache(rmsnorm, lambda_init)
@@ -139,7 +140,7 @@ class AttentionCache(NamedTuple):
     cfg: AttentionConfig
 
 
-def attention_forward(x, p, cfg, mask=None, layer=0, past=None):
+def attention_forward(x, p, cfg, mask=None, layer=0, past=None, positions=None):
     """Multi-head attention of a sequence to itself, by the mechanism of cfg.kind.   [eq:attention, reading]
 
         y = concat(head_1 .. head_H) W_o
@@ -147,6 +148,7 @@ def attention_forward(x, p, cfg, mask=None, layer=0, past=None):
     x : (B, T, C)      p : as init_attention makes it      mask : bool, True = may attend, broadcastable to (B, H, T, S)
     layer : depth from 0, used by diff_v1's schedule of lambda_init alone
     past  : to decode: the AttentionCache of the tokens before x, whose keys and values are seen too; S = past + T
+    positions : (T,) or (B, T), whole numbers by which rotary turns; None: they count up, from the length of the past
     returns y : (B, T, C), and an AttentionCache
     raises    : ShapeError, TypeError, ValueError naming the argument
     """
@@ -156,11 +158,12 @@ def attention_forward(x, p, cfg, mask=None, layer=0, past=None):
     mechanism, lambda_init = cfg.mechanism, cfg.lambda_init_at(layer)
     heads, projections, rotations, control, norm, mix = {}, {}, {}, None, None, ()
     start = _check_past(past, cfg, x)
+    positions = range(start, start + x.shape[1]) if positions is None else positions
     for name in mechanism.projections:
         projected, projections[name] = ops.linear_forward(x, p[f"W_{name}"])
         heads[name] = ops.split_heads(projected, cfg.n_heads)
         if cfg.rotary and name[0] in "qk":
-            heads[name], rotations[name] = ops.rotary_forward(heads[name], range(start, start + x.shape[1]))
+            heads[name], rotations[name] = ops.rotary_forward(heads[name], positions)
         if past is not None and name[0] in "kv":
             heads[name] = array_module(x).concatenate([past.heads[name], heads[name]], axis=2)
     if mechanism.control:
@@ -200,7 +203,7 @@ def attention_backward(dy, cache):
     for name in reversed(mechanism.projections):
         dhead = dheads.pop()
         if name in rotations:
-            # heads[name], rotations[name] = ops.rotary_forward(heads[name], range(start, start + x.shape[1]))
+            # heads[name], rotations[name] = ops.rotary_forward(heads[name], positions)
             dhead = ops.rotary_backward(dhead, rotations[name])
         # projected, projections[name] = ops.linear_forward(x, p[f"W_{name}"])
         dx_name, grads[f"W_{name}"] = ops.linear_backward(ops.merge_heads(dhead), projections[name])

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from .. import check
 from ..ops import SoftmaxCache, softmax_backward, softmax_forward, swap
+from .masks import seen_only
 
 
 class SoftmaxMapCache(NamedTuple):
@@ -57,7 +58,8 @@ def softmax_head_forward(q, k, v, mask=None):
 
     Rows of A sum to 1, or are all 0 where the mask leaves no key.
     """
-    B, H, T, S = check_head("softmax_head_forward", {"q": q, "k": k, "v": v}, mask)
+    check_head("softmax_head_forward", {"q": q, "k": k, "v": v}, mask)
+    q, k, v = seen_only(mask, [q], [k, v])
     A, map = softmax_map_forward(q, k, mask)
     o = A @ v
     return o, SoftmaxHeadCache(A, v, map)

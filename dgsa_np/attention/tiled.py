@@ -16,9 +16,10 @@ import numpy as np
 from .. import check
 from ..backend import array_module, to_numpy
 from ..ops import row_dot, row_sum, sigmoid, sum_to_shape, swap
-from .differential import check_lam, differential_head_forward
+from .differential import as_lam, check_lam, differential_head_forward
 from .differential_v2 import differential_v2_head_forward
 from .gated import gated_head_forward
+from .masks import seen_only
 from .softmax import check_head, softmax_head_forward
 
 
@@ -54,13 +55,16 @@ def streamed_forward(queries, keys, v, weights, mask=None):
     returns o : (B, H, T, e), and a TiledHeadCache
     """
     xp = array_module(v, mask)
+    *shown, v = seen_only(mask, queries, [*keys, v])
+    queries, keys = shown[: len(queries)], shown[len(queries) :]
     Q, K, w = xp.stack(queries), xp.stack(keys), xp.stack(weights)
     Q *= 1 / math.sqrt(Q.shape[-1])
     dtype = xp.result_type(Q, K, v)  # in a complex step one of them is complex
     o_each = xp.zeros((*Q.shape[:-1], v.shape[-1]), dtype)
     logsumexp = xp.zeros((*Q.shape[:-1], 1), dtype)
     for b, h, t, tiles in _slabs(Q, K, mask):
-        o_each[:, b, h, t], logsumexp[:, b, h, t] = _stream(Q[:, b, h, t], K[:, b, h], v[b, h], tiles)
+        if tiles:  # else no query sees a key
+            o_each[:, b, h, t], logsumexp[:, b, h, t] = _stream(Q[:, b, h, t], K[:, b, h], v[b, h], tiles)
     o = (w[..., None] * o_each).sum(axis=0)
     return o, TiledHeadCache(Q, K, v, w, o_each, logsumexp, mask)
 
@@ -71,10 +75,10 @@ def _stream(Q, K, v, tiles):
     A tile with a larger score than all before lets what was summed so far fade by exp(m_old - m).
     """
     xp = array_module(v)
-    m, total, o = xp.finfo(Q.dtype).min / 2, 0, 0
+    m, total, o, lowest = -math.inf, 0, 0, float(xp.finfo(Q.dtype).min)  # lowest: of a row that sees no key yet
     for keys, limit in tiles:
         E = _scores(Q, K, keys, limit)
-        m_old, m = m, xp.maximum(m, E.real.max(axis=-1, keepdims=True))
+        m_old, m = m, xp.maximum(xp.maximum(E.real.max(axis=-1, keepdims=True), lowest), m)
         E -= m
         xp.exp(E, out=E)
         fade = xp.exp(m_old - m)
@@ -207,9 +211,7 @@ def tiled_differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=Non
     """
     arrays = {"q_exc": q_exc, "k_exc": k_exc, "q_inh": q_inh, "k_inh": k_inh, "v": v}
     shape = check_head("tiled_differential_head_forward", arrays, mask)[:3]
-    xp = array_module(v)
-    lam = xp.asarray(lam, v.dtype) if isinstance(lam, (int, float)) else lam
-    check_lam("tiled_differential_head_forward", q_exc, lam, shape)
+    lam, xp = as_lam("tiled_differential_head_forward", lam, q_exc, shape), array_module(v)
     weights = [xp.ones(shape, v.dtype), xp.broadcast_to(-lam, shape)]
     o, head = streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
     return o, head._replace(lam=lam)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from .. import check
 from ..ops import swap
+from .masks import seen_only
 from .softmax import SoftmaxMapCache, check_head, softmax_map_backward, softmax_map_forward
 
 
@@ -35,6 +36,7 @@ def twicing_head_forward(q, k, v, mask=None):
     if S != T:
         why = f"T = {T} keys as q {q.shape}: A^2 is square"
         raise check.ShapeError(f"twicing_head_forward: k is {k.shape}, expected {why}")
+    q, k, v = seen_only(mask, [q], [k, v])
     A, map = softmax_map_forward(q, k, mask)
     first = A @ v
     missed = v - first

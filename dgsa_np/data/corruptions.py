@@ -45,12 +45,12 @@ def corrupt(x, kind: str, level: float, rng, clip: bool = False) -> np.ndarray:
 
 def _check_damaged(x, kind):
     """Images where images are damaged, tokens where tokens are."""
-    what = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
-    if kind in SENTENCES and not (isinstance(x, np.ndarray) and x.dtype.kind in "iu"):
+    what = x.dtype if type(x) is np.ndarray else type(x).__name__
+    if kind in SENTENCES and not (type(x) is np.ndarray and x.dtype.kind in "iu"):
         raise TypeError(f"corrupt: x is {what}, expected a NumPy array of integer tokens for kind {kind!r}")
     if kind in SENTENCES and x.ndim != 2:
         raise check.ShapeError(f"corrupt: x is {x.shape}, expected tokens (N, T)")
-    if kind in IMAGES and not (isinstance(x, np.ndarray) and x.dtype in (np.float32, np.float64)):
+    if kind in IMAGES and not (type(x) is np.ndarray and x.dtype in (np.float32, np.float64)):
         raise TypeError(f"corrupt: x is {what}, expected a float32 or float64 NumPy array for kind {kind!r}")
     if kind in IMAGES and x.ndim not in (3, 4):
         raise check.ShapeError(f"corrupt: x is {x.shape}, expected (N, h, w) or (N, h, w, channels)")

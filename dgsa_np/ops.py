@@ -272,15 +272,7 @@ def gelu_backward(dy, cache):
 
 # --------------------------------------------------------------------------------------- normalisation
 
-
-@fused
-def _inverse_root(square_sum, n, eps):
-    """One over the root mean square; 0 in a row of zeros without eps, which then stays 0 and has no gradient."""
-    square = square_sum / n + eps
-    zero = (square.real == 0).astype(square_sum.dtype)  # 1 or 0
-    return (1 - zero) / np.sqrt(square + zero) + 0 * square  # nan, and not 0, where the squares overflow
-
-
+_inverse_root = fused(lambda square_sum, n, eps: 1 / np.sqrt(square_sum / n + eps))
 _scale = fused(lambda x, r, w: (n := x * r, n * w))
 _dscale = fused(lambda dn, n, r, dot, count: r * (dn - n * (dot / count)))
 
@@ -299,8 +291,6 @@ def rmsnorm_forward(x, w, eps=1e-5):
     x : (..., n)      w : (n,)      eps : added to the mean square, in its units
     returns y : (..., n), and a RmsnormCache
     raises    : ShapeError, TypeError naming the argument
-
-    A row of zeros gives zeros, with eps = 0 too.
     """
     check.arrays("rmsnorm_forward", {"x": "... n", "w": "n"}, x, w)
     check.number("rmsnorm_forward", low=0, eps=eps)
@@ -336,7 +326,7 @@ def layernorm_forward(x, w, b, eps=1e-5):
     raises    : ShapeError, TypeError naming the argument
 
     The mean is taken off twice: once far from 0 it is rounded, and what is left of it the second time takes off.
-    A row of equal numbers gives b, with eps = 0 too.
+    A row of equal numbers gives b.
     """
     check.arrays("layernorm_forward", {"x": "... n", "w": "n", "b": "n"}, x, w, b)
     check.number("layernorm_forward", low=0, eps=eps)

@@ -321,11 +321,10 @@ def lambda_of(x, p, cfg, layer):
 
 def heads(x, p, cfg, mask=None, layer=0, positions=None):
     """o_bhte of the mechanism cfg.kind: project, turn queries and keys where cfg.rotary says so, attend."""
-    positions = range(len(x[0])) if positions is None else positions
 
     def some(*names):
         a = [project(x, p[f"W_{name}"], cfg.n_heads) for name in names]
-        return [rotary(a_i, positions) for a_i in a] if cfg.rotary else a
+        return [rotary(a_i, positions or range(len(x[0]))) for a_i in a] if cfg.rotary else a
 
     v = project(x, p["W_v"], cfg.n_heads)
     if cfg.kind == "diff_v1":

@@ -432,7 +432,7 @@ def scores(q, k, keys, limit):
 
 def stream(q, k, v, tiles):
     """softmax(q k^T / sqrt(d)) v and the log-sum-exp of the rows; one tile of scores at a time."""
-    m = np.full((*q.shape[:-1], 1), np.finfo(q.dtype).min / 2)  # lower than any score
+    m = np.full((*q.shape[:-1], 1), np.finfo(q.dtype).min)  # lower than any score
     total, o = np.zeros_like(m), np.zeros((*q.shape[:-1], v.shape[-1]))
     for keys, limit in tiles:
         S = scores(q, k, keys, limit)

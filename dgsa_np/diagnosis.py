@@ -42,7 +42,8 @@ def diagnose(numeric, analytic, sizes=None, vacuous=0.0, tolerance=1e-6, name=""
         why = "is a term missing from the sum, or its result not returned?"
         return Diagnosis("zero", f"the gradient is zero: this path is cut; {why}")
     if _close(analytic, numeric, tolerance):
-        return Diagnosis("close", f"it is right to {tolerance:.0e}: not the formula but its precision is at fault")
+        lost = "its precision is at fault, or a small term is missing, such as an eps"
+        return Diagnosis("close", f"it is right to {tolerance:.0e}: {lost}")
     factor = float((analytic * numeric).sum() / (numeric * numeric).sum())
     if _close(analytic, factor * numeric, tolerance):
         return _explain_factor(factor, sizes or {}, tolerance, name)
@@ -55,7 +56,7 @@ def diagnose(numeric, analytic, sizes=None, vacuous=0.0, tolerance=1e-6, name=""
 
 
 def _close(a, b, tolerance):
-    return abs(a - b).max() <= tolerance * abs(b).max()
+    return abs(a - b).max(initial=0) <= tolerance * abs(b).max(initial=0)
 
 
 def _places(bad, what):
@@ -136,18 +137,26 @@ def _explain_factor(factor, sizes, tolerance, name):
     likely = [cause for value, cause in causes if _near(factor, value, tolerance)]
     why = " or ".join(likely) or "look for a constant that the derivative brings down"
     also = "the sign is wrong, and " if factor < 0 else ""
-    return Diagnosis("factor", f"{also}the gradient is {abs(factor):.6g} times what it should be everywhere: {why}")
+    return Diagnosis("factor", f"{also}the gradient is {abs(factor):.8g} times what it should be everywhere: {why}")
 
 
 def _explain_rows(numeric, analytic, tolerance):
     """Right but for a factor of its own in each row: a weight per query, forgotten or used twice."""
-    if numeric.ndim < 2 or numeric.shape[-1] == 1:
+    width = numeric.shape[-1] if numeric.ndim >= 2 else 0
+    right, given = (g.reshape(-1, width) for g in (numeric, analytic)) if width else (numeric, analytic)
+    telling = (right != 0).sum(axis=-1) >= 2  # two numbers of a row tell a factor from chance
+    if not width or telling.sum() < 3 or not _close(given[~telling], right[~telling], tolerance):
         return None
-    square = (numeric * numeric).sum(axis=-1, keepdims=True)
-    factors = (analytic * numeric).sum(axis=-1, keepdims=True) / (square + (square == 0))
-    if not _close(analytic, factors * numeric, tolerance):
+    factors = (given * right).sum(axis=-1)[telling] / (right * right).sum(axis=-1)[telling]
+    if not _close(given[telling], factors[:, None] * right[telling], tolerance):
         return None
-    low, high = float(factors[square > 0].min()), float(factors[square > 0].max())
+    wrong = abs(factors - 1) > tolerance
+    if 2 * wrong.sum() <= len(wrong):
+        row = int(np.flatnonzero(telling)[wrong.argmax()])
+        place = tuple(map(int, np.unravel_index(row, numeric.shape[:-1])))
+        how = f"only {int(wrong.sum())} of {len(right)} rows are wrong, the first at {place}"
+        return Diagnosis("rows", f"{how}, {factors[wrong][0]:.3g} times what it should be: is a loop one short?")
+    low, high = float(factors.min()), float(factors.max())
     lost = "lost" if min(abs(low), abs(high)) >= 1 else "there twice, or another one's"
     each = f"each row is off by a factor of its own, {low:.3g} to {high:.3g}"
     return Diagnosis("rows", f"{each}: is a gate or lambda {lost}?")

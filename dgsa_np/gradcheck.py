@@ -12,6 +12,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -19,11 +20,11 @@ import numpy as np
 from . import check
 from .backend import array_module, owner_of, to_numpy
 from .diagnosis import UNCHECKED, diagnose
-from .params import leaves, replace_leaf, tree_map
+from .params import leaves, replace_leaf
 
 TOLERANCE = {"complex": 1e-12, "central": 1e-7}
-SURE = 10  # a central difference is trusted to so many times the error that it estimates of itself
-ROUGH = 0.1  # of the gradient: where it is trusted to no better than this, it judges nothing
+SURE = 10  # an estimate of an error is trusted to so many times its size
+ROUGH = 0.1  # of the gradient: where a central difference is trusted to no better than this, it judges nothing
 
 
 class GradientError(AssertionError):
@@ -33,8 +34,8 @@ class GradientError(AssertionError):
 class Result(NamedTuple):
     argument: str
     shape: tuple
-    error: float  # max|analytic - numeric| / max|numeric|
-    tolerance: float
+    error: float  # |analytic - numeric| / max|numeric|, of the element that is furthest from what it is allowed
+    tolerance: float  # what that element is allowed
     message: str  # what diagnose says; empty where the gradient is right
     method: str  # "complex", or "central" where that was asked for or the forward is not analytic
     doubt: float  # what central differences estimate their own error to be, in the same units as error
@@ -62,7 +63,7 @@ def central_difference(f, x, h=1e-5, directions=None):
     returns the gradient, shaped like x, or (n,) slopes
     """
     _check_slopes("central_difference", f, x, h)
-    return _slopes(lambda e: _difference(lambda t: f(x + t * e), h), x, directions)
+    return _slopes(lambda e: (float(f(x + h * e)) - float(f(x - h * e))) / (2 * h), x, directions)
 
 
 def complex_step(f, x, h=1e-30, directions=None):
@@ -76,23 +77,28 @@ def complex_step(f, x, h=1e-30, directions=None):
     return _slopes(lambda e: float(f(x + 1j * h * e).imag) / h, x, directions)
 
 
-def extrapolated_difference(f, x, directions=None, noise=None):
-    """Central differences at several steps, extrapolated to none, and what they leave open.   [eq:ridders, standard]
+def adaptive_difference(f, x, directions=None, noise=None):
+    """Central differences with a step for each slope, and the error that they see in themselves.
 
-        D(h) = D + c_1 h^2 + c_2 h^4 + ..,   (100 D(h/10) - D(h)) / 99 = D + O(h^4),   and so on
+    From the smallest step up, each ten times the last, for as long as they agree within rounding: so neither a kink
+    nor an x far from 0 is stepped over, and what larger steps gain in precision is used.
 
-    x          : any shape; the steps follow its size, from a tenth down
+    x          : any shape
     directions : as above
-    noise      : the rounding error of f, in its units; None takes that of one rounding of f(x)
+    noise      : the rounding error of f, in its units; None looks for it
     returns the gradient, shaped like x, or (n,) slopes, and an estimate of the error of each
     """
-    _check_slopes("extrapolated_difference", f, x, 1.0)
-    largest = _largest(x)
-    noise = float(abs(f(x))) * np.finfo("float64").eps if noise is None else noise
+    _check_slopes("adaptive_difference", f, x, 1.0)
+    if noise is None:
+        noise = _noise(lambda t: f(x + t * _size(x)), float(abs(f(x))) * np.finfo("float64").eps)
 
     def slope(e):
-        reach = max(float(abs(x * (e != 0)).max()), 0.1 * largest) / float(abs(e).max())
-        return _ridders(lambda t: f(x + t * e), reach, noise)
+        def difference(h):
+            there, back = x + h * e, x - h * e
+            step = float(((there - back) * e).sum() / (e * e).sum())  # as it is after rounding
+            return (_number(f, there) - _number(f, back)) / step
+
+        return _agreed(difference, _size(x) / float(abs(e).max()), noise)
 
     both = _slopes(slope, x, directions, parts=2)
     return both[..., 0], both[..., 1]
@@ -113,32 +119,42 @@ def _slopes(slope, x, directions, parts=1):
     return found.reshape((*x.shape, *more) if directions is None else (len(found), *more))
 
 
-def _difference(f, h):
-    return (float(f(h)) - float(f(-h))) / (2 * h)
+def _agreed(difference, reach, noise):
+    """The slope from the largest step that agrees with the smaller ones, and its error."""
+    steps = reach * 10.0 ** np.arange(-12, 0)
+    slope, error = difference(steps[0]), noise / steps[0]
+    for smaller, h in pairwise(steps):
+        larger, rounding = difference(h), noise / smaller
+        if not abs(larger - slope) <= SURE * rounding or error <= 1e-9 * abs(slope):
+            break
+        slope, error = larger, max(abs(larger - slope), rounding)
+    return slope, error if math.isfinite(slope) else math.inf
 
 
-def _ridders(f, reach, noise):
-    """The slope of f at 0, and its error: of all extrapolations the one that agrees best with those it is made of.
+def _number(f, x):
+    """f(x), or nan where x has left its domain: a step may make the argument of a logarithm negative."""
+    try:
+        with np.errstate(all="ignore"):
+            return float(f(x))
+    except (ArithmeticError, ValueError):  # numpy's LinAlgError is one
+        return math.nan
 
-    noise : what rounding is known to do to f at least; a difference over a tiny step shows if it does more.
-    What contradicts a surer slope of larger steps is not believed: f in float32 stands still under small steps, and
-    all differences agree that the slope is 0.
+
+def _noise(f, least):
+    """What rounding does to the numbers f(t) around t = 0: the third differences of seven of them, a tiny step apart.
+
+    What is computed in single precision stands still under too small steps; the step grows until the numbers differ.
     """
-    best, error, step, row = math.nan, math.inf, reach, []
-    with np.errstate(all="ignore"):  # a step may leave the domain of a logarithm
-        for h in reach * 10.0 ** -np.arange(1, 8):
-            new = [_difference(f, h)]
-            for j, before in enumerate(row):
-                new.append(new[j] + (new[j] - before) / (100 ** (j + 1) - 1))
-                spread = max(abs(new[-1] - new[-2]), abs(new[-1] - before)) + noise / h
-                if spread < error and not abs(new[-1] - best) > SURE * error:
-                    best, error, step = new[-1], spread, h
-            row = new
-            if error <= 1e-9 * abs(best):
-                break
-        tiny = 1e-5 * reach
-        seen = abs(_difference(f, tiny) - best) * tiny
-    return best, float(np.fmax(error, seen / step))
+    for delta in 10.0 ** np.arange(-14, -6):
+        if len({_number(f, k * delta) for k in range(-3, 4)}) > 3:
+            break
+    third = np.diff([_number(f, 100 * k * delta) for k in range(-3, 4)], 3)
+    return max(least, float(np.nanmax(abs(third))) / math.sqrt(20)) if np.isfinite(third).any() else least
+
+
+def _size(x):
+    """The largest number of x, to measure steps and slopes by; 1 where all of it is 0."""
+    return float(abs(x).max(initial=0)) or 1.0
 
 
 # ------------------------------------------------------------------------------- a pair and its arguments
@@ -148,7 +164,7 @@ class Pair(NamedTuple):
     """A forward, a backward and arguments, whoever wrote them.
 
     forward gives out and a cache, or out alone; backward takes the gradient of out and the cache. Without a cache it
-    takes that gradient and, if it wants them, the arguments; a loss may have a backward of the cache alone.
+    takes that gradient and, if it wants them, the arguments. A loss may have a backward that takes no gradient.
     """
 
     forward: Callable
@@ -171,36 +187,47 @@ class Pair(NamedTuple):
         result = self.forward(*args)
         out, *cache = result if isinstance(result, tuple) else (result,)
         out = np.asarray(out) if isinstance(out, (int, float, complex)) else out
-        if len(cache) > 1 or owner_of(out) is None or out.dtype.kind not in "fc":
+        kinds = "fc" if exchanged else "f"
+        if len(cache) > 1 or owner_of(out) is None or out.dtype.kind not in kinds:
             what = f"{len(cache) + 1} results" if len(cache) > 1 else _described(out)
-            wanted = "a floating array, or (array, cache)"
+            wanted = "a real floating array, or (array, cache)"
             raise TypeError(f"check_pair: {name_of(self.forward)} returned {what}, expected {wanted}")
         return out, tuple(cache)
 
     def gradients(self, dout, cache):
         """{path: gradient}, one for each leaf."""
-        who, upstream, wanted = name_of(self.backward), dout.copy(), _n_parameters(self.backward)
-        if cache and wanted == 1 and dout.ndim == 0:
-            grads = tree_map(lambda g: g * dout, self.backward(*cache))
-        elif cache or wanted != 1 + len(self.args):
-            grads = self.backward(upstream, *cache)
-        else:
-            grads = self.backward(upstream, *self.args)
+        who, upstream = name_of(self.backward), dout.copy()
+        given, times = self._what_backward_takes(upstream, cache)
+        grads = self.backward(*given)
         if not same_bits(upstream, dout):
             raise GradientError(f"{who} changed the upstream gradient; work on a copy")
         heads = list(dict.fromkeys(path[0] for path in self.leaves))
         flat = leaves(dict(zip(heads, self._one_for_each(heads, grads), strict=True)))
+        flat = {path: g for path, g in flat.items() if path in self.leaves or path not in self.arrays}
         if flat.keys() != self.leaves.keys():
             given, expected = (sorted(map(self.label, paths)) for paths in (flat, self.leaves))
             raise GradientError(f"{who} returns gradients of {given}, expected {expected}")
-        return {path: flat[path] for path in self.leaves}
+        return {path: flat[path] if times is None else flat[path] * times for path in self.leaves}
+
+    def _what_backward_takes(self, dout, cache):
+        """Its arguments, and what to multiply its result with, if it does not know of the gradient of out."""
+        wanted = _n_parameters(self.backward)
+        loss = dout.ndim == 0
+        if cache:
+            return (cache, dout) if loss and wanted == 1 else ((dout, *cache), None)
+        if _takes(self.backward, dout, *self.args):
+            return (dout, *self.args), None
+        return (self.args, dout) if loss and _takes(self.backward, *self.args) else ((dout,), None)
 
     def _one_for_each(self, heads, grads):
-        """The gradients as a tuple; where there is one for every argument, those of data must be None."""
+        """The gradients as a tuple; of those that came for data and for what is left out nothing is asked."""
         if type(grads) is not tuple and not (type(grads) is list and len(heads) > 1):
             grads = (grads,)
-        if len(grads) == len(self.args) and all(g is None or i in heads for i, g in enumerate(grads)):
-            grads = [grads[i] for i in heads]
+        floats = {path[0] for path, a in self.arrays.items() if a.dtype.kind == "f"}
+        for places in (sorted(floats), range(len(self.args))):
+            if len(heads) < len(grads) == len(places):
+                for_data = {i for i, g in zip(places, grads, strict=True) if i in floats or not leaves(g)}
+                grads = [g for i, g in zip(places, grads, strict=True) if i in heads or i not in for_data]
         if len(grads) != len(heads):
             names = ", ".join(self.names[i] for i in heads)
             who = name_of(self.backward)
@@ -213,20 +240,29 @@ def make_pair(forward, backward, args, without=()) -> Pair:
     args = tuple(args)
     pair = Pair(forward, backward, args, _argument_names(forward, args), {}, {})
     for path, a in leaves(args).items():
-        if hasattr(a, "dtype"):
+        _check_no_hidden_arrays(pair.label(path), a, without)
+        if hasattr(a, "dtype") and not isinstance(a, np.generic):  # a number of NumPy's is an option
             check.is_array("check_pair", pair.label(path), a)
             pair.arrays[path] = a
-    differentiated = (p for p, a in pair.arrays.items() if a.dtype.kind == "f" and pair.names[p[0]] not in without)
-    pair.leaves.update({path: pair.arrays[path] for path in differentiated})
+    left_out = {path for path in pair.arrays if {pair.names[path[0]], pair.label(path)} & set(without)}
+    pair.leaves.update({p: a for p, a in pair.arrays.items() if a.dtype.kind == "f" and p not in left_out})
     for path, a in pair.leaves.items():
-        if a.dtype != "float64":
-            expected = "expected float64: single precision hides small mistakes"
-            raise TypeError(f"check_pair: {pair.label(path)} is {a.dtype}, {expected}")
+        if a.dtype != "float64" or not a.size:
+            expected = "an array that is not empty" if not a.size else "float64: single precision hides small mistakes"
+            raise TypeError(f"check_pair: {pair.label(path)} is {_described(a)}, expected {expected}")
         _check_finite(f"check_pair: {pair.label(path)}", a, "nothing can be compared there")
     if not pair.leaves:
         given = f"{', '.join(pair.names) or 'no argument'} without a float64 array"
         raise TypeError(f"check_pair: args hold {given}, expected one to differentiate")
     return pair
+
+
+def _check_no_hidden_arrays(label, a, without):
+    """Of an object's attributes nothing would be checked."""
+    held = [name for name, x in getattr(a, "__dict__", {}).items() if owner_of(x) and x.dtype.kind == "f"]
+    if held and label not in without:
+        what = f"{label} is {type(a).__name__}, and {held[0]} in it would not be checked"
+        raise TypeError(f"check_pair: {what}, expected a dict or NamedTuple, or its name in without")
 
 
 def name_of(f) -> str:
@@ -260,6 +296,15 @@ def _n_parameters(f):
     except (TypeError, ValueError):
         return 2
     return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty for p in parameters)
+
+
+def _takes(f, *args):
+    """Can it be called so?"""
+    try:
+        inspect.signature(f).bind(*args)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _described(x):
@@ -297,13 +342,13 @@ def compare_pair(
     n_directions : None differentiates along every element; a number, along so many random directions
     seed         : of the upstream gradient and the directions, in a stream of their own
     sizes        : {"d": 4}, so that a factor can be told to be sqrt(d)
-    without      : names of arguments that are data and have no gradient
+    without      : names of arguments that are data and have no gradient, or of parameters, "p.b_k"
     returns a list of Results, one per array
     raises  GradientError if a shape or dtype differs, a number is not finite, an argument is changed, or a second call
             gives another result; TypeError for arguments that cannot be checked
     """
     check.instance("check_pair", Callable, forward=forward, backward=backward)
-    check.instance("check_pair", (tuple, list), args=args)
+    check.instance("check_pair", (tuple, list), args=args, without=without)
     check.one_of("check_pair", "method", method, ("auto", *TOLERANCE))
     check.whole("check_pair", 0, seed=seed, **({} if n_directions is None else {"n_directions": n_directions}))
     check.number("check_pair", 0, **({} if tolerance is None else {"tolerance": tolerance}))
@@ -312,16 +357,17 @@ def compare_pair(
     out, cache = pair.run()
     _check_finite(f"{name_of(forward)}: its result", out, "no slope can be had")
     dout, rng = upstream(pair, out, seed)
-    grads = pair.gradients(dout, cache)
+    grads = {path: np.copy(g) if owner_of(g) is np else g for path, g in pair.gradients(dout, cache).items()}
     _check_shapes(pair, grads)
     _check_purity(pair, (out, cache, dout, grads), before)
-    directions = {path: _random_directions(x, n_directions, rng) for path, x in pair.leaves.items()}
-    analytic = _is_analytic(pair, dout, out, rng)
-    if not analytic:
+    look = _look_around(pair, out, dout, rng)
+    if not look.analytic:
         _say_not_analytic(pair, method)
-    judges = ["complex"] if analytic and method != "central" else ["central"] + ["complex"] * analytic
+    directions = {path: _random_directions(x, n_directions, rng) for path, x in pair.leaves.items()}
+    judges = ["complex"] if method != "central" else ["central", "complex"]
+    judges = judges if look.analytic else ["central"]
     for judge in judges:  # where central differences disagree with a gradient, the complex step has the last word
-        results = _judge(pair, dout, out, grads, judge, directions, tolerance, sizes)
+        results = _judge(pair, dout, out, grads, judge, look, directions, tolerance, sizes)
         if all(r.ok for r in results):
             break
     return results
@@ -341,10 +387,11 @@ def upstream(pair, out, seed):
 
 
 def _parallel(a, b):
-    if a.size != b.size or b.dtype.kind not in "fc":
+    if a.size != b.size or b.dtype.kind not in "fc" or not np.isfinite(b).all():
         return False
     a, b = a.ravel(), b.ravel()
-    return bool(a[0] == b[0]) if a.size == 1 else bool(abs(a @ b) > 0.999999 * math.sqrt((a @ a) * (b @ b).real))
+    cosine = abs(np.vdot(a, b)) / (np.linalg.norm(a) * np.linalg.norm(b) or 1.0)
+    return bool(a[0] == b[0]) if a.size == 1 else bool(cosine > 0.999999)
 
 
 def _loss(pair, dout, exchanged):
@@ -352,28 +399,50 @@ def _loss(pair, dout, exchanged):
     return (dout * pair.run(exchanged)[0]).sum()
 
 
-def _noise(dout, out):
-    """What rounding may do to the loss."""
-    return float(abs(dout * out).sum()) * float(np.finfo(out.dtype).eps)
+class Surroundings(NamedTuple):
+    """How far numbers can be trusted near the arguments."""
+
+    analytic: bool  # does a complex step see the whole slope?
+    noise: float  # what rounding does to the loss
+    noise_of: dict  # {path: what it does to the gradients of backward}
 
 
-def _is_analytic(pair, dout, out, rng):
-    """Does a complex step see the whole slope? Looked at once, along a random direction of all leaves together."""
-    if out.dtype != "float64":  # computed in single precision
-        return False
-    step = {path: _largest(x) * _random_like(x, rng) for path, x in pair.leaves.items()}
+def _look_around(pair, out, dout, rng):
+    """Along a random line of all leaves together."""
+    step = {path: _size(x) * _random_like(x, rng) for path, x in pair.leaves.items()}
+
+    def moved(t):
+        return {path: x + t * step[path] for path, x in pair.leaves.items()}
 
     def loss(t):
-        return _loss(pair, dout, {path: x + t * step[path] for path, x in pair.leaves.items()})
+        return _loss(pair, dout, moved(t))
 
+    least = float(abs(dout * out).sum()) * float(np.finfo(out.dtype).eps)
+    noise = _noise(loss, least)
+    analytic = out.dtype == "float64" and _sees_all(loss, noise)
+    near = [pair.gradients(dout, pair.run(moved(1e-6 * k))[1]) for k in range(-3, 4)]
+    noise_of = {path: _scatter([to_numpy(g[path]) for g in near]) for path in pair.leaves}
+    return Surroundings(analytic, noise, noise_of)
+
+
+def _scatter(arrays):
+    """What rounding does to arrays that follow each other closely. A jump, at a kink, is not rounding."""
+    third = abs(np.diff(np.stack(arrays), 3, axis=0)) / math.sqrt(20)
+    small = third <= 1e-3 * _size(arrays[3])  # nan is not
+    return float(third.max(where=small, initial=0.0))
+
+
+def _sees_all(loss, noise):
+    """Is the slope of the complex step that of central differences? nan is not, and doubt does not count as yes."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that an imaginary part is thrown away is what is looked for
             seen = float(loss(1e-30j).imag) / 1e-30
     except Exception:  # whatever stands in the way of complex numbers
         return False
-    slope, error = _ridders(loss, 1.0, _noise(dout, out))
-    return not abs(seen - slope) > max(1e-6 * abs(slope), SURE**2 * error)
+    slope, error = _agreed(lambda h: (_number(loss, h) - _number(loss, -h)) / (2 * h), 1.0, noise)
+    sure = SURE * error <= ROUGH * abs(seen) or seen == slope
+    return bool(sure and abs(seen - slope) <= SURE * error + 1e-9 * abs(slope))
 
 
 def _say_not_analytic(pair, method):
@@ -386,42 +455,49 @@ def _say_not_analytic(pair, method):
         warnings.warn(f"check_pair: {who} ({likely}?): {why}", stacklevel=4)
 
 
-def _judge(pair, dout, out, grads, method, directions, tolerance, sizes):
+def _judge(pair, dout, out, grads, method, look, directions, tolerance, sizes):
     """A Result for each leaf, by one of the numeric derivatives."""
-    numeric, doubt, given = {}, {}, {}
+    numeric, given, doubt = {}, {}, {}
     for path, x in pair.leaves.items():
 
         def loss(value, path=path):
             return _loss(pair, dout, {path: value})
 
         if method == "complex":
-            numeric[path], errors = complex_step(loss, x, directions=directions[path]), np.zeros(1)
+            numeric[path], doubt[path] = complex_step(loss, x, directions=directions[path]), np.zeros(())
         else:
-            numeric[path], errors = extrapolated_difference(loss, x, directions[path], _noise(dout, out))
-        doubt[path], given[path] = float(errors.max()), to_numpy(grads[path])
+            numeric[path], doubt[path] = adaptive_difference(loss, x, directions[path], look.noise)
+        given[path] = to_numpy(grads[path])
         if directions[path] is not None:
             given[path] = np.array([(given[path] * to_numpy(e)).sum() for e in directions[path]])
-    size, results = float(abs(dout * out).sum()), []
+    results, terms = [], float(abs(dout * out).sum())
     for path, x in pair.leaves.items():
-        floor = 1e-15 * size / _largest(x)  # what rounding leaves of a slope that is 0
-        scale = float(abs(numeric[path]).max()) or 1.0
-        error, unsure = relative_error(given[path], numeric[path], floor), SURE * doubt[path] / scale
-        allowed = max(TOLERANCE[method], unsure) + floor / scale if tolerance is None else tolerance
-        message, label = "", pair.label(path)
-        if unsure > ROUGH and error <= unsure:
-            message = f"central differences know it to {unsure:.0e} only, {UNCHECKED}"
-            error = math.inf
-        elif not error <= allowed:
-            others = {pair.label(p): g for p, g in numeric.items() if p != path and not directions[p]}
-            close = max(1e-6, min(unsure, ROUGH))
-            message = diagnose(numeric[path], given[path], sizes, floor, close, label, others).message
-        results.append(Result(label, x.shape, error, allowed, message, method, doubt[path] / scale))
+        label, right, analytic = pair.label(path), numeric[path], given[path]
+        noise = SURE * look.noise_of[path] * max(1, x.size * bool(directions[path])) ** 0.5
+        floor = max(noise, 1e-15 * terms / _size(x))  # what rounding leaves of a slope that is 0
+        allowed = TOLERANCE[method] * _size(right) + noise + SURE * doubt[path]
+        allowed = np.broadcast_to(allowed if tolerance is None else tolerance * _size(right), right.shape)
+        others = {pair.label(p): g for p, g in numeric.items() if p != path and not directions[p]}
+        verdict = _verdict(right, analytic, allowed, floor)
+        if not verdict.ok and verdict.message is None:
+            close = max(1e-6, min(verdict.tolerance, ROUGH))
+            message = diagnose(right, analytic, sizes, floor, close, label, others).message
+            verdict = verdict._replace(message=message)
+        doubts = float(doubt[path].max()) / _size(right)
+        results.append(verdict._replace(argument=label, shape=x.shape, method=method, doubt=doubts))
     return results
 
 
-def _largest(x):
-    """The size of x, to measure steps and slopes by; 1 where all of it is 0."""
-    return float(abs(x).max(initial=0)) or 1.0
+def _verdict(right, analytic, allowed, floor):
+    """The element that is furthest from what it is allowed; a message where nothing can be said, None for a mistake."""
+    off = abs(analytic - right)
+    worst = np.unravel_index(np.nan_to_num(off - allowed, nan=math.inf).argmax(), right.shape)
+    error, may = float(off[worst] / _size(right)), float(allowed[worst] / _size(right))
+    error = error if math.isfinite(error) and _size(right) > floor and right.any() else math.inf
+    unsure = float(allowed.max()) / _size(right)
+    if unsure > ROUGH and error <= may:
+        return Result("", (), math.inf, may, f"numeric slopes know it to {unsure:.0e} only, {UNCHECKED}", "", 0.0)
+    return Result("", (), error, may, "" if error <= may else None, "", 0.0)
 
 
 def relative_error(a, b, floor=0.0) -> float:
@@ -458,9 +534,19 @@ def _check_purity(pair, first, before):
             raise GradientError(f"{forward} or {backward} changed its argument {pair.label(path)}; work on a copy")
     if not _same_to_rounding(pair.run()[0], out):
         raise GradientError(f"{forward}: a second call gives another result; does it keep state?")
-    again = pair.gradients(dout, cache)
+    again = _gradients_again(pair, dout, cache)
     if not all(_same_to_rounding(again[path], g) for path, g in grads.items()):
         raise GradientError(f"{backward}: a second call gives another result; does it change the cache?")
+
+
+def _gradients_again(pair, dout, cache):
+    """From the same cache, or where that serves once only (PyTorch frees its graph) from a new one."""
+    try:
+        return pair.gradients(dout, cache)
+    except GradientError:
+        raise
+    except Exception:
+        return pair.gradients(dout, pair.run()[1])
 
 
 def _same_to_rounding(a, b):

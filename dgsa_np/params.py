@@ -4,6 +4,7 @@ A tree is a dict, list or tuple of trees, or a leaf. None is an empty leaf and s
 """
 
 import math
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,9 @@ def replace_leaf(tree, path, leaf):
     if hasattr(tree, "_fields"):
         return tree._replace(**{key: replace_leaf(getattr(tree, key), rest, leaf)})
     if isinstance(tree, dict):
-        return tree | {key: replace_leaf(tree[key], rest, leaf)}
+        changed = copy(tree)  # of its own class
+        changed[key] = replace_leaf(tree[key], rest, leaf)
+        return changed
     return type(tree)(replace_leaf(branch, rest, leaf) if i == key else branch for i, branch in enumerate(tree))
 
 

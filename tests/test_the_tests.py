@@ -308,11 +308,11 @@ GATE_30 = test_edges.test_the_slope_of_a_gate_keeps_its_digits_where_1_minus_g_h
 UNSEEN = test_edges.test_a_key_that_no_query_sees_reaches_nothing
 EDGES = {
     "tiles whose maximum starts at 0": (
-        (tiled._stream, "-math.inf", "0.0"), edge(test_edges.test_a_level_that_all_scores_share_changes_no_output, *LOW, -1e4)),
+        (tiled._stream, "xp.finfo(Q.dtype).min", "0.0"), edge(test_edges.test_a_level_that_all_scores_share_changes_no_output, *LOW, -1e4)),
     "tiles whose maximum starts at -1000": (
-        (tiled._stream, "-math.inf", "-1e3"), edge(test_edges.test_a_level_that_all_scores_share_changes_no_output, *LOW, -1e4)),
+        (tiled._stream, "xp.finfo(Q.dtype).min", "-1e3"), edge(test_edges.test_a_level_that_all_scores_share_changes_no_output, *LOW, -1e4)),
     "tiles whose maximum starts in the middle of the range": (
-        (tiled._stream, "lowest), m)", "lowest / 2), m)"),
+        (tiled._stream, "xp.finfo(Q.dtype).min", "xp.finfo(Q.dtype).min / 2"),
         edge(test_edges.test_a_level_that_all_scores_share_changes_no_output, *LOW, test_edges.LOWEST / 16 * 15)),
     "a softmax that takes half the lowest number for none": (
         (ops.softmax_forward, "keepdims=True), lowest)", "keepdims=True), lowest / 2)"),

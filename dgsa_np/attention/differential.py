@@ -62,7 +62,7 @@ def differential_head_backward(do, cache):
 
 
 def as_lam(function, lam, q, shape):
-    """lam as an array; one number has the dtype of the queries, which float64 would not keep float32."""
+    """lam as an array. A lone number takes the dtype of the queries: in float64 it would widen float32."""
     if isinstance(lam, (int, float)) or (getattr(lam, "shape", None) == () and lam.dtype.kind == "f"):
         lam = array_module(q, lam).asarray(lam, q.dtype)
     check_lam(function, q, lam, shape)

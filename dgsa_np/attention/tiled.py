@@ -63,8 +63,7 @@ def streamed_forward(queries, keys, v, weights, mask=None):
     o_each = xp.zeros((*Q.shape[:-1], v.shape[-1]), dtype)
     logsumexp = xp.zeros((*Q.shape[:-1], 1), dtype)
     for b, h, t, tiles in _slabs(Q, K, mask):
-        if tiles:  # else no query sees a key
-            o_each[:, b, h, t], logsumexp[:, b, h, t] = _stream(Q[:, b, h, t], K[:, b, h], v[b, h], tiles)
+        o_each[:, b, h, t], logsumexp[:, b, h, t] = _stream(Q[:, b, h, t], K[:, b, h], v[b, h], tiles)
     o = (w[..., None] * o_each).sum(axis=0)
     return o, TiledHeadCache(Q, K, v, w, o_each, logsumexp, mask)
 
@@ -75,10 +74,10 @@ def _stream(Q, K, v, tiles):
     A tile with a larger score than all before lets what was summed so far fade by exp(m_old - m).
     """
     xp = array_module(v)
-    m, total, o, lowest = -math.inf, 0, 0, float(xp.finfo(Q.dtype).min)  # lowest: of a row that sees no key yet
+    m, total, o = xp.finfo(Q.dtype).min, 0, 0
     for keys, limit in tiles:
         E = _scores(Q, K, keys, limit)
-        m_old, m = m, xp.maximum(xp.maximum(E.real.max(axis=-1, keepdims=True), lowest), m)
+        m_old, m = m, xp.maximum(m, E.real.max(axis=-1, keepdims=True))
         E -= m
         xp.exp(E, out=E)
         fade = xp.exp(m_old - m)

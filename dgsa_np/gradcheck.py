@@ -12,6 +12,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -457,47 +458,55 @@ def _say_not_analytic(pair, method):
 
 def _judge(pair, dout, out, grads, method, look, directions, tolerance, sizes):
     """A Result for each leaf, by one of the numeric derivatives."""
-    numeric, given, doubt = {}, {}, {}
+    compared = {p: _compare(pair, dout, p, grads[p], method, look, directions[p]) for p in pair.leaves}
+    varying = float(abs(dout * (out - (out.mean() if out.size > 1 else 0))).sum())
+    results = []
     for path, x in pair.leaves.items():
-
-        def loss(value, path=path):
-            return _loss(pair, dout, {path: value})
-
-        if method == "complex":
-            numeric[path], doubt[path] = complex_step(loss, x, directions=directions[path]), np.zeros(())
-        else:
-            numeric[path], doubt[path] = adaptive_difference(loss, x, directions[path], look.noise)
-        given[path] = to_numpy(grads[path])
-        if directions[path] is not None:
-            given[path] = np.array([(given[path] * to_numpy(e)).sum() for e in directions[path]])
-    results, terms = [], float(abs(dout * out).sum())
-    for path, x in pair.leaves.items():
-        label, right, analytic = pair.label(path), numeric[path], given[path]
-        noise = SURE * look.noise_of[path] * max(1, x.size * bool(directions[path])) ** 0.5
-        floor = max(noise, 1e-15 * terms / _size(x))  # what rounding leaves of a slope that is 0
-        allowed = TOLERANCE[method] * _size(right) + noise + SURE * doubt[path]
-        allowed = np.broadcast_to(allowed if tolerance is None else tolerance * _size(right), right.shape)
-        others = {pair.label(p): g for p, g in numeric.items() if p != path and not directions[p]}
-        verdict = _verdict(right, analytic, allowed, floor)
-        if not verdict.ok and verdict.message is None:
-            close = max(1e-6, min(verdict.tolerance, ROUGH))
-            message = diagnose(right, analytic, sizes, floor, close, label, others).message
-            verdict = verdict._replace(message=message)
-        doubts = float(doubt[path].max()) / _size(right)
-        results.append(verdict._replace(argument=label, shape=x.shape, method=method, doubt=doubts))
+        others = {pair.label(p): c.numeric for p, c in compared.items() if p != path and directions[p] is None}
+        floor = max(compared[path].noise, 1e-15 * varying / _size(x))  # what rounding leaves of a slope that is 0
+        explain = partial(diagnose, sizes=sizes, vacuous=floor, name=pair.label(path), others=others)
+        error, allowed, message = _verdict(compared[path], TOLERANCE[method], tolerance, floor, explain)
+        doubt = float(compared[path].doubt.max()) / _size(compared[path].numeric)
+        results.append(Result(pair.label(path), x.shape, error, allowed, message, method, doubt))
     return results
 
 
-def _verdict(right, analytic, allowed, floor):
-    """The element that is furthest from what it is allowed; a message where nothing can be said, None for a mistake."""
-    off = abs(analytic - right)
-    worst = np.unravel_index(np.nan_to_num(off - allowed, nan=math.inf).argmax(), right.shape)
-    error, may = float(off[worst] / _size(right)), float(allowed[worst] / _size(right))
-    error = error if math.isfinite(error) and _size(right) > floor and right.any() else math.inf
-    unsure = float(allowed.max()) / _size(right)
-    if unsure > ROUGH and error <= may:
-        return Result("", (), math.inf, may, f"numeric slopes know it to {unsure:.0e} only, {UNCHECKED}", "", 0.0)
-    return Result("", (), error, may, "" if error <= may else None, "", 0.0)
+class Compared(NamedTuple):
+    numeric: object  # the gradient, or slopes along directions
+    analytic: object  # the same of what backward gave
+    doubt: object  # the error that central differences see in themselves, of each number
+    noise: float  # what rounding may do to what backward gave
+
+
+def _compare(pair, dout, path, grad, method, look, directions):
+    def loss(x):
+        return _loss(pair, dout, {path: x})
+
+    x, analytic, noise = pair.leaves[path], to_numpy(grad), SURE * look.noise_of[path]
+    if method == "complex":
+        numeric, doubt = complex_step(loss, x, directions=directions), np.zeros(())
+    else:
+        numeric, doubt = adaptive_difference(loss, x, directions, look.noise)
+    if directions is not None:
+        analytic = np.array([(analytic * to_numpy(e)).sum() for e in directions])
+        noise *= math.sqrt(x.size)
+    return Compared(numeric, analytic, doubt, noise)
+
+
+def _verdict(c, usual, tolerance, floor, explain):
+    """Error and allowance of the element that is worst beside what it is allowed, and what is to be said."""
+    size = _size(c.numeric)
+    allowed = usual + (c.noise + SURE * c.doubt) / size if tolerance is None else tolerance
+    allowed = np.broadcast_to(allowed, c.numeric.shape)
+    errors = np.nan_to_num(abs(c.analytic - c.numeric) / size, nan=math.inf)
+    worst = np.unravel_index((errors - allowed).argmax(), errors.shape)
+    error, may, rough = float(errors[worst]), float(allowed[worst]), float(allowed.max())
+    if not c.numeric.any() or size <= floor:
+        return math.inf, may, explain(c.numeric, c.analytic).message
+    if error <= may and rough > ROUGH:
+        return math.inf, may, f"numeric slopes know it to {rough:.0e} only, {UNCHECKED}"
+    close = max(1e-6, min(may, ROUGH))
+    return error, may, "" if error <= may else explain(c.numeric, c.analytic, tolerance=close).message
 
 
 def relative_error(a, b, floor=0.0) -> float:

@@ -28,13 +28,17 @@ def tree_map(f, tree, *others):
         return {key: tree_map(f, tree[key], *(t[key] for t in others)) for key in tree}
     if isinstance(tree, (list, tuple)):
         mapped = [tree_map(f, *branches) for branches in zip(tree, *others, strict=True)]
-        return type(tree)(*mapped) if hasattr(tree, "_fields") else mapped
+        return type(tree)(*mapped) if _is_namedtuple(tree) else mapped
     return None if tree is None else f(tree, *others)
+
+
+def _is_namedtuple(tree):
+    return isinstance(tree, tuple) and hasattr(tree, "_fields")
 
 
 def leaves(tree, path=()) -> dict:
     """{path: leaf}, a path being a tuple of keys, ("blocks", 0, "W_q"). Fields of a NamedTuple go by name."""
-    if hasattr(tree, "_fields"):
+    if _is_namedtuple(tree):
         tree = tree._asdict()
     if isinstance(tree, (list, tuple)):
         tree = dict(enumerate(tree))
@@ -48,7 +52,7 @@ def replace_leaf(tree, path, leaf):
     if not path:
         return leaf
     key, *rest = path
-    if hasattr(tree, "_fields"):
+    if _is_namedtuple(tree):
         return tree._replace(**{key: replace_leaf(getattr(tree, key), rest, leaf)})
     if isinstance(tree, dict):
         changed = copy(tree)  # of its own class

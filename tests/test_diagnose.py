@@ -112,6 +112,19 @@ def test_any_two_axes_may_be_transposed():
     assert "transposed in axes 0 and 2" in diagnose(g, g.swapaxes(0, 2)).message
 
 
+def test_rows_are_told_from_chance():
+    """A gate changes most rows; one row is a loop too short; a rank of one, or one number per row, tells nothing."""
+    g = np.random.default_rng(0).standard_normal((2, 3, 5))
+    short = g.copy()
+    short[-1, -1] = 0
+    assert "only 1 of 6 rows are wrong, the first at (1, 2), 0 times what it should be" in diagnose(g, short).message
+    gates = np.random.default_rng(1).random((2, 3, 1))
+    assert "is a gate or lambda there twice" in diagnose(g, g * gates).message
+    one_number = np.eye(5)
+    assert diagnose(one_number, one_number * np.arange(1, 6)).kind == "angle"
+    assert diagnose(g[0, :1], np.array([[1.0, 2, 3, 4, 5]])).kind == "angle"
+
+
 def test_two_mistakes_are_told_both():
     def change(g, cache):
         return {"q_inh": -g["q_inh"], "v": 0 * g["v"]}

@@ -1,10 +1,12 @@
 """The gradient check on other people's code: right code is never called wrong, wrong code never right."""
 
+import math
 import os
 import subprocess
 import sys
 import warnings
 from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -194,6 +196,124 @@ def test_where_central_differences_know_nothing_nothing_is_said_to_be_right():
         check_pair(noisy_forward, slope_of_tanh, (draw(40),))
 
 
+# --------------------------------------------------------------------- kinks, far places, edges, saturation
+
+
+def real_only(f):
+    """As a library that knows real numbers alone, so that central differences judge."""
+
+    def forward(x):
+        return f(np.asarray(x, "float64") if np.isrealobj(x) else np.asarray(x.real)), x
+
+    return forward
+
+
+@pytest.mark.filterwarnings("ignore:check_pair:UserWarning")
+def test_kinks_are_not_stepped_over():
+    forward = real_only(lambda x: abs(x) + np.maximum(x, 0))
+    for seed, close in product(range(10), (1e-2, 1e-4, 1e-6)):
+        x = draw(100, seed=seed)
+        x[5] = close
+        check_pair(forward, lambda dy, x: dy * (np.sign(x) + (x > 0)), (x,), seed=seed)
+        with pytest.raises(GradientError, match="1 of 100 elements differ, most at index \\(5,\\)"):
+            check_pair(forward, lambda dy, x: dy * (np.sign(x) * (x != x[5]) + (x > 0)), (x,), seed=seed)
+
+
+@pytest.mark.filterwarnings("ignore:check_pair:UserWarning")
+@pytest.mark.parametrize("far", [0, 1e2, 1e4, 1e6])
+def test_far_from_zero_right_stays_right_and_wrong_wrong(far):
+    def softmax(x):
+        e = np.exp(x - x.max())
+        return e / e.sum(), e / e.sum()
+
+    def softmax_backward(dy, p):
+        return p * (dy - (dy * p).sum())
+
+    for seed in range(10):
+        x = far + draw(3, 8, seed=seed)
+        check_pair(softmax, softmax_backward, (x,), seed=seed)
+        check_pair(lambda x: (np.sin(x), x), lambda dy, x: dy * np.cos(x), (x,), seed=seed)
+        check_pair(layernorm_by_var, layernorm_backward, (x,), seed=seed)
+        with pytest.raises(GradientError, match="is wrong in"):  # what the complex step would let pass
+            check_pair(layernorm_by_var, NOT_ANALYTIC["var"][2], (x,), seed=seed)
+
+
+@pytest.mark.filterwarnings("ignore:check_pair:UserWarning")
+def test_a_step_may_leave_the_domain():
+    logarithm = real_only(lambda x: np.array([math.log(x_i) for x_i in x]))
+    positive = real_only(lambda x: np.linalg.cholesky(x @ x.T - 0.1 * np.eye(4)).diagonal().sum() ** 2)
+    for seed in range(10):
+        check_pair(logarithm, lambda dy, x: dy / x, (np.random.default_rng(seed).random(50),), seed=seed)
+        with pytest.raises(GradientError, match="is wrong in"):
+            check_pair(positive, lambda dy, x: dy * x, (draw(4, 9, seed=seed),), seed=seed)
+
+
+@pytest.mark.filterwarnings("ignore:check_pair:UserWarning")
+@pytest.mark.parametrize("part", [1.0, 1e-3, 1e-5])
+def test_a_small_part_that_the_complex_step_cannot_see_is_seen(part):
+    forward = lambda x: ((x * x + part * abs(x)).sum(), x)  # noqa: E731
+    for seed in range(10):
+        x = draw(12, 4, seed=seed)
+        check_pair(forward, lambda dy, x: dy * (2 * x + part * np.sign(x)), (x,), seed=seed)
+        with pytest.raises(GradientError, match="is wrong in"):
+            check_pair(forward, lambda dy, x: dy * 2 * x, (x,), seed=seed)
+
+
+def test_what_cannot_be_told_is_not_called_right():
+    with pytest.raises(GradientError, match="cannot be checked"), pytest.warns(UserWarning, match="not analytic"):
+        check_pair(lambda x: (abs(x) * x + 1e13, x), lambda dy, x: dy * abs(x), (draw(12),))
+
+
+@pytest.mark.filterwarnings("ignore:check_pair:UserWarning")
+def test_complex_numbers_that_become_nan_are_no_mistake():
+    """(-inf + 1e-30j) / 2 is nan in its imaginary part."""
+    mask = np.where(np.tri(4, dtype=bool), 0.0, -np.inf)
+
+    def forward(q, k, v, mask):
+        scores = (q @ k.T + mask) / 2
+        e = np.exp(scores - scores.max(-1, keepdims=True))
+        p = e / e.sum(-1, keepdims=True)
+        return p @ v, (q, k, v, p)
+
+    def backward(do, cache):
+        q, k, v, p = cache
+        dp = do @ v.T
+        ds = p * (dp - (dp * p).sum(-1, keepdims=True)) / 2
+        return ds @ k, ds.T @ q, p.T @ do
+
+    check_pair(forward, backward, (*(draw(4, 3, seed=s) for s in range(3)), mask), without=("mask",))
+
+
+def test_a_loss_that_is_nearly_0_is_checked_to_what_rounding_leaves():
+    def forward(z, targets):
+        p = np.exp(z - z.real.max(-1, keepdims=True))
+        p = p / p.sum(-1, keepdims=True)
+        return -np.log(p[range(4), targets]).mean(), (p, targets)
+
+    def backward(cache, spoil=1.0):
+        p, targets = cache
+        return spoil * (p - np.eye(6)[targets]) / 4
+
+    for seed in range(20):
+        targets = np.random.default_rng(seed).integers(0, 6, 4)
+        z = draw(4, 6, seed=seed) + 20 * np.eye(6)[targets]
+        check_pair(forward, backward, (z, targets), seed=seed)
+        with pytest.raises(GradientError, match="is wrong in"):
+            check_pair(forward, partial(backward, spoil=1.01), (z, targets), seed=seed)
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6, 1e9])
+def test_a_large_constant_loosens_nothing(offset):
+    for seed in range(10):
+        args = draw(12, seed=seed), 1e-6 * draw(12, seed=seed + 100)
+        forward = lambda x, b: (x * x + b + offset, x)  # noqa: E731
+        check_pair(forward, lambda dy, x: (2 * x * dy, dy), args, seed=seed)
+        with pytest.raises(GradientError, match="is wrong in 1 of 2"):
+            check_pair(forward, lambda dy, x: (2 * x * dy * (1 + 1e-7), dy), args, seed=seed)
+        with pytest.raises(GradientError, match="is wrong in 1 of 2"):
+            check_pair(forward, lambda dy, x: (2 * x * dy, dy * (1 + 1e-7)), args, seed=seed)
+
+
 # ------------------------------------------------------------------------------------ scales and zeros
 
 
@@ -243,7 +363,10 @@ CALLABLES = {
     "no cache, from the arguments": (lambda x: x * x, lambda dy, x: 2 * x * dy),
     "written in C": (np.exp, lambda dy, x: np.exp(x) * dy),
     "*args": (lambda *args: (2 * args[0], args), lambda *args: 2 * args[0]),
-    "a list of results": (lambda x: (2 * x, None), lambda dy, cache: [2 * dy][0]),
+    "no cache, and an option": (lambda x: np.tanh(x), lambda dy, x, axis=-1: dy / np.cosh(x) ** 2),
+    "a loss and its cache": (lambda x: ((x * x).sum(), x), lambda x: (2 * x,)),
+    "a loss, from the arguments": (lambda x: (x * x).sum(), lambda x: 2 * x),
+    "a cache that serves once": (lambda x: (2 * x, [2]), lambda dy, cache: cache.pop() * dy),
 }
 
 
@@ -263,6 +386,39 @@ def test_arguments_go_by_their_names_and_data_may_have_None_for_a_gradient():
     assert [r.argument for r in check_pair(masked, with_none, (x, x > 0, y))] == ["x", "y"]
 
 
+class Bunch(dict):
+    """A dict with attributes, as scikit-learn has one."""
+
+    __getattr__ = dict.__getitem__
+
+
+def test_odd_arguments_are_taken_as_they_are():
+    x, p = draw(3, 4), Bunch(W=draw(4, 5))
+    linear = lambda x, p, scale=1.0: (x @ p.W, (x, p.W))  # noqa: E731
+    linear_backward = lambda dy, c: (dy @ c[1].T, {"W": c[0].T @ dy})  # noqa: E731
+    assert len(check_pair(linear, linear_backward, (x, p))) == 2
+    assert len(check_pair(linear, linear_backward, (x, p, np.float64(1)))) == 2  # a number is an option
+    assert [r.argument for r in check_pair(linear, linear_backward, (x, p), without=["p.W"])] == ["x"]
+    assert check_pair(lambda x, p: (2 * x, None), lambda dy, c: (2 * dy, {}), (x, {}))[0].ok
+    assert check_pair(lambda x: (x**2, x), lambda dy, x: 2 * x * dy, (np.array(3.0),))[0].ok
+
+
+class Layer:
+    def __init__(self):
+        self.W = draw(4, 5)
+
+
+def test_a_backward_that_keeps_adding_to_its_own_array_is_caught():
+    total = np.zeros((3, 4))
+
+    def backward(dy, cache):
+        np.add(total, 2 * dy, out=total)
+        return total
+
+    with pytest.raises(GradientError, match="a second call gives another result"):
+        check_pair(lambda x: (2 * x, None), backward, (draw(3, 4),))
+
+
 def test_what_is_no_pair_is_told_in_our_words():
     x = draw(3, 4)
     for args, forward, told in (
@@ -271,6 +427,9 @@ def test_what_is_no_pair_is_told_in_our_words():
         ((x,), lambda x: (x, x, x), "returned 3 results, expected a real floating array, or"),
         ((x.astype("int64"),), lambda x: 2.0 * x, "args hold x without a float64 array"),
         ((np.ma.masked_array(x),), lambda x: 2 * x, "check_pair: x is MaskedArray"),
+        ((x,), lambda x: x + 1j * x, "returned complex128 (3, 4), expected a real floating array"),
+        ((x, Layer()), lambda x, p: x @ p.W, "p is Layer, and W in it would not be checked"),
+        ((x, x[:0]), lambda x, y: 2 * x, "y is float64 (0, 4), expected an array that is not empty"),
         ((x.astype("float32"),), lambda x: 2 * x, "x is float32 (3, 4), expected float64"),
     ):
         with pytest.raises(TypeError) as caught:

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(why_not() is not None, reason=
 def gradients(case, args):
     """Output and gradients for a fixed upstream gradient, all on the host."""
     out, cache = case.forward(*args)
-    dout = array_module(out).asarray(np.random.default_rng(0).standard_normal(out.shape))
+    dout = array_module(out).asarray(np.random.default_rng(8).standard_normal(out.shape))
     grads = case.backward(cache) if out.shape == () else case.backward(dout, cache)
     return flatten({"out": to_numpy(out), "grads": to_numpy(grads)})
 

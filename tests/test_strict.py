@@ -81,7 +81,7 @@ def place(args):
 def pair(case, args):
     """Output, cache and gradients."""
     out, cache = case.forward(*args)
-    dout = array_module(out).asarray(np.random.default_rng(0).standard_normal(out.shape))
+    dout = array_module(out).asarray(np.random.default_rng(8).standard_normal(out.shape))
     return out, cache, case.backward(cache) if out.shape == () else case.backward(dout, cache)
 
 

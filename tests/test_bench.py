@@ -21,6 +21,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(bench, "LENGTHS", (8, 16, 32))
 
 
+@pytest.mark.slow
 def test_it_prints_tables_and_writes_numbers_and_pictures(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench, "find_spec", lambda name: None)
     out = tmp_path / "bench"

@@ -107,6 +107,7 @@ def test_gradcheck_fails_loudly_on_a_wrong_gradient(monkeypatch, capsys):
     assert main(["gradcheck"]) == 0
 
 
+@pytest.mark.slow
 def test_the_demo_in_small(tmp_path, digits, monkeypatch):
     monkeypatch.setattr(demo_module, "MODEL", replace(demo_module.MODEL, width=16, depth=1, n_heads=2))
     text = demo_module.demo(tmp_path, seeds=(0, 1), train=TrainConfig(epochs=1, device="cpu"), jobs=1)

@@ -348,6 +348,7 @@ FUZZ = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUZZ)
 def test_fuzzed_files_are_read_right_or_refused(name, tmp_path, fuzzed):
     """Whatever else a loader raised would end this test."""

@@ -1,7 +1,10 @@
 """What the tests share."""
+# ruff: noqa: E402 - NumPy looks at the number of threads when it is imported
 
 import os
 from collections import Counter
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the arrays are small: more threads would only spin
 
 import numpy as np
 import pytest

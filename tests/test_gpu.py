@@ -21,7 +21,7 @@ def why_not():
         return str(error)
 
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(why_not() is not None, reason=f"needs a GPU: {why_not()}")]
 
 
 def gradients(case, args):

@@ -490,7 +490,7 @@ def test_the_stand_in_has_the_names_of_cupy_and_no_other(cupy):
 def test_the_frozen_names_are_those_of_the_real_cupy():
     """Of its own version all; a later one may have more. In a process of its own, which this one's warnings spare."""
     if importlib.util.find_spec("cupy") is None:
-        pytest.skip("CuPy is not installed")
+        pytest.skip("CuPy is not installed; pip install 'dgsa-np[kernels]' brings it; no GPU is needed")
     code = "import cupy, strict_cupy; print('\\n'.join(strict_cupy.collect(cupy)))"
     paths = os.pathsep.join([os.path.dirname(strict_cupy.__file__), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-W", "ignore", "-c", code]

@@ -29,7 +29,7 @@ peers: .venv/peers
 
 # What needs a GPU and CuPy (pip install ".[cuda13]" into .venv): the tests for it, and the check that any user can run.
 gpu: .venv/test
-	$(BIN)/python -m pytest -m gpu tests
+	$(BIN)/python -m pytest -m "gpu and (slow or not slow)" tests
 	$(BIN)/python -m dgsa_np info --check
 
 # Without a GPU: the kernels are compiled for one, and CuPy takes them.

@@ -1,4 +1,4 @@
-"""The same code on CuPy arrays: run with `pytest -m gpu` where a GPU is; skipped, with the reason, where none is."""
+"""The same code on CuPy arrays: run with `make gpu` where a GPU is; skipped, with the reason, where none is."""
 
 import numpy as np
 import pytest

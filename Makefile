@@ -2,13 +2,20 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test gradcheck lint peers gpu kernels cluster nbgrader student stubs release grader-torture notebooks check-notebooks torture mutate clean
+.PHONY: demo test test-all gradcheck lint peers gpu kernels cluster nbgrader student stubs release grader-torture notebooks check-notebooks torture mutate clean
 
 demo: .venv/run
 	$(BIN)/python -m dgsa_np demo --out demo-$$(date +%Y%m%d-%H%M%S)
 
+# Two minutes of processor time at most. What is marked slow is left out.
 test: .venv/test
 	$(BIN)/python -m pytest
+
+# Everything but torture and notebooks, as far as what it needs is installed.
+ALL = -m "slow or not slow or peers"
+
+test-all: .venv/test
+	$(BIN)/python -m pytest $(ALL)
 
 gradcheck: .venv/run
 	$(BIN)/python -m dgsa_np gradcheck
@@ -22,16 +29,16 @@ peers: .venv/peers
 
 # What needs a GPU and CuPy (pip install ".[cuda13]" into .venv): the tests for it, and the check that any user can run.
 gpu: .venv/test
-	$(BIN)/python -m pytest -m gpu tests
+	$(BIN)/python -m pytest -m "gpu and (slow or not slow)" tests
 	$(BIN)/python -m dgsa_np info --check
 
 # Without a GPU: the kernels are compiled for one, and CuPy takes them.
 kernels: .venv/test .venv/kernels
-	$(BIN)/python -m pytest tests/test_fused.py tests/test_strict.py -k "compiles or real_cupy"
+	$(BIN)/python -m pytest $(ALL) tests/test_fused.py tests/test_strict.py -k "compiles or real_cupy"
 
 # A grid on a Dask scheduler with two workers, one of which is killed.
 cluster: .venv/test .venv/cluster
-	$(BIN)/python -m pytest -k "dask or scheduler" tests/test_evidence.py
+	$(BIN)/python -m pytest $(ALL) -k "dask or scheduler" tests/test_evidence.py
 
 # The notebooks from their sources (py:percent), run in fresh kernels, with their outputs.
 notebooks: .venv/notebooks
@@ -56,7 +63,7 @@ release: .venv/run
 
 # nbgrader's cycle, on right, wrong and empty submissions.
 nbgrader: .venv/test .venv/nbgrader
-	$(BIN)/python -m pytest tests/test_nbgrader.py
+	$(BIN)/python -m pytest $(ALL) tests/test_nbgrader.py
 
 # Every right, wrong and hostile submission of every exercise, on 20 seeds: an hour.
 grader-torture: .venv/test

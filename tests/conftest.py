@@ -1,7 +1,14 @@
 """What the tests share."""
 
+import os
+from collections import Counter
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the arrays are small: more threads would only spin
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
+from tiers import most_later
 
 from dgsa_np import check, model
 from dgsa_np.attention import multihead
@@ -68,16 +75,34 @@ def pytest_sessionstart(session):
         remembered.cache_clear()
 
 
+LONGER = {  # marker: what runs the tests that bear it
+    "slow": "make test-all",
+    "peers": "make peers",
+    "torture": "make torture",
+    "notebooks": "make check-notebooks",
+}
+
+
 def pytest_collection_modifyitems(config, items):
-    """What takes minutes runs where it is asked for: pytest -m torture, pytest -m notebooks."""
-    for marker, command in (("torture", "make torture"), ("notebooks", "make check-notebooks")):
+    """What takes longer runs where its marker is asked for: pytest -m torture, pytest -m "slow or not slow"."""
+    for marker, command in LONGER.items():
         for item in items:
             if item.get_closest_marker(marker) and marker not in config.option.markexpr:
-                item.add_marker(pytest.mark.skip(reason=f"long: {command}"))
+                item.add_marker(pytest.mark.skip(reason=f"left to {command}"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How many tests were left out, by reason, and the processor time of this process and of those it waited for."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    terminalreporter.section(f"left out; processor time {sum(os.times()[:4]):.0f} s", "-")
+    for reason, n in reasons.most_common():
+        terminalreporter.write_line(f"{n:6,}  {reason}")
 
 
 def pytest_generate_tests(metafunc):
-    """A test that takes `case` runs on the whole catalogue of pairs."""
+    """A test that takes `case` runs on the whole catalogue of pairs. Of the models, those with dgsa stand for all."""
     if "case" in metafunc.fixturenames:
         cases = list(all_cases())
-        metafunc.parametrize("case", cases, ids=map(str, cases))
+        now = [case for case in cases if case.name.split()[0] != "model" or "dgsa" in case.name]
+        metafunc.parametrize("case", most_later(cases, now), ids=map(str, cases))

@@ -21,6 +21,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(bench, "LENGTHS", (8, 16, 32))
 
 
+@pytest.mark.slow
 def test_it_prints_tables_and_writes_numbers_and_pictures(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench, "find_spec", lambda name: None)
     out = tmp_path / "bench"
@@ -105,7 +106,7 @@ def test_memory_is_that_of_the_arrays():
 
 @pytest.mark.peers
 def test_lean_pytorch_computes_the_same_loss_and_gradients():
-    bench_torch = pytest.importorskip("dgsa_np.bench_torch")
+    bench_torch = pytest.importorskip("dgsa_np.bench_torch", reason="torch is not installed: pip install 'dgsa-np[peers]'")
     params, tokens, targets, cfg = bench.language_model("dgsa", *TINY_STEP)
     loss, grads = loss_and_grads(params, tokens, targets, cfg)
     for form in ("eager", "fused"):

@@ -311,6 +311,7 @@ for n in range(10**9):
 """
 
 
+@pytest.mark.slow
 def test_kill_9_while_saving_leaves_a_whole_checkpoint(tmp_path):
     path, moments, unfinished = saved(tmp_path, {"n": -1, "W": np.full(3, -1)}), np.random.default_rng(0), 0
     for _ in range(20):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from dgsa_np import demo as demo_module
-from dgsa_np.backend import DeviceError, resolve_device
 from dgsa_np.cli import main
 from dgsa_np.train import TrainConfig
 
@@ -69,24 +68,6 @@ def test_wrong_use_is_told_in_one_line(argv, words, capsys):
     assert status == 2 and words in line
 
 
-def test_cuda_without_a_gpu_is_told_in_one_line(capsys):
-    try:
-        resolve_device("cuda")
-        pytest.skip("a GPU is here")
-    except DeviceError:
-        pass
-    status, line = refuse(["train", "--device", "cuda"], capsys)
-    assert status == 2 and line.startswith("dgsa-np: device 'cuda' cannot be used: ")
-
-
-def test_help_gives_defaults(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["train", "--help"])
-    assert stop.value.code == 0
-    said = capsys.readouterr().out
-    assert "(default: dgsa)" in said and "--weight-decay" in said
-
-
 def test_info_tells_versions_devices_and_parameters(capsys):
     assert main(["info", "--kind", "softmax"]) == 0
     said = capsys.readouterr().out
@@ -107,6 +88,7 @@ def test_gradcheck_fails_loudly_on_a_wrong_gradient(monkeypatch, capsys):
     assert main(["gradcheck"]) == 0
 
 
+@pytest.mark.slow
 def test_the_demo_in_small(tmp_path, digits, monkeypatch):
     monkeypatch.setattr(demo_module, "MODEL", replace(demo_module.MODEL, width=16, depth=1, n_heads=2))
     text = demo_module.demo(tmp_path, seeds=(0, 1), train=TrainConfig(epochs=1, device="cpu"), jobs=1)

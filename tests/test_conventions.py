@@ -206,24 +206,89 @@ def docstring_lines(path):
     return {line for d in docs for line in range(d.lineno, d.end_lineno + 1)}
 
 
-def test_the_line_budget():
-    core = [p for p in SOURCES if p.stem in ("backend", "params", "check", "ops", "losses", "optim")]
-    core += [p for p in SOURCES if p.parent.name == "attention" and p.stem != "tiled"]  # with plain attention
-    assert sum(len(code_lines(p)) for p in core) <= 1000
+# Bounds in statements, so that packing lines wins nothing; a mechanism and attention with all that they import.
+LAB = ("__main__", "baselines", "bench", "bench_torch", "cases", "cli", "demo", "evidence", "experiments", "rollout")
+LAB += ("runs", "sample", "selfcheck", "settings", "viz")
+PARTS = {"data": ("data",), "fast": ("fused", "parallel"), "lab": LAB}  # the rest is the subject
+missed = pytest.mark.xfail(strict=True, reason="missed until the package is divided into its parts: docs/decisions.md")
 
 
-MEASURES = ("evidence", "bench.py", "bench_torch.py", "selfcheck.py")  # what measures the library, and is no part of it
+def syntax(path):
+    """Without what is there for type checkers alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    return tree
 
 
-@pytest.mark.xfail(reason="missed since tiles, the benchmark and the evidence came; see decisions.md", strict=True)
-def test_the_line_budget_of_the_whole():
-    assert sum(len(code_lines(p)) for p in SOURCES) <= 3000
+def count_statements(paths):
+    """All but docstrings, and but the faces of packages."""
+    nodes = [node for path in paths if path.stem != "__init__" for node in ast.walk(syntax(path))]
+    owners = [n for n in nodes if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))]
+    return sum(isinstance(n, ast.stmt) for n in nodes) - sum(ast.get_docstring(n) is not None for n in owners)
 
 
-def test_the_parts_do_not_grow_while_the_budget_of_the_whole_is_missed():
-    lines = {p: len(code_lines(p)) for p in SOURCES}
-    measuring = sum(n for p, n in lines.items() if p.name in MEASURES or p.parent.name in MEASURES)
-    assert measuring <= 1283 and sum(lines.values()) - measuring <= 3617
+def imported(path):
+    """The files of the package that a file names in an import, in functions too."""
+    for node in ast.walk(syntax(path)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            level, module = getattr(node, "level", 0), getattr(node, "module", None)
+            for name in node.names:
+                home = path.parents[level - 1] if level else PACKAGE.parent
+                place = home.joinpath(*(module or "").split("."), *name.name.split("."))
+                files = place.with_suffix(".py"), place.parent.with_suffix(".py"), place.parent / "__init__.py"
+                yield from [file for file in files if file.exists()][:1]
+
+
+def with_imports(*paths, without=()):
+    """The files, and all that they import."""
+    found, ahead = set(), list(paths)
+    while ahead:
+        path = ahead.pop()
+        if path not in found and path not in without:
+            found.add(path)
+            ahead += imported(path)
+    return found
+
+
+def files_of(part):
+    named = [name for names in PARTS.values() for name in names] if part == "subject" else PARTS[part]
+    return [p for p in SOURCES if (p.relative_to(PACKAGE).parts[0].removesuffix(".py") in named) == (part != "subject")]
+
+
+@pytest.mark.parametrize(
+    ("part", "bound"),
+    [
+        pytest.param("one mechanism", 560, marks=missed),
+        pytest.param("attention", 900, marks=missed),
+        ("subject", 1850),
+        ("data", 480),
+        ("fast", 125),
+        pytest.param("lab", 2000, marks=missed),
+    ],
+)
+def test_the_budget_in_statements(part, bound):
+    tiles = PACKAGE / "attention" / "tiled.py"
+    if part == "one mechanism":
+        paths = with_imports(PACKAGE / "attention" / "gated.py")
+    elif part == "attention":
+        paths = with_imports(*(PACKAGE / "attention").glob("[!_]*.py"), without=(tiles,))
+    else:
+        paths = files_of(part)
+    assert count_statements(paths) <= bound
+
+
+def test_the_count_sees_packed_lines_and_imports_in_functions(tmp_path):
+    source = '"""Doc."""\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import a; import b\n'
+    (tmp_path / "one.py").write_text(source + 'def f():\n    """Doc."""\n    from . import two; x = 1; return x\n')
+    (tmp_path / "two.py").write_text("from .pack import name")
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("from .three import name")
+    (tmp_path / "pack" / "three.py").write_text("name = 1")
+    assert count_statements([tmp_path / "one.py"]) == 6  # two imports, if, def, assignment and return
+    found = with_imports(tmp_path / "one.py")
+    assert {p.name for p in found} == {"one.py", "two.py", "__init__.py", "three.py"} and count_statements(found) == 8
 
 
 def test_functions_are_short():

@@ -303,6 +303,7 @@ def test_the_real_sentences():
     assert sum(s.targets.sum() for s in data[:3]) == 5331 and data.train.keep.sum(axis=1).max() < 64
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "fashion-mnist").exists(), reason="fashion-mnist is not here; a twin is above")
 def test_the_real_images():
     data = load("fashion-mnist", REAL / "fashion-mnist")
@@ -348,6 +349,7 @@ FUZZ = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUZZ)
 def test_fuzzed_files_are_read_right_or_refused(name, tmp_path, fuzzed):
     """Whatever else a loader raised would end this test."""

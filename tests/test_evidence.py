@@ -202,6 +202,7 @@ def test_every_kind_can_be_measured(kind):
         assert 0 < shared["common"] <= 1 and shared["to_common_mode"] > 0
 
 
+@pytest.mark.slow
 def test_weights_of_the_needle_are_those_of_its_query():
     (settings,) = grid.plan([{"data": "needle", "kind": "softmax", "epochs": 4}], [0])
     record, _ = grid.run(settings)
@@ -267,6 +268,7 @@ def test_a_run_that_was_kept_before_a_setting_came_is_not_run_again():
 # ------------------------------------------------------------------------------------------------ runs
 
 
+@pytest.mark.slow
 def test_a_stopped_grid_goes_on_with_the_same_records(tmp_path):
     runs = grid.plan([TINY, TINY | {"kind": "softmax"}], [0, 1])
     whole = grid.run_grid(tmp_path / "a", runs)
@@ -323,6 +325,7 @@ def ends_its_worker_once(marker, value):
     return value
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_its_run_and_nothing_else(tmp_path):
     tasks = {n: partial(ends_its_worker_once, str(tmp_path / "marker" if n == 3 else tmp_path), n) for n in range(8)}
     assert sorted(grid.results(tasks, partial(grid.workers, 2, None))) == list(range(8))
@@ -358,6 +361,7 @@ def _break():
     raise BrokenProcessPool("killed")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # those of Dask are its own
 def test_dask_workers_run_a_grid_and_one_of_them_may_be_killed(tmp_path):
     distributed = pytest.importorskip("distributed", reason="the extra cluster is not installed")
@@ -378,6 +382,7 @@ def test_dask_workers_run_a_grid_and_one_of_them_may_be_killed(tmp_path):
     assert len(records) == 13 and strip[0] == strip[1]
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_not_there_is_said(tmp_path, capsys):
     pytest.importorskip("distributed", reason="the extra cluster is not installed")
     assert main(["compare", "--dask", "nowhere:1", "--out", str(tmp_path / "x"), "--seeds", "1", *flags(TINY)]) == 2
@@ -402,9 +407,15 @@ def folder(tmp_path_factory):
     return out
 
 
-def test_the_report_shows_what_the_records_hold(folder, tmp_path):
-    paths = report(folder, tmp_path)
-    text, page = (path.read_text(encoding="utf-8") for path in paths)
+@pytest.fixture(scope="module")
+def reported(folder, tmp_path_factory):
+    """The folder of the report on them."""
+    return report(folder, tmp_path_factory.mktemp("report"))[0].parent
+
+
+@pytest.mark.slow
+def test_the_report_shows_what_the_records_hold(folder, reported):
+    text, page = ((reported / f"report.{end}").read_text(encoding="utf-8") for end in ("md", "html"))
     records = {r["key"]: r for r in grid.read_runs(folder / "runs.jsonl")}
     named = json.loads((folder / "comparisons.json").read_text(encoding="utf-8"))
     assert named["cost"]["cost"]["digits"].keys() == named["cost"]["runs"]["digits"].keys()
@@ -415,18 +426,20 @@ def test_the_report_shows_what_the_records_hold(folder, tmp_path):
                 assert any(label in line and f"{mean:.2f}" in line for line in text.splitlines())
     assert "Primary endpoint, on digits: corrupted accuracy of token gate minus that of head gate" in text
     pictures = re.findall(r"\(figures/(.*?\.png)\)", text)
-    assert len(pictures) >= 5 and all((tmp_path / "figures" / name).stat().st_size > 5000 for name in pictures)
+    assert len(pictures) >= 5 and all((reported / "figures" / name).stat().st_size > 5000 for name in pictures)
     assert "digits-rollout-clean.png" in pictures and "gate-digits-noise-at-gates.png" in pictures
     assert page.count('src="data:image/png;base64,') == len(pictures)
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
-def test_a_trivial_baseline_that_wins_is_said(folder, tmp_path):
-    text = report(folder, tmp_path)[0].read_text(encoding="utf-8")
+@pytest.mark.slow
+def test_a_trivial_baseline_that_wins_is_said(reported):
+    text = (reported / "report.md").read_text(encoding="utf-8")
     said = "nearest neighbour is above the mean of every transformer here: clean accuracy"
     assert said in text  # one epoch is not enough
 
 
+@pytest.mark.slow
 def test_a_page_is_not_written_about_nothing_or_about_mixed_data(folder, tmp_path):
     assert main(["report", str(tmp_path / "nowhere")]) == 2
     mixed = tmp_path / "mixed"
@@ -449,6 +462,7 @@ def spoilt(folder, out, change):
     return report(out, out / "page")[0].read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_cell_whose_runs_all_broke_down_leaves_the_others_on_the_page(folder, tmp_path):
     def change(record):
         if record["settings"].get("gate") == "head" or record["settings"].get("kind") == "diff_v1":
@@ -460,6 +474,7 @@ def test_a_cell_whose_runs_all_broke_down_leaves_the_others_on_the_page(folder, 
     assert "is above the mean of every transformer here" in text
 
 
+@pytest.mark.slow
 def test_baselines_belong_to_the_data_and_not_to_the_place_where_they_lie(folder, tmp_path):
     def moved(record):
         if "baselines" in record:
@@ -469,6 +484,7 @@ def test_baselines_belong_to_the_data_and_not_to_the_place_where_they_lie(folder
     assert "*nearest neighbour*" in spoilt(folder, tmp_path / "moved", moved)
 
 
+@pytest.mark.slow
 def test_a_primary_endpoint_stays_on_its_data_set(folder, tmp_path):
     comparisons = json.loads((folder / "comparisons.json").read_text())
     runs = comparisons["gate"]["runs"]
@@ -481,6 +497,7 @@ def test_a_primary_endpoint_stays_on_its_data_set(folder, tmp_path):
     assert "corrupted accuracy of token gate minus" not in text and "Of 8 runs 8 are missing" in text
 
 
+@pytest.mark.slow
 def test_costs_outlive_a_second_call_that_is_stopped(folder, monkeypatch):
     before = compare.read_comparisons(folder)["cost"]
     monkeypatch.setattr(compare, "costs", lambda by: 1 / 0)
@@ -499,6 +516,7 @@ def test_a_language_is_compared_by_its_loss(tmp_path):
     assert "Primary endpoint, on text: test loss of softmax minus that of dgsa" in text
 
 
+@pytest.mark.slow
 def test_the_committed_page_says_what_the_committed_records_hold(tmp_path):
     docs = Path(__file__).parents[1] / "docs" / "evidence"
     page, again = ((at / "report.md").read_text(encoding="utf-8") for at in (docs, report(docs, tmp_path)[0].parent))
@@ -506,6 +524,7 @@ def test_the_committed_page_says_what_the_committed_records_hold(tmp_path):
     assert not re.search(r"/(home|work|root|tmp)/", (docs / "runs.jsonl").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_missing_runs_are_counted(folder, tmp_path):
     part = tmp_path / "part"
     part.mkdir()

@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -112,9 +114,11 @@ def test_a_chain_is_one_kernel_that_gives_numpys_bits(name, dtype):
     assert all(same(a, b) for a, b in zip(left, given, strict=True))
 
 
-@everywhere
-@pytest.mark.parametrize("change", ["complex numbers", "two dtypes"])
-def test_what_no_kernel_is_for_takes_the_chain_step_by_step(name, change):
+SEVERAL = [name for name in CHAINS if list(kinds_of(name).values()).count("T") > 1]  # a lone array has one dtype
+
+
+@pytest.mark.parametrize(("change", "name"), [*product(["complex numbers"], CHAINS), *product(["two dtypes"], SEVERAL)])
+def test_what_no_kernel_is_for_takes_the_chain_step_by_step(change, name):
     def changed():
         args = arguments(name, "float64")
         floating = [i for i, kind in enumerate(kinds_of(name).values()) if kind == "T"]
@@ -122,8 +126,6 @@ def test_what_no_kernel_is_for_takes_the_chain_step_by_step(name, change):
             args[i] = args[i] * (1 + 0.1j) if change == "complex numbers" else args[i].astype("float32")
         return args
 
-    if change == "two dtypes" and list(kinds_of(name).values()).count("T") < 2:
-        pytest.skip("a chain of one array has one dtype")
     expected = results(CHAINS[name](*changed()))
     with strict_cupy.installed() as traffic:
         found, calls, _ = on_the_device(traffic, CHAINS[name], changed())
@@ -261,21 +263,29 @@ IN_CPP = (
 IN_CUDA = "", "__global__ void chain(%s) { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) { %s } }"
 
 
-@everywhere
-@precisions
-def test_the_c_of_a_chain_computes_what_numpy_does(name, dtype, tmp_path):
-    """Compiled for this processor and run: the same text that a GPU gets."""
+@cache
+def compiled(dtype, folder):
+    """All chains, compiled for this processor: a library of functions chain_NAME."""
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler is installed")
-    source, library = tmp_path / "chain.cpp", tmp_path / "chain.so"
-    source.write_text(whole_source(name, dtype, IN_CPP), encoding="utf-8")
+    first, *others = (whole_source(n, dtype, IN_CPP).replace("void chain(", f"void chain_{n}(") for n in CHAINS)
+    source, library = folder / f"{dtype}.cpp", folder / f"{dtype}.so"
+    source.write_text("\n".join([first, *(s.replace(fused.IN_C_TOO, "") for s in others)]), encoding="utf-8")
     subprocess.run([compiler, "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-o", library, source], check=True)
+    return ctypes.CDLL(str(library))
+
+
+@everywhere
+@precisions
+def test_the_c_of_a_chain_computes_what_numpy_does(name, dtype, tmp_path_factory):
+    """Compiled for this processor and run: the same text that a GPU gets."""
+    library = compiled(dtype, tmp_path_factory.getbasetemp())
     expected, args = results(CHAINS[name](*arguments(name, dtype))), arguments(name, dtype)
     full = [np.ascontiguousarray(np.broadcast_to(a, (2, 3, 5))) if isinstance(a, np.ndarray) else a for a in args]
     found = [np.empty((2, 3, 5), dtype) for _ in expected]
     pointers = [a.ctypes.data_as(ctypes.c_void_p) if hasattr(a, "ctypes") else ctypes.c_double(a) for a in full + found]
-    ctypes.CDLL(str(library)).chain(30, *pointers)
+    library[f"chain_{name}"](30, *pointers)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, np.broadcast_to(b, a.shape), rtol=8 * np.finfo(dtype).eps)
 

@@ -882,6 +882,7 @@ def judged(rows):
     return wrong, tried
 
 
+@pytest.mark.slow
 def test_a_hostile_argument_is_refused_by_name_or_answered_rightly(judged):
     wrong, tried = judged
     known = known_of(tried)

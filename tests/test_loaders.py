@@ -111,6 +111,7 @@ def test_damage_to_cifar_files_is_told_with_file_and_offset(name, tmp_path):
             load(name, root)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "cifar-10-subset").exists(), reason="cifar-10-subset is not here; a twin is above")
 def test_the_real_cifar_images():
     data = load("cifar10", REAL / "cifar-10-subset")
@@ -130,7 +131,7 @@ def test_the_real_cifar_images():
     [
         ("mnist", "mnist_784", (28, 28)),
         ("fashion-mnist", "Fashion-MNIST", (28, 28)),
-        ("cifar10", "CIFAR_10", (3, 32, 32)),
+        pytest.param("cifar10", "CIFAR_10", (3, 32, 32), marks=pytest.mark.slow),
     ],
 )
 def test_images_from_openml(name, title, shape, monkeypatch):
@@ -267,6 +268,7 @@ def test_words_are_split_from_marks():
     assert WORD.findall(text) == words
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "imdb-subset").exists(), reason="imdb-subset is not here; a twin is above")
 def test_the_real_reviews():
     data = load("imdb", REAL / "imdb-subset/aclImdb-subset.tar.gz")
@@ -502,6 +504,7 @@ FUZZ = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUZZ)
 def test_fuzzed_files_are_read_or_refused(name, tmp_path, fuzzed):
     """Whatever else a loader raised would end this test; of a packed archive nothing but what was packed is read."""

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("nbgrader", reason="the extra nbgrader is not installed")
 
+pytestmark = pytest.mark.slow
 EXERCISES = Path(__file__).resolve().parents[1] / "notebooks" / "exercises"
 sys.path.insert(0, str(EXERCISES))
 from grading import course as courses  # noqa: E402

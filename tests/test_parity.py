@@ -120,14 +120,6 @@ def test_golden_files_are_what_torch_computes_now():
     assert main(["--check"]) == 0
 
 
-def test_inputs_are_left_alone():
-    for case in cases():
-        before = {name: a.copy() for name, a in case.inputs.items()}
-        run(case)
-        for name, a in case.inputs.items():
-            np.testing.assert_array_equal(a, before[name], err_msg=f"{case.name}: {name}")
-
-
 @pytest.mark.parametrize(
     "got, want",
     [

@@ -66,8 +66,10 @@ def test_draws_follow_the_probabilities():
     for options in ({}, {"temperature": 0.5}, {"top_k": 3}):
         p = np.exp(logits / options.get("temperature", 1))
         p = np.where(logits >= np.sort(logits)[-options.get("top_k", 11)], p, 0)
-        rng = np.random.default_rng(0)
-        drawn = [next(sample(params, cfg, [1, 2, 3], 1, rng, **options)) for _ in range(2000)]
+        rng, again = np.random.default_rng(0), np.random.default_rng(0)
+        how = options.get("temperature", 1.0), options.get("top_k")
+        drawn = [sample_module._draw(logits, rng, *how) for _ in range(2000)]
+        assert drawn[:20] == [next(sample(params, cfg, [1, 2, 3], 1, again, **options)) for _ in range(20)]
         assert abs(np.bincount(drawn, minlength=11) / 2000 - p / p.sum()).max() < 0.04
 
 

@@ -33,6 +33,7 @@ def quick(monkeypatch):
         yield
 
 
+@pytest.mark.slow
 def test_the_stand_in_passes_and_it_is_said_what_that_is(quick, capsys):
     assert main(["info", "--check"]) == 0
     said = capsys.readouterr().out
@@ -43,6 +44,7 @@ def test_the_stand_in_passes_and_it_is_said_what_that_is(quick, capsys):
     assert f"cupy {strict_cupy.MODULE.__version__}" in said and "This GPU computes what the CPU does." in said
 
 
+@pytest.mark.slow
 def test_single_precision_is_judged_by_a_factor_that_rounding_does_not_reach():
     """Twenty seeds, as `info --check` takes them: what sums in another order do stays well below the bar."""
     with strict_cupy.installed():
@@ -114,6 +116,7 @@ def a_model_that_learns_nothing(monkeypatch):
     monkeypatch.setattr(selfcheck, "TrainConfig", lambda **settings: real(lr=1e-9, **settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "rows"),
     [

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import strict_cupy
 import test_gpu
+from tiers import most_later
 
 from dgsa_np.attention import KINDS
 from dgsa_np.backend import array_module, describe_device, resolve_device, to_device, to_numpy
@@ -81,7 +82,7 @@ def place(args):
 def pair(case, args):
     """Output, cache and gradients."""
     out, cache = case.forward(*args)
-    dout = array_module(out).asarray(np.random.default_rng(0).standard_normal(out.shape))
+    dout = array_module(out).asarray(np.random.default_rng(8).standard_normal(out.shape))
     return out, cache, case.backward(cache) if out.shape == () else case.backward(dout, cache)
 
 
@@ -142,7 +143,7 @@ def test_gelu_says_that_it_has_no_complex_step_on_a_gpu(cupy):
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", most_later(KINDS, now=["dgsa"]))
 def test_training_reads_once_per_step_and_equals_the_cpu(kind, task, traffic):
     model, data = tiny(kind, task)
     there, here = (TrainConfig(epochs=2, batch_size=4, threads=1, device=d, lr=0.01) for d in ("cuda", "cpu"))
@@ -489,7 +490,7 @@ def test_the_stand_in_has_the_names_of_cupy_and_no_other(cupy):
 def test_the_frozen_names_are_those_of_the_real_cupy():
     """Of its own version all; a later one may have more. In a process of its own, which this one's warnings spare."""
     if importlib.util.find_spec("cupy") is None:
-        pytest.skip("CuPy is not installed")
+        pytest.skip("CuPy is not installed; pip install 'dgsa-np[kernels]' brings it; no GPU is needed")
     code = "import cupy, strict_cupy; print('\\n'.join(strict_cupy.collect(cupy)))"
     paths = os.pathsep.join([os.path.dirname(strict_cupy.__file__), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-W", "ignore", "-c", code]

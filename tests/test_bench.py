@@ -106,7 +106,8 @@ def test_memory_is_that_of_the_arrays():
 
 @pytest.mark.peers
 def test_lean_pytorch_computes_the_same_loss_and_gradients():
-    bench_torch = pytest.importorskip("dgsa_np.bench_torch", reason="torch is not installed: pip install 'dgsa-np[peers]'")
+    reason = "torch is not installed: pip install 'dgsa-np[peers]'"
+    bench_torch = pytest.importorskip("dgsa_np.bench_torch", reason=reason)
     params, tokens, targets, cfg = bench.language_model("dgsa", *TINY_STEP)
     loss, grads = loss_and_grads(params, tokens, targets, cfg)
     for form in ("eager", "fused"):

@@ -137,7 +137,8 @@ def _explain_factor(factor, sizes, tolerance, name):
     likely = [cause for value, cause in causes if _near(factor, value, tolerance)]
     why = " or ".join(likely) or "look for a constant that the derivative brings down"
     also = "the sign is wrong, and " if factor < 0 else ""
-    return Diagnosis("factor", f"{also}the gradient is {abs(factor):.8g} times what it should be everywhere: {why}")
+    shown = f"{abs(factor):.6g}" if abs(abs(factor) - 1) > 1e-4 else f"{abs(factor):.12g}"
+    return Diagnosis("factor", f"{also}the gradient is {shown} times what it should be everywhere: {why}")
 
 
 def _explain_rows(numeric, analytic, tolerance):

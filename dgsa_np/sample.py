@@ -50,6 +50,7 @@ def _draw(logits, rng, temperature, top_k):
     if temperature == 0:
         return int(logits.argmax())
     if top_k is not None:
-        logits[np.argsort(-logits, kind="stable")[top_k:]] = -np.inf
+        rank = np.argsort(np.argsort(-logits, kind="stable"))
+        logits = np.where(rank < top_k, logits, -np.inf)
     p = np.exp((logits - logits.max()) / temperature)
     return int(rng.choice(len(p), p=p / p.sum()))

@@ -15,12 +15,12 @@ import pytest
 from dgsa_np import ops
 from dgsa_np.gradcheck import (
     GradientError,
-    adaptive_difference,
+    _adaptive_difference,
+    _make_pair,
+    _upstream,
     check_pair,
     compare_pair,
     diagnose,
-    make_pair,
-    upstream,
 )
 from dgsa_np.params import leaves
 
@@ -49,8 +49,8 @@ def test_every_pair_catches_a_backward_that_takes_something_else_for_its_upstrea
 def test_an_argument_that_is_the_upstream_itself_has_it_drawn_again():
     x = draw(3, 8)
     for seed in range(5):
-        dout, _ = upstream(make_pair(lambda x: x + 0, None, (x,)), x, seed)
-        again, _ = upstream(make_pair(lambda x: x + 0, None, (-2 * dout,)), x, seed)
+        dout, _ = _upstream(_make_pair(lambda x: x + 0, None, (x,)), x, seed)
+        again, _ = _upstream(_make_pair(lambda x: x + 0, None, (-2 * dout,)), x, seed)
         assert abs(again - dout).max() > 0.1
     with pytest.raises(GradientError):
         check_pair(lambda x: (x * x / 2, x), lambda dy, x: x * x, (dout,), seed=4)
@@ -169,13 +169,13 @@ def test_an_adaptive_difference_tells_its_own_error(size):
     for seed in range(20):
         x = size * (1 + np.random.default_rng(seed).random(5))
         for f, slope in ((np.log, 1 / x), (lambda x: x**3, 3 * x**2), (lambda x: np.sin(9 * x / size), 9 / size)):
-            found, error = adaptive_difference(lambda x, f=f: f(x).sum(), x)
+            found, error = _adaptive_difference(lambda x, f=f: f(x).sum(), x)
             right = slope * np.cos(9 * x / size) if np.isscalar(slope) else slope
             assert (abs(found - right) <= 10 * error).all() and (error < 1e-6 * abs(right).max()).all()
 
 
 def test_what_stands_still_under_small_steps_is_not_taken_for_flat():
-    found, error = adaptive_difference(lambda x: np.float32(3) * x.astype("float32").sum(), np.array([0.7, 0.1]))
+    found, error = _adaptive_difference(lambda x: np.float32(3) * x.astype("float32").sum(), np.array([0.7, 0.1]))
     assert (abs(found - 3) <= 10 * error).all() and (error < 1e-2).all()
 
 

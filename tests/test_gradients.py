@@ -8,13 +8,13 @@ from dgsa_np.attention import differential, differential_v2, gated, multihead, o
 from dgsa_np.gradcheck import (
     SURE,
     GradientError,
+    _make_pair,
+    _upstream,
     central_difference,
     check_pair,
     complex_step,
     diagnose,
-    make_pair,
     same_bits,
-    upstream,
 )
 
 
@@ -31,9 +31,9 @@ def test_central_differences_agree_within_their_own_error(case):
 
 def test_a_second_call_gives_the_same_bits(case):
     """check_pair lets other people's libraries round anew; ours do not."""
-    pair = make_pair(case.forward, case.backward, case.args, case.without)
+    pair = _make_pair(case.forward, case.backward, case.args, case.without)
     out, cache = pair.run()
-    dout, _ = upstream(pair, out, 0)
+    dout, _ = _upstream(pair, out, 0)
     first, second = (pair.gradients(dout, cache) for _ in range(2))
     assert same_bits(pair.run()[0], out) and all(same_bits(first[path], second[path]) for path in first)
 

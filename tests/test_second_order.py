@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from dgsa_np.gradcheck import make_pair, upstream
+from dgsa_np.gradcheck import _make_pair, _upstream
 
 STEP = 1e-30
 
 
 def start(case):
     """The pair with its arguments, and an upstream gradient."""
-    pair = make_pair(case.forward, case.backward, case.args, case.without)
-    return pair, upstream(pair, pair.run()[0], 0)[0]
+    pair = _make_pair(case.forward, case.backward, case.args, case.without)
+    return pair, _upstream(pair, pair.run()[0], 0)[0]
 
 
 def moved(pair, direction, h):

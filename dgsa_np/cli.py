@@ -137,7 +137,7 @@ def baselines_command(args):
 
 
 def gradcheck_command(args):
-    """Check every handwritten gradient and print the errors as a table."""
+    """Check every gradient of the project, and print the errors as a table (yours: dgsa_np.gradcheck.check_pair)."""
     print("Largest error over all arguments, max|ours - numeric| / max|numeric|, for a random upstream gradient.")
     print(f"complex: a complex step, exact to rounding; it gives the verdict, allowed {TOLERANCE['complex']:.0e}, over")
     print("every element (some whole models: along 3 random directions). central: central differences along one")

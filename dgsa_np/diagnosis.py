@@ -116,8 +116,15 @@ def _name_order(order):
         return "its halves have changed places: two branches?"
     if order == list(range(n))[::-1]:
         return "from the last to the first"
-    moved = [f"{j} stands at {i}" for i, j in enumerate(order) if i != j]
-    return f"{', '.join(moved[:3])}{' ...' if len(moved) > 3 else ''}: heads, branches or columns mixed up?"
+    b = next(b for b in range(n // 2, 0, -1) if n % b == 0 and _moves_as_blocks(order, b))
+    moved = [f"{j // b} stands at {i // b}" for i, j in enumerate(order) if i != j and i % b == 0]
+    what = f"of its {n // b} blocks of {b} " if b > 1 else ""
+    return f"{what}{', '.join(moved[:3])}{' ...' if len(moved) > 3 else ''}: heads, branches or columns mixed up?"
+
+
+def _moves_as_blocks(order, b):
+    blocks = np.reshape(order, (-1, b))
+    return bool((blocks[:, 0] % b == 0).all() and (blocks == blocks[:, :1] + np.arange(b)).all())
 
 
 def _explain_factor(factor, sizes, tolerance, name):
@@ -135,7 +142,8 @@ def _explain_factor(factor, sizes, tolerance, name):
                 (1 / n, f"a mean over {letter} where a sum belongs"),
             ]
     likely = [cause for value, cause in causes if _near(factor, value, tolerance)]
-    why = " or ".join(likely) or "look for a constant that the derivative brings down"
+    unknown = "look for a constant that the derivative brings down" + ("" if sizes else "; sizes={'d': ..} names more")
+    why = " or ".join(likely) or unknown
     also = "the sign is wrong, and " if factor < 0 else ""
     shown = f"{abs(factor):.6g}" if abs(abs(factor) - 1) > 1e-4 else f"{abs(factor):.12g}"
     return Diagnosis("factor", f"{also}the gradient is {shown} times what it should be everywhere: {why}")

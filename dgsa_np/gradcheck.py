@@ -41,6 +41,10 @@ class Result(NamedTuple):
     method: str  # "complex", or "central" where that was asked for or the forward is not analytic
     doubt: float  # what central differences estimate their own error to be, in the same units as error
 
+    def __repr__(self):
+        verdict = f"right to {self.error:.1e}" if self.ok else f"error {self.error:.1e}, {self.message}"
+        return f"{self.argument} {self.shape}: {verdict} ({self.method}, allowed {self.tolerance:.0e})"
+
     @property
     def ok(self):
         return self.error <= self.tolerance
@@ -100,7 +104,7 @@ def _adaptive_difference(f, x, directions=None, noise=None):
 
         return _agreed(difference, _size(x) / float(abs(e).max()), noise)
 
-    both = _slopes(slope, x, directions, parts=2)
+    both = _slopes(slope, x, directions)
     return both[..., 0], both[..., 1]
 
 
@@ -110,13 +114,13 @@ def _check_slopes(function, f, x, h):
     check.number(function, low=1e-300, h=h)
 
 
-def _slopes(slope, x, directions, parts=1):
-    """The slope along every element, or along the directions; parts numbers each."""
+def _slopes(slope, x, directions):
+    """The slope along every element, or along the directions."""
+    if directions is not None:
+        return np.array([slope(e) for e in directions])
     places = array_module(x).arange(x.size).reshape(x.shape)
-    along = (1.0 * (places == i) for i in range(x.size)) if directions is None else directions
-    found = np.array([slope(e) for e in along])
-    more = (parts,) if parts > 1 else ()
-    return found.reshape((*x.shape, *more) if directions is None else (len(found), *more))
+    found = np.array([slope(1.0 * (places == i)) for i in range(x.size)])
+    return found.reshape((*x.shape, *found.shape[1:]))
 
 
 def _agreed(difference, reach, noise):
@@ -148,8 +152,9 @@ def _noise(f, least):
     for delta in 10.0 ** np.arange(-14, -6):
         if len({_number(f, k * delta) for k in range(-3, 4)}) > 3:
             break
-    third = np.diff([_number(f, 100 * k * delta) for k in range(-3, 4)], 3)
-    return max(least, float(np.nanmax(abs(third))) / math.sqrt(20)) if np.isfinite(third).any() else least
+    with np.errstate(invalid="ignore"):
+        third = abs(np.diff([_number(f, 100 * k * delta) for k in range(-3, 4)], 3))
+    return max(least, float(third.max(where=np.isfinite(third), initial=0.0)) / math.sqrt(20))
 
 
 def _size(x):
@@ -232,8 +237,11 @@ class _Pair(NamedTuple):
                 grads = [g for i, g in zip(places, grads, strict=True) if i in heads or i not in for_data]
         if len(grads) != len(heads):
             names = ", ".join(self.names[i] for i in heads)
+            data = {i: self.arrays[i,].dtype for i in range(len(self.args)) if (i,) in self.arrays and i not in floats}
+            none = "".join(f"; {self.names[i]} is {dtype} and gets none" for i, dtype in data.items())
+            more = "; name what is data in without" if len(grads) < len(heads) else ""
             who = _name_of(self.backward)
-            raise GradientError(f"{who} returns {len(grads)} gradients, expected {len(heads)}, for {names}")
+            raise GradientError(f"{who} returns {len(grads)} gradients, expected {len(heads)}, for {names}{none}{more}")
         return grads
 
 
@@ -244,6 +252,9 @@ def _make_pair(forward, backward, args, without=()) -> _Pair:
     for path, a in leaves(args).items():
         _check_no_hidden_arrays(pair.label(path), a, without)
         if hasattr(a, "dtype") and not isinstance(a, np.generic):  # a number of NumPy's is an option
+            if owner_of(a) is None and hasattr(a, "numpy"):
+                how = "forward is given NumPy's, for torch.from_numpy, and returns y.detach().numpy()"
+                raise TypeError(f"check_pair: {pair.label(path)} is {type(a).__name__}, expected an array: {how}")
             check.is_array("check_pair", pair.label(path), a)
             pair.arrays[path] = a
     left_out = {path for path in pair.arrays if {pair.names[path[0]], pair.label(path)} & set(without)}
@@ -365,8 +376,8 @@ def compare_pair(
     _check_shapes(pair, grads)
     _check_purity(pair, (out, cache, dout, grads), before)
     look = _look_around(pair, out, dout, rng)
-    if not look.analytic:
-        _say_not_analytic(pair, method)
+    if not look.analytic and method == "complex":
+        raise GradientError(f"{_not_analytic(pair)}; take method='central'")
     directions = {path: _random_directions(x, n_directions, rng) for path, x in pair.leaves.items()}
     judges = ["complex"] if method != "central" else ["central", "complex"]
     judges = judges if look.analytic else ["central"]
@@ -374,6 +385,9 @@ def compare_pair(
         results = _judge(pair, dout, out, grads, judge, look, directions, tolerance, sizes)
         if all(r.ok for r in results):
             break
+    if not look.analytic and method == "auto":
+        sharp = max(r.tolerance for r in results)
+        warnings.warn(f"{_not_analytic(pair)}; central differences judge, to {sharp:.0e} of a gradient", stacklevel=3)
     return results
 
 
@@ -449,14 +463,9 @@ def _sees_all(loss, noise):
     return bool(sure and abs(seen - slope) <= SURE * error + 1e-9 * abs(slope))
 
 
-def _say_not_analytic(pair, method):
-    who = f"{_name_of(pair.forward)} is not analytic, or not in double precision"
-    likely = "abs, var, linalg.norm, a buffer of real numbers or another library"
-    if method == "complex":
-        raise GradientError(f"{who}: a complex step does not see its slope ({likely}?); take method='central'")
-    if method == "auto":
-        why = "central differences judge, less sharply than a complex step"
-        warnings.warn(f"check_pair: {who} ({likely}?): {why}", stacklevel=4)
+def _not_analytic(pair):
+    likely = "abs, var, linalg.norm, a buffer of real numbers, single precision, or another library such as PyTorch"
+    return f"check_pair: {_name_of(pair.forward)} is not analytic, a complex step cannot follow it ({likely}?)"
 
 
 def _judge(pair, dout, out, grads, method, look, directions, tolerance, sizes):

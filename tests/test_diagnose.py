@@ -87,6 +87,7 @@ ORDERS = {  # columns of (n, 8): which stands where, and what is said
     "halves for neighbours": ([0, 4, 1, 5, 2, 6, 3, 7], "stand as (4, 2) where (2, 4) belongs"),
     "neighbours for halves": ([0, 2, 4, 6, 1, 3, 5, 7], "stand as (2, 4) where (4, 2) belongs"),
     "two of them": ([0, 1, 5, 3, 4, 2, 6, 7], "5 stands at 2, 2 stands at 5"),
+    "heads of two columns": ([2, 3, 0, 1, 4, 5, 6, 7], "of its 4 blocks of 2 1 stands at 0, 0 stands at 1"),
 }
 
 

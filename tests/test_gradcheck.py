@@ -124,7 +124,7 @@ def test_a_forward_that_is_not_analytic_is_recognised_and_said_to_be(name):
     forward, backward, wrong = NOT_ANALYTIC[name]
     for seed in range(20):
         x = draw(3, 8, seed=seed)
-        with pytest.warns(UserWarning, match="is not analytic.*central differences judge"):
+        with pytest.warns(UserWarning, match="is not analytic.*central differences judge, to"):
             (result,) = check_pair(forward, backward, (x,), seed=seed)
         assert result.method == "central"
         with pytest.raises(GradientError, match="wrong in 1 of 1"), pytest.warns(UserWarning, match="not analytic"):

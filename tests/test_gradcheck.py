@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from tiers import most_later
 
 from dgsa_np import ops
 from dgsa_np.gradcheck import (
@@ -179,8 +180,9 @@ def test_what_stands_still_under_small_steps_is_not_taken_for_flat():
     assert (abs(found - 3) <= 10 * error).all() and (error < 1e-2).all()
 
 
-def test_central_differences_of_right_norms_of_few_columns_raise_no_alarm():
-    for seed in range(100):
+@pytest.mark.parametrize("seeds", most_later([range(10), range(10, 100)], now=[range(10)]), ids=str)
+def test_central_differences_of_right_norms_of_few_columns_raise_no_alarm(seeds):
+    for seed in seeds:
         rng = np.random.default_rng(seed)
         for n in (3, 4, 8):
             x, w, b = rng.standard_normal((3, n)), rng.standard_normal(n), rng.standard_normal(n)

@@ -348,7 +348,7 @@ EDGES = {
     "images that widen": (
         (model.patch_embed_forward, 'if images.dtype.kind == "c"', "if True"), edge(test_edges.test_float32_parameters_stay_float32_whatever_comes)),
     "top-k by threshold": (
-        (sampling._draw, 'np.argsort(-logits, kind="stable")[top_k:]', "logits < np.sort(logits)[-min(top_k, logits.size)]"),
+        (sampling._draw, "rank < top_k", "logits >= np.sort(logits)[-min(top_k, logits.size)]"),
         edge(test_edges.test_top_k_draws_among_exactly_k_of_equals_the_first)),
     "positions that count padding": (
         (model._places, "keep.cumsum(axis=1) - keep", "(keep | True).cumsum(axis=1) - 1"),

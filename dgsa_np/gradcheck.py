@@ -230,19 +230,15 @@ class _Pair(NamedTuple):
         """The gradients as a tuple; of those that came for data and for what is left out nothing is asked."""
         if type(grads) is not tuple and not (type(grads) is list and len(heads) > 1):
             grads = (grads,)
-        floats = {path[0] for path, a in self.arrays.items() if a.dtype.kind == "f"}
-        for places in (sorted(floats), range(len(self.args))):
-            if len(heads) < len(grads) == len(places):
-                for_data = {i for i, g in zip(places, grads, strict=True) if i in floats or not leaves(g)}
-                grads = [g for i, g in zip(places, grads, strict=True) if i in heads or i not in for_data]
-        if len(grads) != len(heads):
-            names = ", ".join(self.names[i] for i in heads)
-            data = {i: self.arrays[i,].dtype for i in range(len(self.args)) if (i,) in self.arrays and i not in floats}
-            none = "".join(f"; {self.names[i]} is {dtype} and gets none" for i, dtype in data.items())
-            more = "; name what is data in without" if len(grads) < len(heads) else ""
-            who = _name_of(self.backward)
-            raise GradientError(f"{who} returns {len(grads)} gradients, expected {len(heads)}, for {names}{none}{more}")
-        return grads
+        floats = dict.fromkeys(path[0] for path, a in self.arrays.items() if a.dtype.kind == "f")
+        for places in (heads, floats, range(len(self.args))):
+            if len(grads) == len(places):
+                return [g for i, g in zip(places, grads, strict=True) if i in heads]
+        names, who = ", ".join(self.names[i] for i in heads), _name_of(self.backward)
+        data = {path[0]: a.dtype for path, a in self.arrays.items() if len(path) == 1 and a.dtype.kind != "f"}
+        none = "".join(f"; {self.names[i]} is {dtype} and gets none" for i, dtype in data.items())
+        more = "; name what is data in without" if len(grads) < len(heads) else ""
+        raise GradientError(f"{who} returns {len(grads)} gradients, expected {len(heads)}, for {names}{none}{more}")
 
 
 def _make_pair(forward, backward, args, without=()) -> _Pair:
@@ -257,6 +253,9 @@ def _make_pair(forward, backward, args, without=()) -> _Pair:
                 raise TypeError(f"check_pair: {pair.label(path)} is {type(a).__name__}, expected an array: {how}")
             check.is_array("check_pair", pair.label(path), a)
             pair.arrays[path] = a
+    known = {*pair.names, *map(pair.label, pair.arrays)}
+    if unknown := [name for name in without if name not in known]:
+        raise ValueError(f"check_pair: without holds {unknown[0]!r}, expected names among {', '.join(sorted(known))}")
     left_out = {path for path in pair.arrays if {pair.names[path[0]], pair.label(path)} & set(without)}
     pair.leaves.update({p: a for p, a in pair.arrays.items() if a.dtype.kind == "f" and p not in left_out})
     for path, a in pair.leaves.items():
@@ -372,10 +371,10 @@ def compare_pair(
     out, cache = pair.run()
     _check_finite(f"{_name_of(forward)}: its result", out, "no slope can be had")
     dout, rng = _upstream(pair, out, seed)
-    grads = {path: np.copy(g) if owner_of(g) is np else g for path, g in pair.gradients(dout, cache).items()}
+    grads = {path: g.copy() if owner_of(g) else g for path, g in pair.gradients(dout, cache).items()}
     _check_shapes(pair, grads)
     _check_purity(pair, (out, cache, dout, grads), before)
-    look = _look_around(pair, out, dout, rng)
+    look = _look_around(pair, out, cache, dout, rng)
     if not look.analytic and method == "complex":
         raise GradientError(f"{_not_analytic(pair)}; take method='central'")
     directions = {path: _random_directions(x, n_directions, rng) for path, x in pair.leaves.items()}
@@ -425,7 +424,7 @@ class Surroundings(NamedTuple):
     noise_of: dict  # {path: what it does to the gradients of backward}
 
 
-def _look_around(pair, out, dout, rng):
+def _look_around(pair, out, cache, dout, rng):
     """Along a random line of all leaves together."""
     step = {path: _size(x) * _random_like(x, rng) for path, x in pair.leaves.items()}
 
@@ -439,7 +438,9 @@ def _look_around(pair, out, dout, rng):
     noise = _noise(loss, least)
     analytic = out.dtype == "float64" and _sees_all(loss, noise)
     near = [pair.gradients(dout, pair.run(moved(1e-6 * k))[1]) for k in range(-3, 4)]
-    noise_of = {path: _scatter([to_numpy(g[path]) for g in near]) for path in pair.leaves}
+    held = [a for a in leaves((out, cache, pair.args)).values() if owner_of(a) and a.dtype.kind == "f" and a.size]
+    most = 1e-14 * _size(dout) * max(_size(a) for a in held)  # double precision does no more, single does
+    noise_of = {path: min(most, _scatter([to_numpy(g[path]) for g in near])) for path in pair.leaves}
     return Surroundings(analytic, noise, noise_of)
 
 
@@ -510,7 +511,8 @@ def _verdict(c, usual, tolerance, floor, explain):
     size = _size(c.numeric)
     allowed = usual + (c.noise + SURE * c.doubt) / size if tolerance is None else tolerance
     allowed = np.broadcast_to(allowed, c.numeric.shape)
-    errors = np.nan_to_num(abs(c.analytic - c.numeric) / size, nan=math.inf)
+    errors = abs(c.analytic - c.numeric) / size
+    errors = np.where(np.isnan(errors), math.inf, errors)
     worst = np.unravel_index((errors - allowed).argmax(), errors.shape)
     error, may, rough = float(errors[worst]), float(allowed[worst]), float(allowed.max())
     if not c.numeric.any() or size <= floor:

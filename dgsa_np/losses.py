@@ -62,9 +62,9 @@ def cross_entropy_backward(cache):
 
 def _kept(keep, targets):
     """The rows that are kept, None for all of them, and their targets."""
-    if keep is None:
+    if keep is None or (keep := to_numpy(keep)).all():
         return None, targets
-    rows = np.flatnonzero(to_numpy(keep))
+    rows = np.flatnonzero(keep)
     if not rows.size:
         raise ValueError("cross_entropy_forward: keep is all False, expected at least one kept target")
     return rows, targets[rows]

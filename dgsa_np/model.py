@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
+import numpy as np
+
 from . import check, ops
 from .attention import AttentionConfig, attention_backward, attention_forward, causal_mask, multihead, padding_mask
+from .attention.masks import select
 from .backend import array_module, to_numpy
 from .check import choice
 from .losses import cross_entropy_backward, cross_entropy_forward
@@ -109,7 +112,7 @@ def patch_embed_forward(images, p, cfg, keep=None):
     A dropped patch counts as 0, whatever it holds.
     """
     images = images if images.dtype.kind == "c" else images.astype(p["W"].real.dtype, copy=False)
-    tiles = _select(keep, patches(images, cfg))
+    tiles = patches(images, cfg) if keep is None else select(keep[:, :, None], patches(images, cfg))
     x, linear = ops.linear_forward(tiles, p["W"], p["b"])
     x = x + p["positions"]
     return x, PatchEmbedCache(linear, p["positions"])
@@ -130,7 +133,6 @@ class TokenEmbedCache(NamedTuple):
     positions: object
     start: int
     placed: ops.EmbeddingCache | None  # None where the positions count up from start
-    keep: object
 
 
 def token_embed_forward(tokens, p, cfg, start=0, keep=None, places=None):
@@ -138,28 +140,26 @@ def token_embed_forward(tokens, p, cfg, start=0, keep=None, places=None):
 
         x_t = table[token_t] + positions_i,   i = the number of kept tokens before t
 
-    tokens : (B, T) integers on the host, T <= max_len      keep : bool (B, T)
+    tokens : (B, T) integers on the host, T <= max_len      keep : bool (B, T), there too
     start  : the i of the first one, from which they count up      places : (B, T), on the host, each i, if not so
     returns x : (B, T, C), and a TokenEmbedCache
 
-    A dropped token counts as 0, whatever stands in its row.
+    A dropped token counts as token 0, whatever it is.
     """
     placed = None
+    tokens = tokens if keep is None else np.where(keep, to_numpy(tokens), 0)
     x, embedding = ops.embedding_forward(tokens, p["tokens"])
     if places is None:
         x = x + p["positions"][start : start + tokens.shape[1]]
     else:
         position, placed = ops.embedding_forward(places, p["positions"])
         x = x + position
-    x = _select(keep, x)
-    return x, TokenEmbedCache(embedding, p["positions"], start, placed, keep)
+    return x, TokenEmbedCache(embedding, p["positions"], start, placed)
 
 
 def token_embed_backward(dx, cache):
     """The gradients of the table and of the positions; tokens have none."""
-    embedding, positions, start, placed, keep = check.cache("token_embed_backward", cache, TokenEmbedCache, dx)
-    # x = _select(keep, x)
-    dx = _select(keep, dx)
+    embedding, positions, start, placed = check.cache("token_embed_backward", cache, TokenEmbedCache, dx)
     if placed is not None:
         # position, placed = ops.embedding_forward(places, p["positions"])
         dpositions = ops.embedding_backward(dx, placed)
@@ -180,12 +180,6 @@ def _places(keep, start):
     if keep is None or not (keep[:, 1:] > keep[:, :-1]).any():
         return None
     return (keep.cumsum(axis=1) - keep)[:, start:]
-
-
-def _select(keep, x):
-    """(B, T, C) with 0 in the place of dropped tokens: nan there, times 0, would still be nan."""
-    xp = array_module(x)
-    return x if keep is None else xp.where(xp.asarray(keep)[:, :, None], x, 0)
 
 
 # --------------------------------------------------------------------------------------- the feed-forward
@@ -300,14 +294,14 @@ def mean_pool_forward(x, keep=None):
     xp = array_module(x)
     kept = xp.ones(x.shape[:2], bool) if keep is None else xp.asarray(keep)
     weights = (kept / xp.maximum(kept.sum(axis=1, keepdims=True), 1)).astype(x.real.dtype)
-    y = (weights[:, :, None] * _select(keep, x)).sum(axis=1)
+    y = (weights[:, :, None] * select(kept[:, :, None], x)).sum(axis=1)
     return y, MeanPoolCache(weights)
 
 
 def mean_pool_backward(dy, cache):
     """dx (B, T, C)."""
     (weights,) = check.cache("mean_pool_backward", cache, MeanPoolCache, dy)
-    # y = (weights[:, :, None] * _select(keep, x)).sum(axis=1)
+    # y = (weights[:, :, None] * select(kept[:, :, None], x)).sum(axis=1)
     return weights[:, :, None] * dy[:, None, :]
 
 
@@ -317,6 +311,7 @@ class ModelCache(NamedTuple):
     norm: ops.RmsnormCache
     pool: MeanPoolCache | None  # None for a language model, which has logits at every token
     head: ops.LinearCache
+    keep: object  # (B, T), on the host, of the past and of these tokens; None keeps all
 
 
 def model_forward(inputs, params, cfg, keep=None, past=None):
@@ -335,15 +330,16 @@ def model_forward(inputs, params, cfg, keep=None, past=None):
     """
     check.instance("model_forward", ModelConfig, cfg=cfg)
     check.params("model_forward", params, model_specs(cfg), cfg.known_sizes, "params")
-    start, xp, places = _start(cfg, past, keep), array_module(params["head"]["W"]), None
+    start, xp, places = _start(cfg, past), array_module(params["head"]["W"]), None
     T = _check_inputs(inputs, params["embed"], cfg, start)
     check.keep("model_forward", keep, (len(inputs), start + T), f"inputs {inputs.shape}, past and new")
     keep = to_numpy(keep)
+    _check_past_keep(keep, past, start)
     kept = None if keep is None else xp.asarray(keep)
     if cfg.task == "vision":
         x, embed = patch_embed_forward(inputs, params["embed"], cfg, kept)
     else:
-        places, shown = _places(keep, start), None if kept is None else kept[:, start:]
+        places, shown = _places(keep, start), None if keep is None else keep[:, start:]
         x, embed = token_embed_forward(inputs, params["embed"], cfg, start, shown, places)
     mask, blocks = _mask(cfg, kept, T, start, xp), []
     for layer, p in enumerate(params["blocks"]):
@@ -352,12 +348,12 @@ def model_forward(inputs, params, cfg, keep=None, past=None):
     n, norm = ops.rmsnorm_forward(x, params["norm"]["w"], cfg.eps)
     y, pool = (n, None) if cfg.task == "lm" else mean_pool_forward(n, kept)
     logits, head = ops.linear_forward(y, params["head"]["W"], params["head"]["b"])
-    return logits, ModelCache(embed, blocks, norm, pool, head)
+    return logits, ModelCache(embed, blocks, norm, pool, head, keep)
 
 
 def model_backward(dlogits, cache):
     """Gradients shaped like params."""
-    embed, blocks, norm, pool, head = check.cache("model_backward", cache, ModelCache, dlogits)
+    embed, blocks, norm, pool, head, _ = check.cache("model_backward", cache, ModelCache, dlogits)
     check.upstream("model_backward", dlogits, (*head.x.shape[:-1], head.W.shape[1]))
     # logits, head = ops.linear_forward(y, params["head"]["W"], params["head"]["b"])
     dy, dW, db = ops.linear_backward(dlogits, head)
@@ -416,11 +412,19 @@ def _mask(cfg, keep, T, start, xp):
     return mask
 
 
-def _start(cfg, past, keep):
+def _start(cfg, past):
     """The number of tokens before the first one."""
     if past is not None and (cfg.task != "lm" or not isinstance(past, ModelCache)):
         given = f"past is given with task {cfg.task!r}, a {type(past).__name__}"
         raise ValueError(f"model_forward: {given}, expected 'lm' and the ModelCache of the tokens before: it decodes")
-    if past is not None and past.embed.keep is not None and keep is None:
-        raise ValueError("model_forward: keep is None, expected that of the past and of what follows, as past had one")
     return multihead.past_length(None if past is None else past.blocks[0].attention)
+
+
+def _check_past_keep(keep, past, start):
+    """What was dropped of the past stays dropped, and nothing else of it."""
+    if past is None or (keep is None and past.keep is None):
+        return
+    before, now = (np.True_ if k is None else k[:, :start] for k in (past.keep, keep))
+    if (before != now).any():
+        given = "None" if keep is None else f"another one for the first {start} tokens"
+        raise ValueError(f"model_forward: keep is {given}, expected that of the past and of what follows")

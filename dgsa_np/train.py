@@ -218,7 +218,8 @@ def _predictions(params, split, model):
         logits = to_numpy(model_forward(inputs, params, model, rows[2])[0])
         if not np.isfinite(logits).all():
             row = np.argwhere(~np.isfinite(logits))[0][0]
-            inputs_are = "hold nan or inf too" if not np.isfinite(rows[0][row]).all() else "are finite: params overflow"
+            finite = np.isfinite(rows[0][row]).all()
+            inputs_are = "are finite: params overflow, or hold nan" if finite else "hold nan or inf too"
             where = f"first for row {start + row} of the split, whose inputs {inputs_are}"
             raise NonFiniteError(f"predict: logits that are not finite, {where}")
         yield logits, rows

@@ -377,13 +377,10 @@ def places(tokens, keep=None):
 
 
 def token_embed(tokens, p, cfg, start=0, keep=None):
-    """x_btc = table_vc + positions_start+i,c,  v = tokens_bt,  i = i_bt; 0 where t is dropped.   [eq:token-embed]"""
-    x, i = embedding(tokens, p["tokens"]), places(tokens, keep)
-
-    def entry(b, t, c):
-        return x[b][t][c] + p["positions"][start + i[b][t]][c] if keep is None or keep[b][t] else 0.0
-
-    return build(entry, *shape(x))
+    """x_btc = table_vc + positions_start+i,c,  v = tokens_bt, 0 where t is dropped,  i = i_bt.   [eq:token-embed]"""
+    known = build(lambda b, t: tokens[b][t] if keep is None or keep[b][t] else 0, *shape(tokens))
+    x, i = embedding(known, p["tokens"]), places(tokens, keep)
+    return build(lambda b, t, c: x[b][t][c] + p["positions"][start + i[b][t]][c], *shape(x))
 
 
 def mean_pool(x, keep=None):

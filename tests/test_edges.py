@@ -380,6 +380,17 @@ def test_decoding_goes_on_from_the_kept_tokens_of_the_past(rotary):
             assert error(np.concatenate(logits, axis=1)[b, kept], alone[0]) < 1e-12
     with pytest.raises(ValueError, match="keep is None, expected that of the past and of what follows"):
         model_forward(tokens[:, :1], params, cfg, None, past)
+    other = np.ones((len(tokens), past.keep.shape[1] + 1), bool)
+    with pytest.raises(ValueError, match=r"keep is another one for the first \d+ tokens"):
+        model_forward(tokens[:, :1], params, cfg, other, past)
+
+
+@pytest.mark.parametrize("task", ["text", "vision"])
+def test_dropped_tokens_leave_the_gradients_finite_without_eps_too(task):
+    cfg, params, inputs, targets = whole_model("dgsa", task, eps=0.0)
+    keep = np.arange(cfg.n_tokens if task == "vision" else 6) < np.array([[3], [5]])
+    loss, grads = loss_and_grads(params, inputs, targets, cfg, keep)
+    assert np.isfinite(loss) and all(np.isfinite(g).all() for g in flatten(grads).values())
 
 
 @pytest.mark.parametrize("rotary", [False, True])

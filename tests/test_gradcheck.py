@@ -304,6 +304,20 @@ def test_a_loss_that_is_nearly_0_is_checked_to_what_rounding_leaves():
             check_pair(forward, partial(backward, spoil=1.01), (z, targets), seed=seed)
 
 
+ROUGH_BACKWARDS = {
+    "single precision": lambda dy, x: (dy * np.cos(x)).astype("float32").astype("float64"),
+    "rounded": lambda dy, x: np.round(dy * np.cos(x), 7),
+    "a difference of its own": lambda dy, x: dy * (np.sin(x + 1e-8) - np.sin(x)) / 1e-8,
+}
+
+
+@pytest.mark.parametrize("name", ROUGH_BACKWARDS)
+def test_a_backward_does_not_buy_leniency_by_being_rough(name):
+    for seed in range(10):
+        with pytest.raises(GradientError, match="is wrong in 1 of 1 gradients"):
+            check_pair(lambda x: (np.sin(x), x), ROUGH_BACKWARDS[name], (draw(3, 4, seed=seed),), seed=seed)
+
+
 @pytest.mark.parametrize("offset", [1e3, 1e6, 1e9])
 def test_a_large_constant_loosens_nothing(offset):
     for seed in range(10):
@@ -477,6 +491,11 @@ def test_parameters_may_be_kept_in_any_way(name):
     with pytest.raises(GradientError, match="counted twice") as caught:
         check_pair(forward, partial(backward, factor=2), args)
     assert f"\n  {called} (4, 5)" in str(caught.value)
+
+
+def test_a_name_that_is_not_there_cannot_be_left_out():
+    with pytest.raises(ValueError, match="without holds 'mask', expected names among x"):
+        check_pair(lambda x: (2 * x, None), lambda dy, cache: 2 * dy, (draw(3),), without=("mask",))
 
 
 def test_gradients_under_other_names_are_told():

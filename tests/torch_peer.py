@@ -186,8 +186,7 @@ def places(keep):
 def embed(inputs, p, cfg, keep):
     """tokens (B, T), p tokens (V, C), positions (max_len, C); or images, p W, b, positions (N, C) -> (B, T, C)"""
     if cfg["task"] != "vision":
-        x = embedding(inputs, p["tokens"]) + F.embedding(places(keep), p["positions"])
-        return x.masked_fill(~keep.unsqueeze(-1), 0)
+        return embedding(inputs.masked_fill(~keep, 0), p["tokens"]) + F.embedding(places(keep), p["positions"])
     images = inputs if inputs.ndim == 4 else inputs.unsqueeze(-1)
     return linear(patches(images, cfg["patch_size"]), p["W"], p["b"]) + p["positions"]
 

@@ -36,9 +36,10 @@ def seen_only(mask, queries, keys):
     if mask is None:
         return *queries, *keys
     sees, seen = mask.any(axis=3, keepdims=True), mask.any(axis=2)[..., None]
-    return *(_select(sees, q) for q in queries), *(_select(seen, k) for k in keys)
+    return *(select(sees, q) for q in queries), *(select(seen, k) for k in keys)
 
 
-def _select(seen, a):
-    xp = array_module(seen)
-    return a if xp is np and seen.all() else xp.where(seen, a, 0)
+def select(kept, a):
+    """a, with 0 in the place of what is not kept: nan there, times 0, would still be nan."""
+    xp = array_module(kept)
+    return a if xp is np and kept.all() else xp.where(kept, a, 0)

@@ -48,8 +48,8 @@ class AttentionConfig:
 
     @property
     def mechanism(self):
-        rows = MECHANISMS | ON_INHIBITION if self.gate_on == "inhibition" else MECHANISMS
-        return rows[self.kind]
+        usual = MECHANISMS[self.kind]
+        return ON_INHIBITION.get(self.kind, usual) if self.gate_on == "inhibition" else usual
 
     @property
     def has_head_norm(self):
@@ -234,7 +234,7 @@ def attention_map(cache):
 
 
 def attention_gate(cache):
-    """The gate (B, H, T) of each token and head, in (0, 1); of a head's cache, or of an AttentionCache.
+    """The gate (B, H, T) of each token and head; of a head's cache, or of an AttentionCache.
 
     In dgsa it weighs excitation, and with gate_on="inhibition" inhibition, where the head calls it lam, as in diff_v2.
     """

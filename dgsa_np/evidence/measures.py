@@ -60,7 +60,7 @@ def gate_of(head):
 
     A gate on inhibition alone is a lambda: what comes out is comparable with a gate on both, and above 1/2.
     """
-    if hasattr(head, "lam"):
+    if getattr(head, "lam", None) is not None:
         return np.broadcast_to(1 / (1 + head.lam), head.A.shape[:3])
     return getattr(head, "gate", None)
 

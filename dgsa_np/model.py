@@ -112,7 +112,7 @@ def patch_embed_forward(images, p, cfg, keep=None):
     A dropped patch counts as 0, whatever it holds.
     """
     images = images if images.dtype.kind == "c" else images.astype(p["W"].real.dtype, copy=False)
-    tiles = patches(images, cfg) if keep is None else select(keep[:, :, None], patches(images, cfg))
+    tiles = _kept_only(keep, patches(images, cfg))
     x, linear = ops.linear_forward(tiles, p["W"], p["b"])
     x = x + p["positions"]
     return x, PatchEmbedCache(linear, p["positions"])
@@ -180,6 +180,11 @@ def _places(keep, start):
     if keep is None or not (keep[:, 1:] > keep[:, :-1]).any():
         return None
     return (keep.cumsum(axis=1) - keep)[:, start:]
+
+
+def _kept_only(keep, x):
+    """(B, T, C) with 0 in the place of dropped tokens."""
+    return x if keep is None else select(array_module(x).asarray(keep)[:, :, None], x)
 
 
 # --------------------------------------------------------------------------------------- the feed-forward
@@ -294,14 +299,14 @@ def mean_pool_forward(x, keep=None):
     xp = array_module(x)
     kept = xp.ones(x.shape[:2], bool) if keep is None else xp.asarray(keep)
     weights = (kept / xp.maximum(kept.sum(axis=1, keepdims=True), 1)).astype(x.real.dtype)
-    y = (weights[:, :, None] * select(kept[:, :, None], x)).sum(axis=1)
+    y = (weights[:, :, None] * _kept_only(keep, x)).sum(axis=1)
     return y, MeanPoolCache(weights)
 
 
 def mean_pool_backward(dy, cache):
     """dx (B, T, C)."""
     (weights,) = check.cache("mean_pool_backward", cache, MeanPoolCache, dy)
-    # y = (weights[:, :, None] * select(kept[:, :, None], x)).sum(axis=1)
+    # y = (weights[:, :, None] * _kept_only(keep, x)).sum(axis=1)
     return weights[:, :, None] * dy[:, None, :]
 
 

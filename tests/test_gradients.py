@@ -24,7 +24,7 @@ def test_complex_step_over_every_element(case):
 
 
 def test_central_differences_agree_within_their_own_error(case):
-    options = {"without": case.without, "n_directions": 2, "method": "central"}
+    options = {"without": case.without, "n_directions": 1, "method": "central"}
     for r in check_pair(case.forward, case.backward, case.args, **options):
         assert r.method == "central" and r.error <= SURE * r.doubt, f"{r}"
 

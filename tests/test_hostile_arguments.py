@@ -529,7 +529,7 @@ INNER = {
     ),
     "steps of a formula": (
         "swap sum_to_shape sum_rows row_sum row_dot square_sum mix sigmoid erf patches depth_schedule past_length "
-        "seen_only"
+        "seen_only select"
     ),
     "makes kernels of chains": "fused kernel_source sum_kernel",
     "has no arguments": "keep_freed_memory cores",

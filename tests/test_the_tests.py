@@ -332,9 +332,9 @@ EDGES = {
         (ops.layernorm_forward, "    centred = centred - centred.mean(axis=-1, keepdims=True)\n", ""),
         edge(test_edges.test_norms_of_rows_far_from_zero_keep_the_digits_of_float32, "layernorm", 1e6, 1e-5)),
     "dropped tokens times 0": (
-        (model.mean_pool_forward, "select(kept[:, :, None], x)", "x"), edge(test_edges.test_a_pooled_mean_does_not_look_at_dropped_tokens)),
+        (model.mean_pool_forward, "_kept_only(keep, x)", "x"), edge(test_edges.test_a_pooled_mean_does_not_look_at_dropped_tokens)),
     "dropped patches times 0": (
-        (model.patch_embed_forward, "select(keep[:, :, None], patches(images, cfg))", "patches(images, cfg)"),
+        (model.patch_embed_forward, "_kept_only(keep, patches(images, cfg))", "patches(images, cfg)"),
         edge(test_edges.test_a_dropped_token_may_hold_anything, "dgsa", "vision", np.nan)),
     "rows of dropped tokens times 0": (
         (model.token_embed_forward, "np.where(keep, to_numpy(tokens), 0)", "tokens"),

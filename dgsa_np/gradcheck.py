@@ -349,9 +349,9 @@ def compare_pair(
     args         : what forward takes: arrays, nested dicts of arrays, masks, options; the real arrays are
                    differentiated and must be float64
     method       : "auto" takes the complex step (tolerance 1e-12) and, with a warning, central differences where the
-                   forward is not analytic; "central" takes those (tolerance 1e-7, or 10 times the error that they
-                   estimate of themselves if that is more), and lets a complex step decide where they disagree;
-                   "complex" raises where the forward is not analytic
+                   forward is not analytic; "central" takes those (tolerance 1e-7, and 10 times the error that they
+                   estimate of themselves), and lets a complex step decide where they disagree; "complex" raises where
+                   the forward is not analytic. To each comes what rounding is seen to do to the gradients close by
     tolerance    : another one than that
     n_directions : None differentiates along every element; a number, along so many random directions
     seed         : of the upstream gradient and the directions, in a stream of their own
@@ -439,7 +439,8 @@ def _look_around(pair, out, cache, dout, rng):
     analytic = out.dtype == "float64" and _sees_all(loss, noise)
     near = [pair.gradients(dout, pair.run(moved(1e-6 * k))[1]) for k in range(-3, 4)]
     held = [a for a in leaves((out, cache, pair.args)).values() if owner_of(a) and a.dtype.kind == "f" and a.size]
-    most = 1e-14 * _size(dout) * max(_size(a) for a in held)  # double precision does no more, single does
+    sizes = [size for size in map(_size, held) if math.isfinite(size)]
+    most = 1e-14 * _size(dout) * max(sizes)  # double precision does no more, single does
     noise_of = {path: min(most, _scatter([to_numpy(g[path]) for g in near])) for path in pair.leaves}
     return Surroundings(analytic, noise, noise_of)
 

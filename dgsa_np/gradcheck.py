@@ -228,8 +228,8 @@ class _Pair(NamedTuple):
 
     def _one_for_each(self, heads, grads):
         """The gradients as a tuple; of those that came for data and for what is left out nothing is asked."""
-        if type(grads) is not tuple and not (type(grads) is list and len(heads) > 1):
-            grads = (grads,)
+        several = type(grads) is tuple or (isinstance(grads, (tuple, list)) and len(heads) > 1)
+        grads = grads if several else (grads,)
         floats = dict.fromkeys(path[0] for path, a in self.arrays.items() if a.dtype.kind == "f")
         for places in (heads, floats, range(len(self.args))):
             if len(grads) == len(places):

@@ -101,9 +101,14 @@ def pytest_terminal_summary(terminalreporter):
 
 
 def pytest_generate_tests(metafunc):
-    """A test that takes `case` runs on the whole catalogue of pairs. Of the models, three stand for all."""
+    """A test that takes `case` runs on the whole catalogue of pairs; in the fast tier on what follows from pairs in part:
+
+    of the models on three, of the layers of other kinds than dgsa on those under padding.
+    """
     if "case" in metafunc.fixturenames:
         cases = list(all_cases())
         three = [f"model dgsa [{variant}]" for variant in ("swiglu, none", "text, padding", "lm, padding")]
-        now = [case for case in cases if case.name.split()[0] != "model" or str(case) in three]
+        now = [case for case in cases if case.name.split()[0] not in ("model", "attention") or str(case) in three]
+        now += [case for case in cases if case.name.startswith("attention dgsa")]
+        now += [case for case in cases if case.name.startswith("attention") and case.variant == "padding"]
         metafunc.parametrize("case", most_later(cases, now), ids=map(str, cases))

@@ -101,9 +101,8 @@ def pytest_terminal_summary(terminalreporter):
 
 
 def pytest_generate_tests(metafunc):
-    """A test that takes `case` runs on the whole catalogue of pairs; in the fast tier on what follows from pairs in part:
-
-    of the models on three, of the layers of other kinds than dgsa on those under padding.
+    """A test that takes `case` runs on the whole catalogue of pairs; in the fast tier, of what is made of other pairs,
+    on three models, and on the layers of dgsa and those of other kinds under padding.
     """
     if "case" in metafunc.fixturenames:
         cases = list(all_cases())

@@ -339,7 +339,10 @@ def test_a_large_constant_loosens_nothing(offset):
 # ------------------------------------------------------------------------------------ scales and zeros
 
 
-@pytest.mark.parametrize("small, large", [(1e-9, 1e9), (1e9, 1e-9), (1e-9, 1e-9), (1e9, 1e9)])
+SCALES = [(1e-9, 1e9), (1e9, 1e-9), (1e-9, 1e-9), (1e9, 1e9)]
+
+
+@pytest.mark.parametrize("small, large", most_later(SCALES, now=SCALES[:1]))
 def test_right_pairs_at_any_scale_raise_no_alarm(small, large):
     for seed in range(20):
         rng = np.random.default_rng(seed)

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import strict_cupy
+from tiers import most_later
 
 from dgsa_np import viz
 from dgsa_np.attention import attention_gate
@@ -210,7 +211,7 @@ def test_the_pixels_lie_on_their_patches(head):
     np.testing.assert_allclose(spot, (6, 1))
 
 
-@pytest.mark.parametrize(("views", "heads"), [(1, 1), (2, 4), (3, 2)])
+@pytest.mark.parametrize(("views", "heads"), most_later([(1, 1), (2, 4), (3, 2)], now=[(2, 4)]))
 def test_gate_map_figure(views, heads, image, rng, tmp_path):
     gates = rng.random((views, 3, heads, 16))
     figure = saved(viz.gate_map_figure({f"view {i}": (image, g) for i, g in enumerate(gates)}), tmp_path)

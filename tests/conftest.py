@@ -75,6 +75,7 @@ def pytest_sessionstart(session):
         remembered.cache_clear()
 
 
+LEFT_OUT = Counter()  # by reason
 LONGER = {  # marker: what runs the tests that bear it
     "slow": "make test-all",
     "peers": "make peers",
@@ -85,16 +86,17 @@ LONGER = {  # marker: what runs the tests that bear it
 
 def pytest_collection_modifyitems(config, items):
     """What takes longer runs where its marker is asked for: pytest -m torture, pytest -m "slow or not slow"."""
-    for marker, command in LONGER.items():
-        for item in items:
-            if item.get_closest_marker(marker) and marker not in config.option.markexpr:
-                item.add_marker(pytest.mark.skip(reason=f"left to {command}"))
+    left = {marker: command for marker, command in LONGER.items() if marker not in config.option.markexpr}
+    reasons = [[f"left to {left[m]}" for m in left if item.get_closest_marker(m)] for item in items]
+    LEFT_OUT.update(why[-1] for why in reasons if why)
+    config.hook.pytest_deselected(items=[item for item, why in zip(items, reasons, strict=True) if why])
+    items[:] = [item for item, why in zip(items, reasons, strict=True) if not why]
 
 
 def pytest_terminal_summary(terminalreporter):
     """How many tests were left out, by reason, and the processor time of this process and of those it waited for."""
     skipped = terminalreporter.stats.get("skipped", [])
-    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    reasons = LEFT_OUT + Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     terminalreporter.section(f"left out; processor time {sum(os.times()[:4]):.0f} s", "-")
     for reason, n in reasons.most_common():
         terminalreporter.write_line(f"{n:6,}  {reason}")
@@ -102,12 +104,12 @@ def pytest_terminal_summary(terminalreporter):
 
 def pytest_generate_tests(metafunc):
     """A test that takes `case` runs on the whole catalogue of pairs; in the fast tier, of what is made of other pairs,
-    on three models, and on the layers of dgsa and those of other kinds under padding.
+    on two models, and on the layers of dgsa and those of other kinds under padding.
     """
     if "case" in metafunc.fixturenames:
         cases = list(all_cases())
-        three = [f"model dgsa [{variant}]" for variant in ("swiglu, none", "text, padding", "lm, padding")]
-        now = [case for case in cases if case.name.split()[0] not in ("model", "attention") or str(case) in three]
-        now += [case for case in cases if case.name.startswith("attention dgsa")]
+        two = [f"model dgsa [{variant}]" for variant in ("swiglu, none", "lm, padding")]
+        now = [case for case in cases if case.name.split()[0] not in ("model", "attention") or str(case) in two]
+        now += [case for case in cases if case.name == "attention dgsa"]
         now += [case for case in cases if case.name.startswith("attention") and case.variant == "padding"]
         metafunc.parametrize("case", most_later(cases, now), ids=map(str, cases))

@@ -231,8 +231,9 @@ def _validate(state, valid, model):
         return {f"valid_{name}": x for name, x in evaluate(state.params, valid, model).items()}
     except NonFiniteError as error:
         params = to_numpy(state.params)
-        size, name = max((float(abs(a).max()), name) for name, a in flatten(params).items())
-        largest = f"the largest parameter is {size:.3g}, in {name}"
+        sizes = {name: float(abs(a).max()) for name, a in flatten(params).items()}
+        name = max(sizes, key=lambda name: (math.isnan(sizes[name]), sizes[name]))  # nan, where there is one
+        largest = f"the largest parameter is {sizes[name]:.3g}, in {name}"
         said = NonFiniteError(f"train: epoch {state.epoch}: on data.valid: {error}; {largest}; try a smaller lr")
         said.params = params
         raise said from error

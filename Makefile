@@ -34,11 +34,11 @@ gpu: .venv/test
 
 # Without a GPU: the kernels are compiled for one, and CuPy takes them.
 kernels: .venv/test .venv/kernels
-	$(BIN)/python -m pytest $(ALL) tests/test_fused.py tests/test_strict.py -k "compiles or real_cupy"
+	$(BIN)/python -m pytest $(ALL) tests/machine/test_fused.py tests/machine/test_strict.py -k "compiles or real_cupy"
 
 # A grid on a Dask scheduler with two workers, one of which is killed.
 cluster: .venv/test .venv/cluster
-	$(BIN)/python -m pytest $(ALL) -k "dask or scheduler" tests/test_evidence.py
+	$(BIN)/python -m pytest $(ALL) -k "dask or scheduler" tests/product/test_evidence.py
 
 # The notebooks from their sources (py:percent), run in fresh kernels, with their outputs.
 notebooks: .venv/notebooks
@@ -46,7 +46,7 @@ notebooks: .venv/notebooks
 	  ../$(BIN)/jupytext --quiet --set-kernel python3 --to ipynb --execute $$source || exit 1; done
 
 check-notebooks: .venv/notebooks .venv/test
-	$(BIN)/python -m pytest -m "notebooks or not notebooks" -s tests/test_notebooks.py
+	$(BIN)/python -m pytest -m "notebooks or not notebooks" -s tests/product/test_notebooks.py
 
 # Coursework. COURSE chooses the constants of the stubs; what is there is not overwritten.
 COURSE ?= 0
@@ -63,11 +63,11 @@ release: .venv/run
 
 # nbgrader's cycle, on right, wrong and empty submissions.
 nbgrader: .venv/test .venv/nbgrader
-	$(BIN)/python -m pytest $(ALL) tests/test_nbgrader.py
+	$(BIN)/python -m pytest $(ALL) tests/product/test_nbgrader.py
 
 # Every right, wrong and hostile submission of every exercise, on 20 seeds: an hour.
 grader-torture: .venv/test
-	$(BIN)/python -m pytest -m torture -s tests/test_coursework.py
+	$(BIN)/python -m pytest -m torture -s tests/product/test_coursework.py
 
 # Kills, full disks, damaged files by the ten thousand, Ctrl-C, and what grader-torture runs: more than an hour.
 torture: .venv/test

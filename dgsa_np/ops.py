@@ -11,7 +11,7 @@ import numpy as np
 
 from . import check
 from .backend import array_module, erf, to_numpy
-from .fused import fused, sum_kernel
+from .fast.fused import fused, sum_kernel
 
 
 def swap(x):

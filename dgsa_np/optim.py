@@ -6,7 +6,7 @@ import numpy as np
 
 from . import check
 from .backend import array_module
-from .fused import fused
+from .fast.fused import fused
 from .ops import square_sum
 from .params import flatten, tree_map, zeros_like
 

@@ -14,10 +14,10 @@ from .attention.multihead import TILED_KINDS
 from .backend import array_module, resolve_device, to_device, to_numpy
 from .check import choice
 from .data import DataError, Dataset, Split
+from .fast.parallel import choose_threads, loss_and_grads_threaded
 from .losses import cross_entropy_forward
 from .model import ModelConfig, init_model, model_forward, model_specs
 from .optim import adamw_init, adamw_step, clip_by_norm, warmup_cosine
-from .parallel import choose_threads, loss_and_grads_threaded
 from .params import count, flatten
 
 EVALUATION = 8192  # tokens of a batch that is evaluated: its maps are all in memory at once

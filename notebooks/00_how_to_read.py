@@ -32,14 +32,14 @@ import numpy as np
 
 from dgsa_np import data, model
 from dgsa_np.attention.softmax import softmax_head_backward, softmax_head_forward
-from dgsa_np.cli import describe_model
 from dgsa_np.gradcheck import GradientError, check_pair, compare_pair, complex_step
+from dgsa_np.lab.cli import describe_model
 from dgsa_np.losses import cross_entropy_backward, cross_entropy_forward
 from dgsa_np.model import ModelConfig, init_model, model_backward, model_forward
 from dgsa_np.ops import linear_backward, linear_forward, sigmoid, silu_backward, silu_forward, sum_to_shape
 from dgsa_np.params import count, flatten
 
-plt.style.use("dgsa_np.viz")
+plt.style.use("dgsa_np.lab.viz")
 rng = np.random.default_rng(0)
 BLUE, ORANGE = "#0072B2", "#D55E00"
 

@@ -37,7 +37,7 @@ from sklearn.datasets import load_sample_image
 
 from dgsa_np.attention import gated_head_forward
 
-plt.style.use("dgsa_np.viz")
+plt.style.use("dgsa_np.lab.viz")
 rng = np.random.default_rng(0)
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 

@@ -39,7 +39,7 @@ from sklearn.datasets import load_sample_image
 from dgsa_np.attention import AttentionConfig, attention_forward, gated_head_forward
 from dgsa_np.ops import rmsnorm_forward, softmax_backward, softmax_forward
 
-plt.style.use("dgsa_np.viz")
+plt.style.use("dgsa_np.lab.viz")
 rng = np.random.default_rng(0)
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 

@@ -37,7 +37,7 @@ from dgsa_np.gradcheck import central_difference, check_pair, compare_pair, comp
 from dgsa_np.losses import cross_entropy_backward, cross_entropy_forward
 from dgsa_np.ops import softmax_backward, softmax_forward
 
-plt.style.use("dgsa_np.viz")
+plt.style.use("dgsa_np.lab.viz")
 rng = np.random.default_rng(0)
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 

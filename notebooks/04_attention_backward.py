@@ -51,7 +51,7 @@ from dgsa_np.ops import merge_heads, softmax_backward, split_heads, swap
 from dgsa_np.params import tree_map
 from dgsa_np.train import TrainConfig, train
 
-plt.style.use("dgsa_np.viz")
+plt.style.use("dgsa_np.lab.viz")
 rng = np.random.default_rng(0)
 BLUE, ORANGE = "#0072B2", "#D55E00"
 

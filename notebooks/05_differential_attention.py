@@ -49,7 +49,7 @@ from dgsa_np.ops import rmsnorm_backward, rmsnorm_forward, sigmoid, softmax_forw
 from dgsa_np.params import count
 from dgsa_np.train import TrainConfig, train
 
-plt.style.use("dgsa_np.viz")
+plt.style.use("dgsa_np.lab.viz")
 rng = np.random.default_rng(0)
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 

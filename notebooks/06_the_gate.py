@@ -42,7 +42,7 @@ from dgsa_np.gradcheck import complex_step
 from dgsa_np.ops import sigmoid, swap  # swap transposes the last two axes
 from dgsa_np.params import count
 
-plt.style.use("dgsa_np.viz")
+plt.style.use("dgsa_np.lab.viz")
 rng = np.random.default_rng(0)
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # excitatory, inhibitory, fused
 

@@ -28,15 +28,15 @@ from threadpoolctl import threadpool_limits
 
 from dgsa_np import model, ops, optim
 from dgsa_np.attention import attention_backward, attention_forward
-from dgsa_np.baselines import classifiers
 from dgsa_np.data import load
 from dgsa_np.gradcheck import check_pair, compare_pair, complex_step
+from dgsa_np.lab.baselines import classifiers
 from dgsa_np.losses import cross_entropy_backward, cross_entropy_forward
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_backward, model_forward, patches
 from dgsa_np.params import count, flatten, tree_map
 from dgsa_np.train import TrainConfig, evaluate, train
 
-plt.style.use("dgsa_np.viz")
+plt.style.use("dgsa_np.lab.viz")
 rng = np.random.default_rng(0)
 threadpool_limits(1)  # our matrices are small: one thread of BLAS is faster than several
 

@@ -41,14 +41,14 @@ from joblib import Parallel, delayed
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from dgsa_np import demo, experiments, viz
 from dgsa_np.attention import init_attention
 from dgsa_np.data import CORRUPTIONS, corrupt, load
+from dgsa_np.lab import demo, experiments, viz
 from dgsa_np.model import ModelConfig, model_forward, patches
 from dgsa_np.params import count, tree_map
 from dgsa_np.train import TrainConfig, first_state, predict, train
 
-plt.style.use("dgsa_np.viz")
+plt.style.use("dgsa_np.lab.viz")
 rng = np.random.default_rng(0)
 threadpool_limits(1)  # our matrices are small: one thread of BLAS is faster than several
 

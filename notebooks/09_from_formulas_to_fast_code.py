@@ -42,18 +42,18 @@ from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch, Rectangle
 from threadpoolctl import threadpool_limits
 
-from dgsa_np import parallel
 from dgsa_np.attention import causal_mask, padding_mask, tiled
 from dgsa_np.attention.differential import differential_head_backward, differential_head_forward
 from dgsa_np.attention.gated import gated_head_backward, gated_head_forward
 from dgsa_np.attention.softmax import softmax_head_backward, softmax_head_forward
 from dgsa_np.backend import array_module, resolve_device, to_device, to_numpy
+from dgsa_np.fast import parallel
 from dgsa_np.gradcheck import check_pair
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads
 from dgsa_np.ops import row_sum, sigmoid, swap
 from dgsa_np.params import flatten
 
-plt.style.use("dgsa_np.viz")
+plt.style.use("dgsa_np.lab.viz")
 rng = np.random.default_rng(0)
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 threadpool_limits(1)  # one thread of BLAS: until section 10 we measure one core
@@ -1022,4 +1022,4 @@ for T in (128, 256, 512):
 
 # %% [markdown]
 # Back to [00 how to read](00_how_to_read.ipynb), or on into the library: `dgsa_np/attention/tiled.py` and
-# `dgsa_np/parallel.py` should read like this notebook now.
+# `dgsa_np/fast/parallel.py` should read like this notebook now.

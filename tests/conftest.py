@@ -8,12 +8,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
-from tiers import most_later
+from support.tiers import most_later
 
 from dgsa_np import check, model
 from dgsa_np.attention import multihead
-from dgsa_np.cases import all_cases
 from dgsa_np.data import load
+from dgsa_np.lab.cases import all_cases
 
 WORDS = ["a", "quiet", "film", "with", "a", "warm", "heart", "and", "no", "plot", "at", "all", "but", "great", "songs"]
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from .. import check
 from ..backend import array_module
-from ..fused import fused
+from ..fast.fused import fused
 from ..ops import LinearCache, linear_backward, linear_forward, row_dot, sigmoid, sum_to_shape, swap
 from ..params import Spec
 from .masks import seen_only

@@ -1,0 +1,1 @@
+"""The laboratory: not needed to read attention."""

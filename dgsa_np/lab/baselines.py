@@ -1,0 +1,93 @@
+"""Trivial baselines: what a model has to beat before its attention is worth a word."""
+
+import math
+from collections import Counter, defaultdict
+
+import numpy as np
+
+from ..data.corruptions import PAD
+
+# ------------------------------------------------------------------------------------------- classifiers
+
+
+def classifiers(data) -> dict:
+    """{name: function of a Split that returns its classes}, fitted on the training split.
+
+    Logistic regression and nearest neighbour on pixels; naive Bayes on the words of sentences.
+    """
+    estimators, features = (_on_pixels if data.meta["task"] == "vision" else _on_words)(data.meta)
+    x = features(data.train)
+    fitted = {name: estimator.fit(x, data.train.targets) for name, estimator in estimators.items()}
+    return {name: lambda split, fit=fit: fit.predict(features(split)) for name, fit in fitted.items()}
+
+
+def _on_pixels(meta):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+
+    logistic, nearest = LogisticRegression(max_iter=2000), KNeighborsClassifier(1)
+    estimators = {"logistic regression": logistic, "nearest neighbour": nearest}
+    return estimators, lambda split: split.inputs.reshape(len(split.inputs), -1)
+
+
+def _on_words(meta):
+    from scipy.sparse import csr_array
+    from sklearn.naive_bayes import MultinomialNB
+
+    def counts(split):
+        rows, columns = np.nonzero(split.inputs != PAD)
+        shape = len(split.inputs), meta["vocab_size"]
+        return csr_array((np.ones(len(rows)), (rows, split.inputs[rows, columns])), shape)
+
+    return {"naive Bayes": MultinomialNB()}, counts
+
+
+# ----------------------------------------------------------------------------------------------- n-grams
+
+
+def ngram_losses(data, orders=(2, 3, 4, 5, 6)) -> dict:
+    """{"5-gram": nats per token of the test split}, counted on the training split."""
+    train, test = stream(data.train, data.meta["stride"]), stream(data.test, data.meta["max_len"])
+    return {f"{n}-gram": NGram(train, n, data.meta["vocab_size"]).loss(test) for n in orders}
+
+
+class NGram:
+    """A language model that counts: the next token after the last n - 1.    [eq:witten-bell, published]
+
+    p_n(c | h) = (count(h c) + t(h) p_{n-1}(c | h')) / (count(h) + t(h)),   h' = h without its first token
+
+    t(h) is the number of different tokens seen after h, p_0 is uniform. Witten and Bell 1991.
+    """
+
+    def __init__(self, tokens, n, vocab_size):
+        self.n, self.uniform = n, 1 / vocab_size
+        text = _as_text(tokens)
+        self.after = [defaultdict(Counter) for _ in range(n)]
+        for k, table in enumerate(self.after):
+            for i in range(k, len(text)):
+                table[text[i - k : i]][text[i]] += 1
+
+    def probability(self, token, history):
+        p = self.uniform
+        for k, table in enumerate(self.after[: len(history) + 1]):
+            seen = table.get(history[len(history) - k :])
+            if seen is None:
+                return p
+            p = (seen[token] + len(seen) * p) / (seen.total() + len(seen))
+        return p
+
+    def loss(self, tokens):
+        """Nats per token of a text."""
+        text = _as_text(tokens)
+        logs = (math.log(self.probability(c, text[max(0, i - self.n + 1) : i])) for i, c in enumerate(text))
+        return -sum(logs) / len(text)
+
+
+def _as_text(tokens):
+    """Tokens as characters, since slices of text make quick keys."""
+    return "".join(map(chr, tokens))
+
+
+def stream(split, stride):
+    """The text that the windows of a language were cut from, up to the end of the last."""
+    return np.concatenate([split.inputs[:-1, :stride].ravel(), split.inputs[-1], split.targets[-1, -1:]])

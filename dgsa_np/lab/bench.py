@@ -1,0 +1,263 @@
+"""Speed and memory, side by side in one run: heads plain and on tiles, whole steps, and PyTorch if it is installed.
+
+The contestants take turns, so that a noisy machine disturbs all of them. PyTorch has a process of its own, as its
+users have it: in ours, parallel.keep_freed_memory would speed up PyTorch too.
+"""
+
+import cProfile
+import importlib
+import json
+import platform
+import pstats
+import time
+import tracemalloc
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import lru_cache, partial
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from .. import __version__
+from ..attention import AttentionConfig, attention_forward, causal_mask, init_attention
+from ..attention.mechanisms import MECHANISMS
+from ..attention.multihead import TILED_KINDS
+from ..fast import parallel
+from ..model import ModelConfig, init_model, loss_and_grads
+from ..ops import swap
+from ..params import flatten
+from . import viz
+from .experiments import equal_models, markdown_table
+
+STEPS = (64, 17, 64, 4, 4), (32, 64, 128, 4, 4), (16, 128, 128, 4, 4), (8, 256, 256, 4, 4)  # B, T, C, H, depth
+HEADS = (64, 4, 17, 8), (32, 4, 64, 16), (16, 4, 128, 16), (8, 4, 256, 32), (8, 4, 512, 16), (4, 4, 1024, 16)  # B H T d
+LENGTHS = 128, 256, 512, 1024, 2048, 4096, 8192
+RATIOS = ("ours", "torch eager"), ("ours", "torch fused"), ("ours", "its products"), ("dgsa", "softmax")
+TURN = 0.2  # s; the first ms of a turn still share the cores with the threads of the one before
+OURS, TORCH = "dgsa_np.lab.bench", "dgsa_np.lab.bench_torch"
+
+
+def bench(out: Path, rounds=15, longest=LENGTHS[-1]):
+    """Measure, print tables, and write bench.json, scaling.png and profile.png to the folder out."""
+    parallel.keep_freed_memory()
+    with ExitStack() as stack:
+        stack.enter_context(threadpool_limits(1))
+        peer = _torch_process(stack)
+        found = {"machine": _machine()}
+        for title, contests in _contests(peer).items():
+            found[title] = {label: race(contest, rounds) for label, contest in contests.items()}
+            print(f"\n{title}\n\n{_table(found[title])}", flush=True)
+        found["scaling"] = scaling([T for T in LENGTHS if longest >= T], rounds)
+        found["profile"] = profile(*STEPS[-1])
+    viz.save(scaling_figure(found["scaling"]), out / "scaling.png")
+    viz.save(profile_figure(found["profile"]), out / "profile.png")
+    (out / "bench.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _machine() -> dict:
+    cores, system = parallel.cores(), f"{platform.system()} {platform.machine()} {platform.processor()}"
+    versions = {"python": platform.python_version(), "numpy": np.__version__, "dgsa_np": __version__}
+    if find_spec("torch"):
+        versions["torch"] = importlib.metadata.version("torch")
+    return {"system": system, "cores": cores, "versions": versions}
+
+
+def _contests(peer) -> dict:
+    """{title: {sizes: {contestant: a function that runs once and returns its seconds}}}"""
+    ours = partial(partial, seconds, OURS)
+    titles = (
+        "The gated head, forward and backward, causal, one thread",
+        "The step of a language model, forward and backward, all cores",
+        "The same step at equal numbers of parameters",
+        "Every head, forward and backward, causal, one thread",
+    )
+    heads, steps, equal, every = ({} for _ in titles)
+    for size in HEADS:
+        label = "B {}, H {}, T {}, d {}".format(*size)
+        heads[label] = {"ours": ours("head", "dgsa", "auto", *size)}
+        heads[label] |= {impl: ours("head", "dgsa", impl, *size) for impl in ("plain", "tiled")}
+        heads[label] |= {f"torch {form}": partial(peer, "head", form, *size) for form in ("eager", "fused") if peer}
+        forms = [(kind, impl) for kind in TILED_KINDS for impl in ("plain", "tiled")]
+        every[label] = {" ".join(form): ours("head", *form, *size) for form in forms}
+    for size in STEPS:
+        label = "B {}, T {}, C {}, H {}, depth {}".format(*size)
+        steps[label] = {"ours": ours("step", "dgsa", *size), "its products": ours("products", *size)}
+        steps[label] |= {f"torch {form}": partial(peer, "step", form, *size) for form in ("eager", "fused") if peer}
+        equal[label] = {kind: ours("step", kind, *size) for kind in ("softmax", "diff_v1", "dgsa")}
+    return dict(zip(titles, (heads, steps, equal, every), strict=True))
+
+
+def race(contest, rounds=15, enough=10.0) -> dict:
+    """{name: (lower quartile, median, upper quartile)} in ms; the first turn warms up, after enough seconds it ends."""
+    times, started = {name: [] for name in contest}, time.perf_counter()
+    for turn in range(rounds + 1):
+        if turn < 4 or time.perf_counter() - started < enough:
+            for name, contestant in contest.items():
+                times[name].append(1e3 * contestant())
+    return {name: np.quantile(ts[1:], (0.25, 0.5, 0.75)).round(3).tolist() for name, ts in times.items()}
+
+
+def _table(races) -> str:
+    """Medians in ms, between them and each quartile at most so much, and ratios of medians."""
+    rows = []
+    for label, found in races.items():
+        cells = {f"{name}, ms": f"{m:.2f} ± {max(high - m, m - low):.2f}" for name, (low, m, high) in found.items()}
+        cells |= {f"{a} / {b}": f"{found[a][1] / found[b][1]:.2f}" for a, b in RATIOS if {a, b} <= found.keys()}
+        rows.append([label, *cells.values()])
+    return markdown_table([["", *cells], *rows])
+
+
+def seconds(module, task, *args) -> float:
+    """One turn of a task: the median of as many runs as fill TURN seconds, as in training. It is made once and kept."""
+    run, times = _prepared(module, task, *args), []
+    while sum(times) < TURN:
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return float(np.median(times))
+
+
+@lru_cache(maxsize=16)
+def _prepared(module, task, *args):
+    return getattr(importlib.import_module(module), task)(*args)
+
+
+def _torch_process(stack):
+    """seconds() of bench_torch.py in a process of its own; None without PyTorch."""
+    if find_spec("torch") is None:
+        print("PyTorch is not installed; to compare with it: pip install 'dgsa-np[peers]'")
+        return None
+    pool = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
+    return lambda *args: pool.submit(seconds, TORCH, *args).result()
+
+
+# -------------------------------------------------------------------------------------------- the tasks
+
+
+def head(kind, impl, B, H, T, d):
+    """Forward and backward of one head, of keys d wide, with arguments as a layer hands them over."""
+    cfg = AttentionConfig(kind=kind, width=2 * H * d, n_heads=2 * H // MECHANISMS[kind].split, impl=impl)
+    rng, mask = np.random.default_rng(0), causal_mask(T)
+    x = rng.standard_normal((B, T, cfg.width), "float32")
+    p = init_attention(cfg, rng)
+    heads = attention_forward(x, p, cfg, mask)[1].heads.values()
+    mix = cfg.mechanism.control.forward(x, p, cfg, 0.5)[:1] if cfg.mechanism.control else ()
+    forward, backward = cfg.head_pair(np, T, T)
+
+    def run():
+        o, cache = forward(*heads, *mix, mask=mask)
+        backward(o, cache)
+
+    return run
+
+
+def language_model(kind, B, T, C, H, depth):
+    """(params, tokens, targets, cfg), with the parameters that a dgsa of these sizes has, to one unit of ffn_width."""
+    sizes = {"task": "lm", "vocab_size": 65, "max_len": T, "width": C, "n_heads": H, "depth": depth}
+    cfg = equal_models(ModelConfig(kind="dgsa", **sizes), ["dgsa", kind])[kind]
+    rng = np.random.default_rng(0)
+    return init_model(cfg, rng), *rng.integers(0, 65, (2, B, T)), cfg
+
+
+def step(kind, *size):
+    """The loss and its gradients, as a training step computes them."""
+    return partial(parallel.loss_and_grads_threaded, *language_model(kind, *size))
+
+
+def products(B, T, C, H, depth):
+    """The matrix products of the step alone, on as many threads: three for a product of its forward, whole maps."""
+    params, tokens, _, cfg = language_model("dgsa", B, T, C, H, depth)
+    threads = parallel.choose_threads("cpu", B, cfg)
+    rows, d, draw = B // threads * T, cfg.sizes["d"], partial(np.random.default_rng(0).standard_normal, dtype="float32")
+    weights = [W.shape for name, W in flatten(params).items() if W.ndim == 2 and "embed" not in name]
+    pairs = [(draw((rows, n)), draw((n, m))) for n, m in weights]
+    maps = [(B // threads, H, T, d), (B // threads, H, T, d), (B // threads, H, T, 2 * d)] * depth  # q k^T twice, A v
+    pairs += [(draw(shape), swap(draw(shape))) for shape in maps]
+    triples = [(x, W, x @ W) for x, W in pairs]
+
+    def run(_=None):
+        for x, W, y in triples:
+            x @ W, y @ swap(W), swap(x) @ y
+
+    pool = ThreadPoolExecutor(threads)
+    return lambda: list(pool.map(run, range(threads)))
+
+
+# --------------------------------------------------------------------------------- scaling and profile
+
+
+def scaling(lengths, rounds=5) -> dict:
+    """{impl: {"ms": one number per length, "MiB": ..}} of one gated head, and the lengths."""
+    found = {"T": lengths} | {impl: {"ms": [], "MiB": []} for impl in ("plain", "tiled")}
+    for T in tqdm(lengths, desc="scaling in T", disable=None):
+        contest = {impl: partial(seconds, OURS, "head", "dgsa", impl, 1, 1, T, 32) for impl in ("plain", "tiled")}
+        for impl, (_, median, _) in race(contest, rounds).items():
+            found[impl]["ms"].append(median)
+            found[impl]["MiB"].append(round(peak(_prepared(OURS, "head", "dgsa", impl, 1, 1, T, 32)), 3))
+    return found
+
+
+def peak(run) -> float:
+    """MiB that a task has allocated at its most, beyond what was there before."""
+    tracemalloc.start()
+    run()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most / 2**20
+
+
+def profile(*size, shown=14) -> dict:
+    """{function: ms of its own in one step on one thread}, the largest first; its calls of NumPy are its own."""
+    model, steps = language_model("dgsa", *size), 5
+    loss_and_grads(*model)
+    with cProfile.Profile(builtins=False) as profiler:
+        for _ in range(steps):
+            loss_and_grads(*model)
+    rows = pstats.Stats(profiler).stats.items()
+    own = {f"{Path(file).stem}.{name}": 1e3 * row[2] / steps for (file, _, name), row in rows}
+    largest = sorted(own, key=own.get, reverse=True)[:shown]
+    shares = {name: own.pop(name) for name in largest}
+    shares["all others"] = sum(own.values())
+    return {name: round(ms, 2) for name, ms in shares.items()}
+
+
+# ------------------------------------------------------------------------------------------- pictures
+
+
+@viz.in_style
+def scaling_figure(found):
+    """Time and memory of a head against the length T, plain and on tiles, with guides for linear and quadratic growth.
+
+    found : {"T": lengths, impl: {"ms": [..], "MiB": [..]}}
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
+    lengths = np.array(found["T"])
+    curves = ("plain", "diff_v1", 2, "quadratic", "--"), ("tiled", "dgsa", 1, "linear", ":")
+    for ax, unit, title in zip(axes, ("ms", "MiB"), ("time", "most memory in use"), strict=True):
+        for impl, look, power, name, style in curves:
+            ax.loglog(lengths, found[impl][unit], label=impl, **viz.LOOKS[look])
+            guide = found[impl][unit][-1] * (lengths / lengths[-1]) ** power
+            ax.loglog(lengths, guide, style, color="0.6", label=name, zorder=0)
+        viz.label(ax, title, "T, queries and keys", f"{title} ({unit})")
+        ax.set_xticks(lengths, lengths)
+        ax.minorticks_off()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return figure
+
+
+@viz.in_style
+def profile_figure(shares):
+    """Where the time of one step goes: {function: ms of its own}, the largest on top."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(8, 4.2))
+    ax.barh(list(shares)[::-1], list(shares.values())[::-1], color=viz.LOOKS["dgsa"]["color"])
+    title = f"one step on one thread: {sum(shares.values()):.0f} ms"
+    viz.label(ax, title, "ms of its own, without the pairs it calls", None)
+    return figure

@@ -1,0 +1,425 @@
+"""The command line: train, compare, gradcheck and the like. Every setting is a flag."""
+
+import argparse
+import inspect
+import json
+import math
+import platform
+import re
+import sys
+from contextlib import suppress
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__, check
+from ..backend import DeviceError, describe_device, resolve_device, to_device
+from ..checkpoint import CheckpointError
+from ..data import CORRUPTIONS, LOADERS, DataError, Vocabulary
+from ..gradcheck import TOLERANCE, GradientError, compare_pair
+from ..model import ModelConfig, init_model
+from ..params import count, flatten
+from ..train import NonFiniteError, OutOfMemoryError, evaluate, predict
+from . import cases, demo, runs, viz
+from .baselines import classifiers, ngram_losses
+from .evidence.compare import compare_grid, compare_study
+from .evidence.report import report
+from .evidence.studies import SEEDS, STUDIES
+from .experiments import accuracy_under_corruption, markdown_table
+from .sample import sample
+from .selfcheck import describe_machine, self_check
+from .settings import CONFIGS, FIELDS, DataConfig, SettingsError, make, read_settings, settle
+
+STOPPED = 130  # by Ctrl-C, as shells count it
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done as it was said."""
+
+
+def main(argv=None) -> int:
+    """Run a command. Exit status: 0 done, 1 a check failed or training broke down, 2 wrong use, 130 Ctrl-C."""
+    args = _parse(argv)
+    try:
+        return COMMANDS[args.command](args) or 0
+    except KeyboardInterrupt:
+        status, said = STOPPED, "stopped"
+    except (NonFiniteError, OutOfMemoryError) as error:
+        status, said = 1, error
+    except MemoryError as error:
+        status, said = 1, f"out of memory: {error}"
+    except (UsageError, SettingsError, DeviceError, DataError, CheckpointError, OSError) as error:
+        status, said = 2, error
+    print(f"dgsa-np: {said}", file=sys.stderr)
+    return status
+
+
+def demo_command(args):
+    """Three mechanisms on noisy handwritten digits, with pictures, in two minutes."""
+    print(demo.demo(_new_folder(args.out), seeds=range(args.seeds), jobs=args.jobs))
+
+
+def train_command(args):
+    """Train one model, or go on with a run that was stopped."""
+    given = _given(args)
+    if args.resume and args.out:
+        raise UsageError(f"--out {args.out} with --resume {args.resume}: a run goes on in its own folder")
+    if args.resume:
+        folder, (held, *made) = Path(args.resume), runs.reopen(args.resume, given)
+    else:
+        made = settle(given)
+        folder = _new_folder(args.out or f"runs/{made[0].data}-{made[1].kind}-{datetime.now():%Y%m%d-%H%M%S}")
+        held = runs.begin(folder, *made)
+    _, model, cfg, data = made
+    print(f"{'device':10s} {describe_device(cfg.device)}, {cfg.threads} thread{'s' * (cfg.threads > 1)} per step")
+    print(f"{describe_data(data)}\n{describe_model(model)}", flush=True)
+    if not runs.finished(held, cfg):
+        held = runs.follow(folder, model, cfg, data, held, args.save_every)
+    if not runs.finished(held, cfg):
+        done = held["state"]["optimizer"]["step"]
+        print(f"stopped after {done} steps; go on with: python -m dgsa_np train --resume {folder}", file=sys.stderr)
+        return STOPPED
+    for name, figures in runs.conclude(folder, model, data).items():
+        print(f"{name:16s} accuracy {figures['accuracy']:.4f}, loss {figures['loss']:.4f} nats")
+    print(f"written to {folder}/")
+
+
+def evaluate_command(args):
+    """The model of a run on the test split, clean and corrupted."""
+    held, device = runs.open_run(args.run, args.checkpoint), resolve_device(args.device)
+    moved = {"root": args.root} if args.root else {}
+    _, model, _, data = settle(held["settings"] | {"device": device} | moved)
+    runs.check_data(args.run, held, data)
+    kinds, params = _kinds(args, model.task), to_device(held["state"]["params"], device)
+    clean = evaluate(params, data.test, model)
+    figures = f"accuracy {clean['accuracy']:.4f}, loss {clean['loss']:.4f} nats"
+    print(f"{describe_data(data)}\n{'test':10s} {figures}", flush=True)
+    fitted = {model.kind: lambda split: predict(params, split, model).argmax(axis=-1)}
+    if args.baselines and kinds:
+        fitted |= classifiers(data)
+    accuracy = _print_levels(fitted, data, kinds)
+    if args.out:
+        _write_evaluation(_new_folder(args.out), clean, accuracy, kinds, data)
+
+
+def sample_command(args):
+    """Text from the language model of a run."""
+    held, device = runs.open_run(args.run, args.checkpoint), resolve_device(args.device)
+    model, dataset = make(ModelConfig, held["settings"]), held["dataset"]
+    if model.task != "lm":
+        raise UsageError(f"{args.run}: its model has task {model.task!r}; only a language model (lm) has a next token")
+    vocabulary = Vocabulary(dataset["unit"], dataset["symbols"])
+    unknown = sorted(set(vocabulary.split(args.prompt)) - set(vocabulary.symbols))
+    if unknown or not args.prompt:
+        why = f"the vocabulary of the run lacks {unknown}" if unknown else "there is nothing to go on from"
+        raise UsageError(f"--prompt {args.prompt!r}: {why}")
+    rng, params = np.random.default_rng(args.seed), to_device(held["state"]["params"], device)
+    tokens = sample(params, model, vocabulary.encode(args.prompt), args.length, rng, args.temperature, args.top_k)
+    print(args.prompt, end="", flush=True)
+    for some in [list(tokens)] if vocabulary.unit == "bytes" else ([t] for t in tokens):  # characters may be many bytes
+        print(vocabulary.decode(some), end="", flush=True)
+    print()
+
+
+def baselines_command(args):
+    """What trivial models reach on a data set."""
+    data = make(DataConfig, _given(args)).load()
+    print(describe_data(data), flush=True)
+    if data.meta["task"] == "lm":
+        rows = [[name, f"{loss:.3f}"] for name, loss in ngram_losses(data).items()]
+        print(markdown_table([["test split", "nats per token"], *rows]))
+        return
+    fitted, kinds = classifiers(data), _kinds(args, data.meta["task"])
+    clean = {name: (classify(data.test) == data.test.targets).mean() for name, classify in fitted.items()}
+    print(markdown_table([["test split, clean", "accuracy, %"], *([n, f"{100 * a:.1f}"] for n, a in clean.items())]))
+    _print_levels(fitted, data, kinds)
+
+
+def gradcheck_command(args):
+    """Check every gradient of the project, and print the errors as a table (yours: dgsa_np.gradcheck.check_pair)."""
+    print("Largest error over all arguments, max|ours - numeric| / max|numeric|, for a random upstream gradient.")
+    print(f"complex: a complex step, exact to rounding; it gives the verdict, allowed {TOLERANCE['complex']:.0e}, over")
+    print("every element (some whole models: along 3 random directions). central: central differences along one")
+    print("direction, as they are taught, +- what they estimate their own error to be.\n")
+    print(f"{'pair':26s} {'variant':16s} {'complex':>8s} {'central':>8s} {'+-':>8s}")
+    wrong = sum(not _print_check(case, args.seed) for case in cases.all_cases(args.seed))
+    print(f"\n{'All gradients are right.' if not wrong else f'Wrong: {wrong} pairs.'}")
+    return 1 if wrong else 0
+
+
+def _print_check(case, seed) -> bool:
+    """One row of the table, and below it what is wrong."""
+    options = {"sizes": case.sizes, "without": case.without, "seed": seed}
+    row = f"{case.name:26s} {case.variant:16s}"
+    try:
+        verdict, taught = (
+            compare_pair(*case[2:5], method=method, n_directions=n, **options)
+            for method, n in (("complex", case.n_directions), ("central", 1))
+        )
+    except GradientError as error:
+        print(f"{row} {'-':>8s} {'-':>8s} {'-':>8s}  WRONG\n    {error}")
+        return False
+    bad = [r for r in verdict if not r.ok]
+    errors = max(r.error for r in verdict), max(r.error for r in taught), max(r.doubt for r in taught)
+    print(f"{row} {' '.join(f'{e:8.1e}' for e in errors)}  {'WRONG' if bad else 'right'}", flush=True)
+    for r in bad:
+        print(f"    {r.argument} {r.shape}: {r.message}")
+    return not bad
+
+
+def bench_command(args):
+    """Time and memory of heads and steps, beside PyTorch if it is installed, in five minutes."""
+    from .bench import bench
+
+    out = _new_folder(args.out)
+    bench(out, args.rounds, args.longest)
+    print(f"\nPictures and numbers are in {out}/.")
+
+
+def compare_command(args):
+    """Run a study or any grid of settings over seeds; what is there already is not run again."""
+    given, how = _given(args), {"jobs": args.jobs, "dask": args.dask}
+    if args.study:
+        several = [name for name, value in given.items() if isinstance(value, list)]
+        if several:
+            raise UsageError(f"--study {args.study} with several {', '.join(several)}: its grid is fixed")
+        for name in STUDIES if args.study == "all" else [args.study]:
+            compare_study(args.out, name, range(args.seeds), _roots(args.roots), given, **how)
+    else:
+        seeds = np.atleast_1d(given.pop("seed", range(args.seeds))).tolist()
+        compare_grid(args.out, given, seeds, args.uneven, **how)
+    print(f"written to {args.out}/; read it with: python -m dgsa_np report {args.out}")
+
+
+def report_command(args):
+    """One page about the runs of compare, as HTML and as Markdown."""
+    print("\n".join(f"written to {path}" for path in report(args.run, args.out or args.run)))
+
+
+def info_command(args):
+    """Versions, devices, and the parameters of a model; with --check, whether the GPU computes what the CPU does."""
+    print(f"dgsa_np {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    print(f"{'device':10s} {describe_device('cpu')}")
+    try:
+        print(f"{'device':10s} {describe_device(resolve_device('cuda'))}")
+    except DeviceError as error:
+        print(error)
+    print(describe_model(make(ModelConfig, _given(args))))
+    return _check_gpu() if args.check else 0
+
+
+def _check_gpu():
+    """A row for each check, and a verdict."""
+    print(f"\n{', '.join(f'{name} {value}' for name, value in describe_machine().items())}\n", flush=True)
+    wrong = []
+    for what, found, allowed, ok in self_check():
+        print(f"{'right' if ok else 'WRONG'}  {what:30s} {found}{f' (allowed: {allowed})' * bool(allowed)}", flush=True)
+        wrong += [] if ok else [what]
+    print(f"\n{'Wrong: ' + ', '.join(wrong) if wrong else 'This GPU computes what the CPU does.'}")
+    return 1 if wrong else 0
+
+
+COMMANDS = {name.removesuffix("_command"): f for name, f in globals().items() if name.endswith("_command")}
+
+
+# ------------------------------------------------------------------------------------------- arguments
+
+
+def _parse(argv):
+    parser = argparse.ArgumentParser(prog="dgsa-np", description=__doc__.split(":")[0])
+    parser.add_argument("--version", action="version", version=f"dgsa-np {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        text = command.__doc__[0].lower() + command.__doc__[1:].removesuffix(".")
+        commands.add_parser(name, help=text, description=text)
+    parsers = commands.choices
+    flag = _flags_of(parsers)
+    _add_flags(flag)
+    _add_evidence_flags(flag)
+    for name, configs in {"train": CONFIGS, "baselines": [DataConfig], "info": [ModelConfig]}.items():
+        for config in configs:
+            _add_fields(parsers[name], config)
+    for config in CONFIGS:
+        _add_fields(parsers["compare"], config, nargs="+", action=_OneOrSeveral)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flag, parser = unknown[0], parsers[args.command]
+        near = check.nearest(flag.split("=")[0], parser._option_string_actions)
+        parser.error(f"unknown argument {flag}{near}")
+    return args
+
+
+def _flags_of(parsers):
+    """A function that adds a flag to some commands."""
+
+    def flag(commands, name, text, default=None, **options):
+        shown = text if default is None else f"{text} (default: {default})"
+        for command in commands.split():
+            parsers[command].add_argument(name, help=shown, default=default, **options)
+
+    return flag
+
+
+def _add_flags(flag):
+    """The flags that are no settings."""
+    flag("demo", "--out", "folder to write to; must not exist", "demo")
+    flag("demo", "--seeds", "seeds per mechanism", 3, type=_number(int, 1))
+    flag("demo", "--jobs", "processes", 2, type=_number(int, 1))
+    flag("train", "--out", "folder of the run; must not exist (default: runs/DATA-KIND-TIME)")
+    flag("train", "--resume", "go on with the run in this folder", metavar="RUN")
+    flag("train", "--config", "settings from a JSON file, or from the config.json of a run; flags come after it")
+    flag("train", "--save-every", "seconds between checkpoints", 30.0, type=_number(float, 0))
+    flag("evaluate", "--root", "where the data are now, if elsewhere than for training")
+    flag("evaluate", "--baselines", "show trivial baselines beside it", action="store_true")
+    flag("evaluate", "--out", "folder for results.json and a picture; must not exist")
+    flag("sample", "--prompt", "text to go on from", "The ")
+    flag("sample", "--length", "tokens to draw", 400, type=_number(int, 1))
+    flag("sample", "--temperature", "below 1 safer, above 1 wilder, 0 the likeliest", 0.8, type=_number(float, 0))
+    flag("sample", "--top-k", "draw among so many likeliest tokens only", type=_number(int, 1))
+    flag("sample", "--seed", "of the draws", 0, type=_number(int, 0))
+    flag("bench", "--out", "folder to write to; must not exist", "bench")
+    flag("bench", "--rounds", "turns that each contestant takes", 15, type=_number(int, 3))
+    flag("bench", "--longest", "longest sequence; plain heads need 2 GiB at 8192", 8192, type=_number(int, 128))
+    flag("evaluate sample", "run", "folder of a run, or a checkpoint file", metavar="RUN")
+    flag("evaluate sample", "--checkpoint", "the last state of the run, or the best on the validation split",
+         "checkpoint", choices=("checkpoint", "best"))  # fmt: skip
+    flag("evaluate sample", "--device", "auto, cpu or cuda", "auto", choices=("auto", "cpu", "cuda"))
+    flag("evaluate baselines", "--corruption", "all, none, or the name of one", "all")
+    flag("info", "--check", "compare the GPU with the CPU, in a minute or two", action="store_true")
+    flag("gradcheck", "--seed", "of the random arguments", 0, type=_number(int, 0))
+
+
+def _add_evidence_flags(flag):
+    """Those of compare and report."""
+    flag("compare", "--study", f"{', '.join(STUDIES)} or all; without it, a grid of all settings given",
+         choices=(*STUDIES, "all"), metavar="NAME")  # fmt: skip
+    flag("compare", "--out", "folder of the runs, for one command at a time; what is there goes on", "evidence")
+    flag("compare", "--seeds", "0, 1, ... so many", SEEDS, type=_number(int, 1))
+    flag("compare", "--roots", "where the data of a study are", [], nargs="+", metavar="DATA=PATH")
+    flag("compare", "--jobs", "processes", 2, type=_number(int, 1))
+    flag("compare", "--dask", "address of a Dask scheduler whose workers run instead", metavar="ADDRESS")
+    flag("compare", "--uneven", "allow parameter counts that differ by more than 2 %%", action="store_true")
+    flag("report", "run", "folder of compare", metavar="FOLDER")
+    flag("report", "--out", "folder to write to (default: the same)")
+
+
+def _add_fields(parser, config, **more):
+    """A flag per field; what it means is the comment beside the field."""
+    source = "".join(inspect.getsource(c) for c in config.__mro__[:-1])
+    notes = dict(re.findall(r"^    (\w+): [^#\n]*# (.*)$", source, re.MULTILINE))
+    group = parser.add_argument_group(config.__name__)
+    for f in fields(config):
+        choices = ", ".join(c for c in f.metadata.get("choices", ()) if isinstance(c, str))
+        text = "; ".join(filter(None, (choices, notes.get(f.name)))) + f" (default: {f.default})"
+        kind = getattr(f.type, "__args__", (f.type,))[0]  # of int | None, int
+        options = {"type": _boolean if kind is bool else kind, "metavar": kind.__name__.upper()} | more
+        flag, text = f"--{f.name.replace('_', '-')}", text.replace("%", "%%")
+        group.add_argument(flag, help=text, default=argparse.SUPPRESS, **options)
+
+
+class _OneOrSeveral(argparse.Action):
+    """One value is itself; several are a list."""
+
+    def __call__(self, parser, namespace, values, option=None):
+        setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
+
+
+def _boolean(text):
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected true or false")
+    return text.lower() == "true"
+
+
+def _number(kind, least):
+    """The reader of a whole number (int) or any (float), of at least so much."""
+
+    def read(text):
+        with suppress(ValueError):
+            if least <= (number := kind(text)) < math.inf:
+                return number
+        what = "whole number" if kind is int else "number"
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a {what} of at least {least}")
+
+    return read
+
+
+def _given(args) -> dict:
+    """The settings that were asked for: those of --config, then those of flags."""
+    file = read_settings(args.config) if getattr(args, "config", None) else {}
+    return file | {name: getattr(args, name) for name in FIELDS if hasattr(args, name)}
+
+
+def _roots(pairs) -> dict:
+    """{data: path} from data=path ..."""
+    for pair in pairs:
+        data, _, path = pair.partition("=")
+        if data not in LOADERS or not path:
+            raise UsageError(f"--roots {pair}, expected DATA=PATH, where DATA is one of {', '.join(LOADERS)}")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _kinds(args, task):
+    """The corruptions that were asked for."""
+    known = list(CORRUPTIONS[task])
+    kinds = {"all": known, "none": []} | {kind: [kind] for kind in known}
+    try:
+        check.one_of(args.command, "--corruption", args.corruption, kinds)
+    except ValueError as error:
+        raise UsageError(error) from error
+    return kinds[args.corruption]
+
+
+# ---------------------------------------------------------------------------------------------- output
+
+
+def _new_folder(path) -> Path:
+    if Path(path).exists():
+        raise UsageError(f"--out {path} exists already, expected a new folder: nothing is overwritten")
+    Path(path).mkdir(parents=True)
+    return Path(path)
+
+
+def describe_data(data) -> str:
+    """Counts, shapes and hash of a data set."""
+    counts = ", ".join(f"{len(getattr(data, name).targets):,} {name}" for name in ("train", "valid", "test"))
+    meta, shape = data.meta, data.train.inputs.shape[1:]
+    outputs = "" if meta["task"] == "lm" else f", {meta['n_out']} classes"
+    symbols = f", {meta['vocab_size']:,} {meta['unit']}" if "unit" in meta else ""
+    return f"{'data':10s} {meta['name']}: {counts}; inputs {shape}{outputs}{symbols}\n{'':10s} sha256 {meta['sha256']}"
+
+
+def describe_model(model) -> str:
+    """Sizes, and the parameters of each part with their shapes."""
+    params, n = init_model(model, np.random.default_rng(0)), model.depth
+    blocks = {f"{n} x {name}": part for name, part in params["blocks"][0].items()}
+    sizes = f"width {model.width}, depth {n}, {model.n_heads} heads (d {model.sizes['d']}), {model.ffn} F {model.F}"
+    lines = [f"{'model':10s} {model.kind}, {model.task}: {sizes}; {count(params):,} parameters"]
+    for name, part in {"embed": params["embed"], **blocks, "norm": params["norm"], "head": params["head"]}.items():
+        shapes = ", ".join(f"{k} {'x'.join(map(str, a.shape))}" for k, a in flatten(part).items())
+        lines.append(f"{'':10s} {name:15s} {count(part) * (n if name in blocks else 1):>10,}  {shapes}")
+    return "\n".join(lines)
+
+
+def _print_levels(fitted, data, kinds) -> dict:
+    """A table per corruption, in per cent; returns {classifier: {corruption: [accuracy at each level]}}."""
+    task = data.meta["task"]
+    accuracy = {name: accuracy_under_corruption(c, data.test, task, kinds) for name, c in fitted.items()}
+    print()
+    for kind in kinds:
+        head = [f"{kind}, accuracy %", *(f"{level:g}" for level in CORRUPTIONS[task][kind].levels)]
+        rows = [[name, *(f"{100 * a:.1f}" for a in by[kind])] for name, by in accuracy.items()]
+        print(f"\n{markdown_table([head, *rows])}")
+    return accuracy
+
+
+def _write_evaluation(out, clean, accuracy, kinds, data):
+    """results.json, and a picture where there are corruptions."""
+    levels = {kind: CORRUPTIONS[data.meta["task"]][kind] for kind in kinds}
+    results = {"clean": clean, "levels": {k: c.levels for k, c in levels.items()}, "accuracy": accuracy}
+    (out / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    if kinds:
+        rows = {name: {kind: [by[kind]] for kind in kinds} for name, by in accuracy.items()}
+        viz.save(viz.robustness_figure(levels, rows, chance=1 / data.meta["n_out"]), out / "accuracy.png")
+    print(f"\nwritten to {out}/")

@@ -1,0 +1,197 @@
+"""What is measured in one trained model: accuracy under corruptions, and what happens inside its attention."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ...data import corrupt
+from ...data.needle import PAIR, QUERY, SPURIOUS, VALUES
+from ...model import init_model, model_forward
+from ...train import evaluate, predict
+from ..baselines import classifiers
+from ..experiments import accuracy_under_corruption
+
+INSIDE = 256  # rows of the test split that are looked into
+NOISE = {"vision": ("gaussian", 0.3), "text": ("substitution", 0.3)}  # what corrupts half an image, or some words
+BINS = 20  # of a histogram of gates, from 0 to 1
+SATURATED = 0.05  # gates nearer to 0 or 1 than this
+SPURIOUS_KEYS = (0, 1, 2, 4, 8)  # in the sentences of the needle
+BRIGHTER = 0.3  # grey levels added to every pixel
+
+
+def measure(model, cfg, params, data, data_config) -> dict:
+    """All that is kept of a trained model."""
+    measured = {"valid": evaluate(params, data.valid, model), "clean": evaluate(params, data.test, model)}
+    if model.task == "lm":
+        return measured
+
+    def classify(split):
+        return predict(params, split, model).argmax(axis=-1)
+
+    measured["accuracy"] = accuracy_under_corruption(classify, data.test, model.task)
+    start = init_model(model, np.random.default_rng(cfg.seed))  # where this training began
+    some = type(data.test)(*data.test.take(slice(INSIDE)))
+    measured["layers"] = [layer(head, some.keep) for head in heads(params, some, model)]
+    measured["at_start"] = [layer(head, some.keep) for head in heads(start, some, model)]
+    measured["gates"] = gates_and_noise(params, some, model)
+    if model.task == "vision":
+        measured["brightness"] = {"before": brightness(start, some, model), "after": brightness(params, some, model)}
+    if data_config.data == "needle":
+        measured["needle"] = needle(params, model, data_config)
+    return rounded(measured)
+
+
+def measure_baselines(data) -> dict:
+    """{name: {corruption: [accuracy at each level]}} of the trivial classifiers; none for a language."""
+    if data.meta["task"] == "lm":
+        return {}
+    return {name: accuracy_under_corruption(f, data.test, data.meta["task"]) for name, f in classifiers(data).items()}
+
+
+def heads(params, split, model) -> list:
+    """The cache of each layer's attention head, with whole maps."""
+    inputs = split.inputs
+    _, cache = model_forward(inputs, params, replace(model, impl="plain"), split.keep)
+    return [block.attention.head for block in cache.blocks]
+
+
+def gate_of(head):
+    """The gate of each token and head (B, H, T): g, or for a lambda the g = 1 / (1 + lambda) of equal ratio.
+
+    A gate on inhibition alone is a lambda: what comes out is comparable with a gate on both, and above 1/2.
+    """
+    if getattr(head, "lam", None) is not None:
+        return np.broadcast_to(1 / (1 + head.lam), head.A.shape[:3])
+    return getattr(head, "gate", None)
+
+
+# ------------------------------------------------------------------------------ row sums and rejection
+
+
+def layer(head, keep=None) -> dict:
+    """How signed the maps of a layer are, and how it weighs what is common to all values against what is not.
+
+    negative  : part of the weight that is negative, sum |A| over A < 0 divided by sum |A|
+    rejection : in dB, the gain of a row for a signal of its own on every value, white, over its gain for one that all
+                values share: 20 log10(rms of |A_i|_2 / rms of sum_j A_ij). Softmax: 0 at most; balanced pair: infinite
+    """
+    kept = np.ones(head.A.shape[::2], bool) if keep is None else keep
+    A = head.A.swapaxes(1, 2)[kept]  # (tokens, H, S)
+    sums, own = A.sum(axis=-1), np.sqrt((A**2).sum(axis=-1))
+    common = max(np.sqrt((sums**2).mean()), 1e-12)
+    return {
+        "row_sum": [sums.mean(), sums.std()],
+        "negative": abs(A[A < 0]).sum() / abs(A).sum(),
+        "rejection": 20 * np.log10(np.sqrt((own**2).mean()) / common),
+    }
+
+
+def brightness(params, split, model) -> list:
+    """Per layer, what a brighter image does to the values and to A v, beside a true common mode.
+
+    common   : part of the change of the values that all tokens share, 0 to 1
+    response : change of A v under brightness, over |A v|
+    to_common_mode : the same, for a change of the values of equal size that all tokens share, at unchanged maps
+    """
+    brighter = split._replace(inputs=split.inputs + np.float32(BRIGHTER))
+    told = []
+    for clean, bright in zip(heads(params, split, model), heads(params, brighter, model), strict=True):
+        v, change = values(clean), values(bright) - values(clean)
+        o, o_bright = clean.A @ v, bright.A @ values(bright)
+        shared = change.mean(axis=2, keepdims=True)
+        common = (shared**2).sum() * change.shape[2] / max((change**2).sum(), 1e-30)
+        row_sums = clean.A.sum(axis=-1, keepdims=True)
+        size = np.sqrt((change**2).mean() * (row_sums**2).mean())
+        told.append({"common": common, "response": rms(o_bright - o) / rms(o), "to_common_mode": size / rms(o)})
+    return told
+
+
+def values(head):
+    """v of a head's cache, wherever the mechanism keeps it."""
+    inner = getattr(head, "softmax", head)  # of output_gate
+    return inner.v
+
+
+def rms(x):
+    return np.sqrt((x**2).mean())
+
+
+# -------------------------------------------------------------------------------- does the gate see noise?
+
+
+def gates_and_noise(params, split, model) -> list | None:
+    """Per layer, the gates of clean and of corrupted tokens in the same inputs; None without a gate or lambda.
+
+    mean, std, saturated : per head, over tokens of clean inputs; a negative lambda has a g above 1, or below 0
+    histogram     : [clean inputs, corrupted tokens], parts of all, in BINS bins
+    auc           : per head, the chance that a corrupted token has the higher gate of a random pair; 1/2: blind
+    """
+    clean_heads = heads(params, split, model)
+    if gate_of(clean_heads[0]) is None:
+        return None
+    mixed, hit = half_corrupted(split, model)
+    kept = np.ones(hit.shape, bool) if split.keep is None else split.keep
+    pairs = zip(clean_heads, heads(params, split._replace(inputs=mixed), model), strict=True)
+    return [_gates(*(gate_of(head).swapaxes(1, 2) for head in pair), kept, hit) for pair in pairs]
+
+
+def _gates(clean, mixed, kept, hit):
+    from sklearn.metrics import roc_auc_score
+
+    clean, mixed = np.nan_to_num(clean), np.nan_to_num(mixed)  # lambda = -1 has no g
+    g, bad, good = clean[kept], mixed[kept & hit], mixed[kept & ~hit]  # (tokens, H)
+    label = np.repeat([1, 0], [len(bad), len(good)])
+    both = np.concatenate([bad, good])
+    return {
+        "mean": g.mean(axis=0),
+        "std": g.std(axis=0),
+        "saturated": ((g < SATURATED) | (g > 1 - SATURATED)).mean(axis=0),
+        "histogram": [np.histogram(x.clip(0, 1), BINS, (0, 1))[0] / x.size for x in (g, bad)],
+        "auc": [roc_auc_score(label, column) for column in both.T],
+    }
+
+
+def half_corrupted(split, model) -> tuple:
+    """Inputs of which some tokens are corrupted, and which: half the patches of each image, or the words exchanged."""
+    rng, (kind, level) = np.random.default_rng(0), NOISE[model.task]
+    damaged = corrupt(split.inputs, kind, level, rng)
+    if model.task == "text":
+        return damaged, damaged != split.inputs
+    n, P = model.image_size // model.patch_size, model.patch_size
+    hit = rng.permuted(np.tile(np.arange(n * n) < n * n // 2, (len(damaged), 1)), axis=1)
+    pixels = hit.reshape(-1, n, n).repeat(P, axis=1).repeat(P, axis=2)
+    pixels = pixels.reshape(pixels.shape + (1,) * (damaged.ndim - 3))
+    return np.where(pixels, damaged, split.inputs), hit
+
+
+# ------------------------------------------------------------------------------------------- the needle
+
+
+def needle(params, model, data_config) -> dict:
+    """Accuracy by the number of spurious keys, and where the query's attention goes in the last layer.
+
+    weights : {map: [needle, spurious, other pairs]}, the weight that the query gives to each sort of key, over its
+              absolute sum: of A_exc, A_inh (where there are two maps) and A; what is missing to 1 it gives to itself
+    """
+    room = model.max_len - 2
+    tests = {n: replace(data_config, spurious=n).load().test for n in SPURIOUS_KEYS if n <= room}
+    accuracy = {n: evaluate(params, split, model)["accuracy"] for n, split in tests.items()}
+    some = type(tests[1])(*tests[1].take(slice(INSIDE)))
+    head = heads(params, some, model)[-1]
+    tokens, wanted = some.inputs, PAIR + (some.inputs[:, :1] - QUERY) * VALUES + some.targets[:, None]
+    sorts = tokens == wanted, (tokens >= SPURIOUS) & (tokens < QUERY), (tokens < SPURIOUS) & (tokens != wanted)
+    maps = {name: getattr(head, name)[:, :, 0] for name in ("A_exc", "A_inh", "A") if hasattr(head, name)}
+    total = {name: abs(A).sum(axis=-1).mean() for name, A in maps.items()}
+    weights = {
+        name: [(A * sort[:, None]).sum(axis=-1).mean() / total[name] for sort in sorts] for name, A in maps.items()
+    }
+    return {"accuracy": accuracy, "weights": weights}
+
+
+def rounded(tree, digits=6):
+    """Numbers as JSON has them, to six significant digits."""
+    if isinstance(tree, dict):
+        return {str(name): rounded(value, digits) for name, value in tree.items()}
+    if isinstance(tree, (list, tuple, np.ndarray)):
+        return [rounded(value, digits) for value in tree]
+    return float(f"{tree:.{digits}g}") if isinstance(tree, (float, np.floating)) else tree

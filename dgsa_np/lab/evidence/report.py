@@ -1,0 +1,270 @@
+"""One page about the comparisons of a folder: report.md with its figures beside it, report.html with them inside."""
+
+import base64
+import html
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from ...data import CORRUPTIONS
+from .. import viz
+from ..experiments import interval, markdown_table
+from ..runs import write_whole
+from ..settings import SettingsError
+from . import pictures
+from .compare import read_comparisons
+from .grid import data_settings, key, read_runs
+from .statistics import INTERVAL, comparisons, holm
+from .studies import CLEAN, CORRUPTED, METRICS
+from .tables import INSIDE
+
+MISSING = {"failed": "missing"}
+
+
+def report(folder, out) -> list:
+    """Write report.md, report.html and figures/ to the folder out; returns the two paths.
+
+    raises : SettingsError where the folder holds no comparison, or one whose data sets changed in between
+    """
+    folder, out = Path(folder), Path(out)
+    named = read_comparisons(folder)
+    if not named:
+        raise SettingsError(f"{folder}: there is no comparisons.json, expected a folder that compare has written")
+    records = {record["key"]: record for record in read_runs(folder / "runs.jsonl")}
+    check_hashes(folder, records.values())
+    blocks, primaries = [], []
+    for name, comparison in named.items():
+        section, primary = study_section(name, comparison, records)
+        blocks += drawn(section)
+        primaries += primary
+    shown = drawn(pictures.section(folder, records.values()))
+    page = [*opening(records.values()), *overview(primaries), *blocks, *shown]
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+    figures = {name: content for sort, name, content, *_ in (b for b in page if b[0] == "figure")}
+    for name, content in figures.items():
+        (out / "figures" / f"{name}.png").write_bytes(content)
+    write_whole(out / "report.md", "\n\n".join(map(markdown, page)) + "\n")
+    write_whole(out / "report.html", PAGE.format("\n".join(as_html(block, figures) for block in page)))
+    return [out / "report.md", out / "report.html"]
+
+
+def check_hashes(folder, records):
+    """All runs on one data set saw the same data."""
+    seen = {}
+    for record in records:
+        name, what = record["settings"]["data"], key(data_settings(record["settings"]))
+        if seen.setdefault(what, record["data_sha256"]) != record["data_sha256"]:
+            raise SettingsError(f"{folder}: its runs on {name} saw different data; begin a new folder")
+
+
+# ------------------------------------------------------------------------------------------- sections
+
+
+def opening(records) -> list:
+    """What ran where."""
+    trained = [r for r in records if "seconds" in r]
+    failed = sum("failed" in r for r in records)
+    hosts = sorted({", ".join(f"{k} {v}" for k, v in r["host"].items()) for r in records})
+    hours = sum(r["seconds"] for r in trained) / 3600
+    said = f"{len(trained)} trained models, {hours:.1f} hours of training on one thread each; {failed} broke down."
+    how = "± and brackets: 95 % intervals over seeds (Student's t). Tests are paired by seed."
+    return [("h1", "What the gate does"), ("p", f"{said} {how}"), ("p", "Computed on: " + "; ".join(hosts) + ".")]
+
+
+def overview(primaries) -> list:
+    """The primary endpoints of all studies, corrected for their number as well."""
+    head = ["study", "primary endpoint", "difference", "p", f"p, Holm over {len(primaries)}", "d_z", "seeds"]
+    corrected = holm([c.p for _, c in primaries])
+    rows = [
+        [name, f"{c.metric.name}: {versus(c)}, {c.data}", *shown(c, number(p)), f"{c.n}"]
+        for (name, c), p in zip(primaries, corrected, strict=True)
+    ]
+    return [("h2", "The primary endpoints"), ("table", [head, *rows])] if rows else []
+
+
+def study_section(name, comparison, records) -> tuple:
+    """The blocks of one study, and [(name, its primary comparison)]."""
+    tables = {
+        data: {label: [records.get(k, MISSING) for k in keys] for label, keys in by.items()}
+        for data, by in comparison["runs"].items()
+    }
+    metrics = [METRICS[m] for m in comparison["metrics"]]
+    blocks = [("h2", name), ("p", comparison["question"])]
+    made = []
+    if comparison["primary"]:
+        metric, label, other = comparison["primary"]
+        made = comparisons(tables, metrics, (METRICS[metric], label, other))
+    blocks += [("p", sentence(c)) for c in made if c.primary]
+    for data, cells in tables.items():
+        ended, said = what_ended(cells)
+        blocks += [("h3", f"{name}: {data}"), *said]
+        if ended:
+            blocks += of_a_data_set(name, data, ended, metrics, baselines_of(ended, records))
+            blocks += [b for inside in comparison["inside"] for b in INSIDE[inside](name, data, ended, comparison)]
+    others = [c for c in made if not c.primary]
+    if others:
+        blocks += [("h3", f"{name}: all other comparisons, Holm over {len(others)}"), ("table", tests(others))]
+    return blocks, [(name, c) for c in made if c.primary]
+
+
+def what_ended(cells) -> tuple:
+    """{label: the runs that came to an end}, and what is said of the others."""
+    ended = {label: [r for r in runs if "failed" not in r] for label, runs in cells.items()}
+    runs = [r for some in cells.values() for r in some]
+    counts = {"missing": runs.count(MISSING), "broke down": sum("failed" in r for r in runs) - runs.count(MISSING)}
+    said = [("p", f"Of {len(runs)} runs {n} {'are ' * (how == 'missing')}{how}.") for how, n in counts.items() if n]
+    return {label: some for label, some in ended.items() if some}, said
+
+
+def of_a_data_set(name, data, cells, metrics, baselines) -> list:
+    """The accuracies of a study on one data set."""
+    blocks = [("table", results(cells, metrics, baselines)), *beaten(cells, baselines)] if metrics else []
+    return blocks + (curves(name, data, cells, baselines) if CORRUPTED in metrics else [])
+
+
+def baselines_of(cells, records) -> dict:
+    """{name: {corruption: [accuracy]}} of the trivial classifiers on the data of these cells."""
+    settings = next(iter(cells.values()))[0]["settings"]
+    return records.get(key(data_settings(settings)), {}).get("baselines", {})
+
+
+def results(cells, metrics, baselines) -> list:
+    """A row per cell, and a row per trivial baseline."""
+    head = ["", "parameters", "seeds", *(f"{m.name}{f', {m.unit}' if m.unit else ''}" for m in metrics)]
+    rows = [head]
+    for label, runs in cells.items():
+        told = (mean_and_half([m.of(r) for r in runs]) for m in metrics)
+        rows.append([label, f"{runs[0]['parameters']:,}", f"{len(runs)}", *told])
+    for name, accuracy in baselines.items():
+        record = {"clean": {"accuracy": next(iter(accuracy.values()))[0]}, "accuracy": accuracy}
+        told = [f"{m.of(record):.2f}" if m in (CLEAN, CORRUPTED) else "" for m in metrics]
+        rows.append([f"*{name}*", "", "", *told])
+    return rows
+
+
+def beaten(cells, baselines) -> list:
+    """Said where a trivial baseline is better than all transformers are on average."""
+    said = []
+    for metric in (CLEAN, CORRUPTED) if baselines else ():
+        best = max(np.mean([metric.of(r) for r in runs]) for runs in cells.values())
+        for name, accuracy in baselines.items():
+            reached = metric.of({"clean": {"accuracy": next(iter(accuracy.values()))[0]}, "accuracy": accuracy})
+            if reached > best:
+                figures = f"{metric.name} {reached:.2f} % against {best:.2f} %"
+                said.append(f"{name} is above the mean of every transformer here: {figures}.")
+    return [("p", " ".join(said))] if said else []
+
+
+def curves(name, data, cells, baselines) -> list:
+    """Accuracy under each corruption, and against its levels."""
+    first = next(iter(cells.values()))[0]
+    levels = CORRUPTIONS[first["settings"]["task"]]
+    by = {}
+    for label, runs in cells.items():
+        by[label] = {kind: np.array([r["accuracy"][kind] for r in runs]) for kind in levels}
+    by |= {label: {kind: np.array([a[kind]]) for kind in levels} for label, a in baselines.items()}
+    rows = [
+        [label, *(mean_and_half(100 * accuracies[kind][:, 1:].mean(axis=1)) for kind in levels)]
+        for label, accuracies in by.items()
+    ]
+    figure = viz.robustness_figure(levels, by, 1 / first["settings"]["n_out"], band=INTERVAL)
+    return [
+        ("table", [["corrupted accuracy, %, mean over levels", *levels], *rows]),
+        ("figure", f"{name}-{data}", figure, f"Test accuracy on {data} against the level of each corruption."),
+    ]
+
+
+def tests(made) -> list:
+    head = ["data", "metric", "comparison", "difference", "p", "p, Holm", "d_z", "significant"]
+    rows = [[c.data, c.metric.name, versus(c), *shown(c, number(c.holm)), ["no", "yes"][c.significant]] for c in made]
+    return [head, *rows]
+
+
+# ---------------------------------------------------------------------------------------------- words
+
+
+def versus(c):
+    return f"{c.label} - {c.other}" if c.other is not None else f"{c.label} - 0"
+
+
+def difference(c):
+    unit = {"%": " points", "": ""}.get(c.metric.unit, f" {c.metric.unit}")
+    digits = 2 if unit else 3
+    return f"{c.mean:+.{digits}f}{unit} [{c.mean - c.half:+.{digits}f}, {c.mean + c.half:+.{digits}f}]"
+
+
+def shown(c, corrected) -> list:
+    """Difference, p, p corrected, effect size."""
+    return [difference(c), number(c.p), corrected, f"{c.effect:.2f}"]
+
+
+def number(p):
+    return "-" if np.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.995 else "1"
+
+
+def mean_and_half(values) -> str:
+    mean, half = interval(values)
+    digits = 2 if abs(mean) >= 1 else 3
+    return f"{mean:.{digits}f}" if np.isnan(half) else f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def sentence(c) -> str:
+    """The primary endpoint in words, whatever it is."""
+    against = f"that of {c.other}" if c.other is not None else "0"
+    found = f"{c.metric.name} of {c.label} minus {against} is {difference(c)}"
+    chance = "more than chance between seeds explains" if c.significant else "which chance between seeds can explain"
+    tested = f"p = {number(c.p)}, d_z = {c.effect:.2f}, {c.n} seeds"
+    return f"Primary endpoint, on {c.data}: {found}, {tested}: taken by itself, {chance}."
+
+
+# --------------------------------------------------------------------------------------------- output
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>What the gate does</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
+table {{ border-collapse: collapse; margin: 1rem 0; font-size: 0.9rem; font-variant-numeric: tabular-nums }}
+th, td {{ border-bottom: 1px solid #ccc; padding: 0.2rem 0.7rem; text-align: left }}
+img {{ max-width: 100% }}
+figcaption {{ color: #555; font-size: 0.9rem }}
+</style>
+{}
+</html>
+"""
+
+
+def markdown(block) -> str:
+    sort, *content = block
+    if sort == "table":
+        return markdown_table(content[0])
+    if sort == "figure":
+        return f"![{content[2]}](figures/{content[0]}.png)\n\n*{content[2]}*"
+    return {"h1": "# ", "h2": "## ", "h3": "### ", "p": ""}[sort] + content[0]
+
+
+def as_html(block, figures) -> str:
+    sort, *content = block
+    if sort == "table":
+        head, *rows = [[html.escape(cell.strip("*")) for cell in row] for row in content[0]]
+        return f"<table>{html_row(head, 'th')}{''.join(html_row(row, 'td') for row in rows)}</table>"
+    if sort == "figure":
+        source, caption = base64.b64encode(figures[content[0]]).decode(), html.escape(content[2])
+        image = f'<img alt="{caption}" src="data:image/png;base64,{source}">'
+        return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+    return f"<{sort}>{html.escape(content[0])}</{sort}>"
+
+
+def html_row(cells, tag) -> str:
+    return f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in cells)}</tr>"
+
+
+def drawn(blocks) -> list:
+    """The blocks, their figures drawn as PNG."""
+    return [(*b[:2], png(b[2]), *b[3:]) if b[0] == "figure" else b for b in blocks]
+
+
+def png(figure) -> bytes:
+    file = BytesIO()
+    viz.save(figure, file, dpi=100)  # there are many, and the page holds them all
+    return file.getvalue()

@@ -1,0 +1,118 @@
+"""Runs of several mechanisms over seeds and corruptions, beside trivial baselines, and what is said of them."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ..attention import KINDS
+from ..data import CORRUPTIONS
+from ..model import ModelConfig, init_model
+from ..params import count
+from ..train import TrainConfig, predict, train
+from .baselines import classifiers
+
+
+class Run(NamedTuple):
+    name: str
+    seed: int
+    params: dict
+    steps: list
+    epochs: list
+    accuracy: dict  # {corruption: [accuracy at each level]}
+
+
+def equal_models(reference: ModelConfig, kinds=KINDS) -> dict:
+    """{kind: ModelConfig} that differ from the reference in their kind, and in what evens out their size."""
+    return {kind: evened(replace(reference, kind=kind, n_heads=1), reference) for kind in kinds}
+
+
+def evened(model: ModelConfig, reference: ModelConfig) -> ModelConfig:
+    """The model with the key width and, by ffn_width, nearly the parameter count of the reference.
+
+    A kind with one softmax map gets twice the heads of one with two, so that d is equal.
+    """
+    heads = reference.n_heads * reference.mechanism.split // model.mechanism.split
+    model = replace(model, n_heads=heads, ffn_width=reference.F)
+    missing = count_parameters(reference) - count_parameters(model)
+    per_unit = count_parameters(replace(model, ffn_width=model.F + 1)) - count_parameters(model)
+    return replace(model, ffn_width=model.F + round(missing / per_unit))
+
+
+def count_parameters(model: ModelConfig) -> int:
+    return count(init_model(model, np.random.default_rng(0)))
+
+
+def run_one(model: ModelConfig, cfg: TrainConfig, data) -> Run:
+    """Train once, then evaluate on the test split, clean and under every corruption."""
+    result = train(model, cfg, data)
+
+    def classify(split):
+        return predict(result.params, split, model).argmax(axis=-1)
+
+    accuracy = accuracy_under_corruption(classify, data.test, model.task)
+    return Run(model.kind, cfg.seed, *result, accuracy)
+
+
+def run_grid(models: dict, cfg: TrainConfig, seeds, data, jobs=2):
+    """Every model with every seed, in processes of one thread each; yields each Run as it is done."""
+    from joblib import Parallel, delayed
+
+    grid = [(model, replace(cfg, seed=seed)) for seed in seeds for model in models.values()]
+    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", inner_max_num_threads=1, backend="loky")
+    return parallel(delayed(run_one)(model, c, data) for model, c in grid)
+
+
+def run_baselines(data, kinds=None) -> list:
+    """The trivial classifiers of the data's task, under the same corruptions."""
+    task = data.meta["task"]
+    return [
+        Run(name, 0, {}, [], [], accuracy_under_corruption(classify, data.test, task, kinds))
+        for name, classify in classifiers(data).items()
+    ]
+
+
+def accuracy_under_corruption(classify, split, task, kinds=None) -> dict:
+    """{corruption: [accuracy at each of its levels]}; every classifier sees the same damaged inputs.
+
+    classify : a function of a Split that returns its classes
+    kinds    : the corruptions of CORRUPTIONS[task] to take; None takes all
+    """
+    accuracy = {}
+    for number, (kind, corruption) in enumerate(CORRUPTIONS[task].items()):
+        if kinds is None or kind in kinds:
+            rngs = (np.random.default_rng([number, i]) for i in range(len(corruption.levels)))
+            damaged = (split.corrupted(kind, *args) for args in zip(corruption.levels, rngs, strict=True))
+            accuracy[kind] = [float((classify(d) == split.targets).mean()) for d in damaged]
+    return accuracy
+
+
+def collect(runs) -> dict:
+    """{name: {corruption: array (seeds, levels)}}, seeds in order, mechanisms before baselines."""
+    order = {name: i for i, name in enumerate(KINDS)}
+    runs = sorted(runs, key=lambda r: (order.get(r.name, len(order)), r.name, r.seed))
+    names = dict.fromkeys(r.name for r in runs)
+    return {n: {c: np.array([r.accuracy[c] for r in runs if r.name == n]) for c in runs[0].accuracy} for n in names}
+
+
+def per_seed_scores(by_corruption) -> dict:
+    """Accuracy per seed: "clean", each corruption (mean over its levels above 0), and "all corruptions"."""
+    scores = {"clean": next(iter(by_corruption.values()))[:, 0]}
+    scores |= {corruption: a[:, 1:].mean(axis=1) for corruption, a in by_corruption.items()}
+    return scores | {"all corruptions": np.mean([scores[c] for c in by_corruption], axis=0)}
+
+
+def interval(values) -> tuple:
+    """Mean, and half the width of its 95 % confidence interval (Student's t); nan for a single value."""
+    from scipy import stats
+
+    values = np.asarray(values)
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else np.nan
+    return float(values.mean()), float(half)
+
+
+def markdown_table(rows) -> str:
+    """Rows of cells, the first of them the head."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])

@@ -1,0 +1,54 @@
+"""Attention rollout: one map from the tokens that go in to the tokens that come out, through all layers."""
+
+from .. import check
+from ..backend import array_module
+
+TREATMENTS = {"absolute": abs, "clipped": lambda A: A.clip(0, None), "excitatory": lambda A: A}
+
+
+def attention_rollout(maps, treatment):
+    """How much of each input token reaches each output token along attention.       [eq:rollout, published]
+
+        R = M_L ... M_2 M_1,   M = (P + I) / 2,   P = mean over heads of A, treated, its rows brought to sum 1
+
+    maps      : a list, first layer first, of real A (B, H, T, T)
+    treatment : absolute   : |A|, so that what is subtracted counts as much as what is added
+                clipped    : max(A, 0), what is added alone
+                excitatory : A unchanged; give A_exc, whose rows sum to 1 (or 0, where all keys are masked)
+    returns R : (B, T, T), row = the token that comes out, column = the token that goes in; rows sum to 1
+    raises    : ShapeError, TypeError, ValueError naming the argument
+
+    After Abnar and Zuidema, Quantifying Attention Flow in Transformers, 2020, arXiv:2005.00928; I is the residual path.
+    A token whose row of P is all zero keeps itself alone. Each head is treated before the mean, so that heads of
+    opposite signs do not cancel. The treatments are ours: published rollout takes softmax maps, which they leave
+    unchanged. Rows of a gated map sum to 2 g - 1 and may be negative: rows of (A + I) / 2 sum to g and may be negative
+    too, so the untreated product is no distribution over tokens.
+    """
+    _check_maps(maps, treatment)
+    eye = R = array_module(*maps).eye(maps[0].shape[-1], dtype=maps[0].dtype)
+    for A in maps:
+        P = _normalise(TREATMENTS[treatment](A).mean(axis=1))  # (B, H, T, T) -> (B, T, T)
+        R = _normalise(P + eye) @ R
+    return R
+
+
+def _normalise(A):
+    """Rows of non-negative numbers, divided by their sum; rows of zeros stay."""
+    total = A.sum(axis=-1, keepdims=True)
+    return A / (total + (total == 0))
+
+
+def _check_maps(maps, treatment):
+    check.one_of("attention_rollout", "treatment", treatment, tuple(TREATMENTS))
+    check.instance("attention_rollout", (list, tuple), maps=maps)
+    check.whole("attention_rollout", **{"len(maps)": len(maps)})
+    check.is_array("attention_rollout", "maps[0]", maps[0])
+    square = tuple(("T", keys, f"the keys of maps[0] {maps[0].shape}") for keys in maps[0].shape[-1:])
+    check.arrays("attention_rollout", {f"maps[{i}]": "B H T T" for i in range(len(maps))}, *maps, sizes=square)
+    for i, A in enumerate(maps):
+        if A.dtype.kind == "c":
+            raise TypeError(f"attention_rollout: maps[{i}] has dtype {A.dtype}, expected float32 or float64")
+        sums = A.sum(axis=-1)
+        if treatment == "excitatory" and not (abs(sums * (sums - 1)) < 1e-3).all():
+            given = f"row sums from {float(sums.min()):.3g} to {float(sums.max()):.3g}"
+            raise ValueError(f"attention_rollout: maps[{i}] has {given}, expected 1 with 'excitatory'; give head.A_exc")

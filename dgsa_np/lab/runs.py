@@ -1,0 +1,172 @@
+"""A run in a folder: config.json, metrics.jsonl, checkpoint.npz, best.npz. Stopped at any moment, it can go on."""
+
+import json
+import os
+import platform
+import signal
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__
+from ..backend import describe_device, resolve_device
+from ..checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from ..train import TrainState, evaluate, first_state, train_steps, with_bar
+from . import viz
+from .settings import SettingsError, read_settings, settle
+
+KEYS = {"settings", "dataset", "state", "best"}
+
+
+def begin(folder, data_config, model, cfg, data) -> dict:
+    """A new folder with what is needed to run it again, and the state before the first step. Returns what it holds."""
+    folder, settings = Path(folder), asdict(data_config) | asdict(model) | asdict(cfg)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "settings": settings,
+        "data_sha256": data.meta["sha256"],
+        "device": describe_device(resolve_device(cfg.device)),
+        "versions": {"dgsa_np": __version__, "numpy": np.__version__, "python": platform.python_version()},
+    }
+    write_whole(folder / "config.json", json.dumps(config, indent=1))
+    held = {"settings": settings, "dataset": data.meta, "state": first_state(model, cfg)._asdict(), "best": None}
+    save_checkpoint(folder / "checkpoint.npz", held)
+    return held
+
+
+def open_run(path, which="checkpoint") -> dict:
+    """What a run folder, or a checkpoint file, holds: settings, dataset (its meta), state, best.
+
+    raises : CheckpointError where there is none, or one of another kind
+    """
+    path = Path(path) / f"{which}.npz" if Path(path).is_dir() else Path(path)
+    held = load_checkpoint(path)
+    if not isinstance(held, dict) or held.keys() != KEYS:
+        found = ", ".join(held) if isinstance(held, dict) else type(held).__name__
+        raise CheckpointError(f"{path}: a checkpoint of another kind: it holds {found}, expected that of a run")
+    return held
+
+
+def reopen(folder, given: dict):
+    """What a run holds, and its configurations and data again, exactly as they were.
+
+    given  : settings that were asked for now; they must be those of the run, but the data may have moved
+    raises : SettingsError naming what differs
+    """
+    held = open_run(folder)
+    settings, moved = held["settings"], {k: v for k, v in given.items() if k == "root"}
+    written = read_settings(Path(folder) / "config.json")
+    for where, other in (("asked for", given | {"root": settings["root"]}), ("in config.json", written)):
+        changed = [f"{k} is {v!r}, not {settings.get(k)!r}" for k, v in other.items() if settings.get(k) != v]
+        if changed:
+            raise SettingsError(f"{folder}: {where}: {'; '.join(changed)}, as the run was started; begin a new run")
+    data_config, model, cfg, data = settle(settings | moved)
+    check_data(folder, held, data)
+    return held, data_config, model, cfg, data
+
+
+def check_data(name, held, data):
+    """The data are those that the model was trained on: what its tokens mean is fixed by them."""
+    then, now = held["dataset"], data.meta
+    for key in ("name", "sha256", "symbols"):
+        if then.get(key) != now.get(key):
+            what = f"{key} {then[key]}, now {now.get(key)}" if key != "symbols" else "another vocabulary"
+            raise SettingsError(f"{name}: the data differ from those of the run: {what}; pydoc changes with Python")
+
+
+def follow(folder, model, cfg, data, held, every=30.0) -> dict:
+    """Train on from what is held, until the last epoch or Ctrl-C; returns what is held then, as it is on the disk.
+
+    every  : seconds between checkpoints
+    raises : NonFiniteError, OutOfMemoryError: the last checkpoint stays as it was; KeyboardInterrupt at a second Ctrl-C
+    """
+    folder, state, best = Path(folder), TrainState(**held["state"]), None
+    for unfinished in folder.glob(".*.npz.*"):  # by a process that was killed while it saved
+        unfinished.unlink()
+    _cut(folder / "metrics.jsonl", state)
+    steps = with_bar(train_steps(model, cfg, data, state), model, cfg, data, start=state.optimizer["step"])
+    with Stop() as stop, open(folder / "metrics.jsonl", "a", encoding="utf-8") as log:
+        saved = time.monotonic()
+        for now, step, epoch in steps:
+            held = held | {"state": now._asdict()}
+            log.write("".join(json.dumps(line) + "\n" for line in (step, epoch) if line))
+            if epoch and (held["best"] is None or epoch["valid_loss"] < held["best"]["valid_loss"]):
+                best = held = held | {"best": epoch}
+            if stop.asked or time.monotonic() - saved > every:
+                best, saved = _save(folder, held, best, log), time.monotonic()
+            if stop.asked:
+                break
+        _save(folder, held, best, log)
+    return held
+
+
+def conclude(folder, model, data) -> dict:
+    """Loss and accuracy of the last state and of the best one, on the disk too, with a picture of the run."""
+    folder, figures = Path(folder), {}
+    for name, which in (("last", "checkpoint"), ("best", "best")):
+        held = open_run(folder, which)
+        epoch = held["best"]["epoch"] if which == "best" else held["state"]["epoch"] - 1
+        for split in ("valid", "test"):
+            figures[f"{split}, {name} ({epoch})"] = evaluate(held["state"]["params"], getattr(data, split), model)
+    _cut(folder / "metrics.jsonl", TrainState(**open_run(folder)["state"]))
+    with open(folder / "metrics.jsonl", "a", encoding="utf-8") as log:
+        log.write(json.dumps({"result": figures}) + "\n")
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    run = tuple([r for r in records if key in r] for key in ("step", "epoch"))
+    viz.save(viz.training_figure({held["settings"]["kind"]: [run]}), folder / "training.png")
+    return figures
+
+
+def finished(held, cfg) -> bool:
+    return held["state"]["epoch"] >= cfg.epochs
+
+
+class Stop:
+    """Ctrl-C: the first asks to stop after this step, the second aborts."""
+
+    asked = False
+
+    def __enter__(self):
+        self.before = signal.signal(signal.SIGINT, self.ask)
+        return self
+
+    def __exit__(self, *error):
+        signal.signal(signal.SIGINT, self.before)
+
+    def ask(self, *_):
+        self.asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print("\nStopping after this step; once more to abort.", file=sys.stderr)
+
+
+def _save(folder, held, best, log):
+    """The record first, then the best state if there is a new one, then the state: each refers to what is there."""
+    log.flush()
+    if best is not None:
+        save_checkpoint(folder / "best.npz", best)
+    save_checkpoint(folder / "checkpoint.npz", held)
+
+
+def _cut(path, state):
+    """Records of steps and epochs that are not in the state will be written again."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    done = {"step": state.optimizer["step"], "epoch": state.epoch}
+
+    def known(line):
+        try:
+            record = json.loads(line)
+        except ValueError:  # a last line that was cut off
+            return False
+        return "result" not in record and all(record.get(key, -1) < n for key, n in done.items())
+
+    write_whole(path, "".join(line for line in lines if known(line)))
+
+
+def write_whole(path, text):
+    """Whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)

@@ -1,0 +1,195 @@
+"""Does the GPU compute what the CPU does? The rows that `python -m dgsa_np info --check` prints, one by one."""
+
+import os
+import platform
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import __version__
+from ..attention import KINDS
+from ..backend import array_module, to_device, to_numpy
+from ..data import load
+from ..gradcheck import relative_error, same_bits
+from ..model import ModelConfig, init_model, loss_and_grads
+from ..optim import adamw_init, adamw_step, clip_by_norm
+from ..params import count, flatten, tree_map
+from ..train import TrainConfig, train
+from . import cases
+
+PARITY, RATIO, FLOOR = 1e-12, 2.0, 2.0**-23  # of float64; of float32; an error in float32 counts as this at least
+REPEATS, EPOCHS, SEEDS, BUSY = 50, 3, 20, (200, 4096)
+
+
+class Finding(NamedTuple):
+    what: str
+    found: str
+    allowed: str
+    ok: bool
+
+
+def self_check(seeds=SEEDS, busy=BUSY):
+    """Yields a Finding for each check, on the GPU beside the CPU; a check that breaks down is one that is not ok.
+
+    seeds : over which an error in float32 is a median
+    busy  : how many products of matrices how wide keep the GPU at work
+    raises: DeviceError without a usable GPU
+    """
+    xp = array_module(to_device(np.ones(1), "cuda"))
+    checks = {
+        "every pair, float64": check_pairs,
+        "every pair, float32": lambda: check_single_precision(seeds),
+        "a step of every kind, float64": check_steps,
+        "the same bits again": check_repeats,
+        "reads within a step": lambda: check_waiting(xp, busy),
+        "memory": lambda: check_memory(xp),
+        "training": check_training,
+    }
+    for what, check in checks.items():
+        try:
+            yield Finding(what, *check())
+        except Exception as error:  # a kernel that does not compile, a library that is missing: said, and the rest run
+            yield Finding(what, f"{type(error).__name__}: {error}", "", False)
+
+
+def describe_machine() -> dict:
+    """Hardware and versions, as a record to keep beside figures."""
+    xp = array_module(to_device(np.ones(1), "cuda"))
+    runtime = xp.cuda.runtime
+    device = runtime.getDeviceProperties(runtime.getDevice())
+    versions = {"dgsa_np": __version__, "python": platform.python_version(), "numpy": np.__version__}
+    versions |= {"cupy": xp.__version__, "cuda": runtime.runtimeGetVersion(), "driver": runtime.driverGetVersion()}
+    gpu = {"gpu": device["name"].decode(), "compute": f"{device['major']}.{device['minor']}"}
+    memory, tf32 = round(runtime.memGetInfo()[1] / 2**30, 1), os.environ.get("CUPY_TF32", "0")
+    return gpu | {"GiB": memory, "tf32": tf32} | versions
+
+
+def check_pairs():
+    errors = {}
+    for case in cases.all_cases():
+        here, there = outcome(case, "cpu", "float64"), outcome(case, "cuda", "float64")
+        errors[str(case)] = max(_error(there[name], here[name]) for name in here)
+    worst = max(errors, key=errors.get)
+    return f"{errors[worst]:.1e} at most, of {len(errors)}: {worst}", f"{PARITY:.0e}", errors[worst] <= PARITY
+
+
+def check_single_precision(seeds):
+    """Errors against NumPy in float64, of CuPy over NumPy in float32, each a median over seeds and variants."""
+    errors = {}
+    for seed in range(seeds):
+        for case in cases.all_cases(seed):
+            exact = outcome(case, "cpu", "float64")
+            for device in ("cpu", "cuda"):
+                for name, a in outcome(case, device, "float32").items():
+                    errors.setdefault((case.name, name), {}).setdefault(device, []).append(_error(a, exact[name]))
+    medians = {key: {d: max(np.median(e), FLOOR) for d, e in both.items()} for key, both in errors.items()}
+    ratios = {key: both["cuda"] / both["cpu"] for key, both in medians.items()}
+    worst = max(ratios, key=ratios.get)
+    rough = ", by CUPY_TF32" if os.environ.get("CUPY_TF32", "0") != "0" else ""
+    found = f"{ratios[worst]:.2f} times NumPy's error at most{rough}: {' '.join(worst)}"
+    return found, f"{RATIO:g}", ratios[worst] <= RATIO
+
+
+def outcome(case, device, dtype) -> dict:
+    """What a pair makes, on a device, of its arguments as float32 holds them: {name: array on the host}."""
+
+    def move(a):
+        a = a.astype("float32").astype(dtype) if hasattr(a, "dtype") and a.dtype.kind == "f" else a
+        return a if hasattr(a, "dtype") and a.dtype.kind in "iub" and a.ndim < 4 else to_device(a, device)
+
+    out, cache = case.forward(*(tree_map(move, a) if isinstance(a, (dict, list, np.ndarray)) else a for a in case.args))
+    dout = np.random.default_rng(0).standard_normal(out.shape, "float32").astype(dtype)
+    grads = case.backward(cache) if out.shape == () else case.backward(to_device(dout, device), cache)
+    return flatten(to_numpy({"out": out, "grads": grads}))
+
+
+def _error(a, b):
+    return 0.0 if same_bits(a, b) else relative_error(a, b)
+
+
+def _task(kind="dgsa", dtype="float32", **settings):
+    """(params, images, targets, model): a batch of images and a model for it, on the host."""
+    model, rng = ModelConfig(**{"kind": kind, "width": 32, "depth": 1} | settings), np.random.default_rng(0)
+    params = tree_map(lambda a: a.astype(dtype), cases.random_params(init_model(model, rng), rng))
+    return params, rng.random((16, 8, 8)).astype(dtype), rng.integers(0, 10, 16), model
+
+
+def _step(params, images, targets, model):
+    """Loss, gradients and what clipping and AdamW make of them: a training step without its one read."""
+    loss, grads = loss_and_grads(params, images, targets, model)
+    clipped, norm = clip_by_norm(grads, 1.0)
+    params, _ = adamw_step(params, clipped, adamw_init(params), 0.01, eps=1e-3)  # a smaller eps blows up roundings of 0
+    return {"loss": loss, "grads": grads, "norm": norm, "params": params}
+
+
+def check_steps():
+    errors = {}
+    for kind in KINDS:
+        task = _task(kind, "float64", depth=2)
+        here, there = (flatten(to_numpy(_step(*to_device(task[:2], d), *task[2:]))) for d in ("cpu", "cuda"))
+        errors |= {f"{kind} {name}": _error(there[name], here[name]) for name in here}
+    worst = max(errors, key=errors.get)
+    return f"{errors[worst]:.1e} at most: {worst}", f"{PARITY:.0e}", errors[worst] <= PARITY
+
+
+def check_repeats():
+    different = 0
+    for kind in KINDS:
+        task = _task(kind)
+        params, images = to_device(task[:2], "cuda")
+        first, *others = (flatten(to_numpy(_step(params, images, *task[2:]))) for _ in range(REPEATS))
+        different += sum(not all(same_bits(a[name], first[name]) for name in first) for a in others)
+    return f"{different} of {REPEATS} steps of each kind differ", "0", different == 0
+
+
+def check_waiting(xp, busy):
+    """A step is told to a GPU that is kept busy. It returns while the GPU still is, unless something in it reads."""
+    task = _task()
+    params, images = to_device(task[:2], "cuda")
+    _step(params, images, *task[2:])
+    products, width = busy
+    a = xp.zeros((width, width), "float32")
+    for work in (1, products, 5 * products):  # the first to warm up; the last, should a slow host have needed longer
+        done = xp.cuda.Event()
+        for _ in range(work):
+            a @ a
+        done.record()
+        _step(params, images, *task[2:])
+        waited = done.done
+        xp.cuda.Device().synchronize()
+        if not waited and work > 1:
+            return "none before that of the loss", "none", True
+    return "some, or a host that is slower than much work of the GPU", "none", False
+
+
+def check_memory(xp):
+    """What the pool of memory holds after some steps is all that further steps need."""
+    pool, task = xp.get_default_memory_pool(), _task(width=64, depth=4)
+    pool.free_all_blocks()
+    before = pool.total_bytes()
+    params, images = to_device(task[:2], "cuda")
+    *_, held, last = (_held_after(10, pool, params, images, *task[2:]) for _ in range(4))
+    found = f"{(last - before) / 2**20:.1f} MiB for {count(params):,} parameters, {last - held} more bytes in 10 steps"
+    return found, "some, and 0 more", held == last > before
+
+
+def _held_after(steps, pool, *task):
+    for _ in range(steps):
+        _step(*task)
+    return pool.total_bytes()
+
+
+def check_training():
+    digits, found = load("digits"), {}
+    for device in ("cpu", "cuda"):
+        started = time.perf_counter()
+        done = train(ModelConfig(width=32, depth=2), TrainConfig(epochs=EPOCHS, device=device), digits)
+        found[device] = (
+            done.steps[0]["loss"],
+            done.epochs[-1]["valid_accuracy"],
+            (time.perf_counter() - started) / EPOCHS,
+        )
+    (loss, accuracy, seconds), (expected, here, slower) = found["cuda"], found["cpu"]
+    said = f"accuracy {accuracy:.3f} in {seconds:.2f} s an epoch; on the CPU {here:.3f} in {slower:.2f} s"
+    return said, "the same first loss, accuracy > .5", abs(loss - expected) <= 1e-5 * expected and accuracy > 0.5

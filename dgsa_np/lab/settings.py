@@ -1,0 +1,144 @@
+"""What a run is made of: three configurations, the recipe of its data set, and what was asked for."""
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from .. import check
+from ..backend import resolve_device
+from ..check import choice
+from ..data import LOADERS, Split, load
+from ..fast.parallel import choose_threads
+from ..model import ModelConfig
+from ..train import TrainConfig
+
+REVIEWS = {"width": 32, "n_heads": 2, "depth": 1, "epochs": 3, "lr": 0.003, "weight_decay": 5.0}
+RECIPES = {  # what each data set changes of the defaults, which are those of the digits; chosen on validation splits,
+    # those of CIFAR, imdb, ag-news and 20newsgroups excepted: they are first guesses
+    "mnist": {"epochs": 2, "lr": 0.005, "weight_decay": 0.1},
+    "fashion-mnist": {"epochs": 2, "lr": 0.005, "weight_decay": 0.1},
+    "cifar10": {"width": 64, "epochs": 5, "lr": 0.003, "weight_decay": 0.1},
+    "cifar100": {"width": 64, "epochs": 5, "lr": 0.003, "weight_decay": 0.1},
+    "pydoc": {"width": 128, "epochs": 2, "batch_size": 16, "lr": 0.003, "weight_decay": 0.1},
+    "text": {"width": 128, "epochs": 2, "batch_size": 16, "lr": 0.003, "weight_decay": 0.1},
+    "rt-polarity": REVIEWS,
+    "imdb": REVIEWS | {"batch_size": 32},
+    "ag-news": REVIEWS | {"batch_size": 32},
+    "20newsgroups": REVIEWS | {"batch_size": 32},
+    "needle": {"width": 16, "n_heads": 1, "depth": 1, "epochs": 6, "lr": 0.01, "weight_decay": 0.1},
+}
+
+
+class SettingsError(ValueError):
+    """Settings that are unknown, do not fit each other, or differ from those of a run."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data. None is the loader's own choice; an option that the data set does not have is an error."""
+
+    data: str = choice("digits", tuple(LOADERS))
+    root: str | None = None  # folder or file
+    length: int | None = None  # tokens per window or sentence
+    unit: str | None = choice(None, (None, "characters", "bytes"))  # of a language
+    overlap: int | None = None  # training windows start every length / overlap tokens
+    min_count: int | None = None  # rarer words become one unknown word
+    max_words: int | None = None  # all but the most frequent become it too
+    encoding: str | None = None  # of files of sentences
+    spurious: int | None = None  # keys that mislead, in each sentence of the needle
+    train_size: int | None = None  # so many rows of the training split, drawn once; None: all
+    test_size: int | None = None  # the same for the test split
+
+    def __post_init__(self):
+        check.choices(self)
+        counts = ("length", "overlap", "min_count", "max_words", "train_size", "test_size")
+        numbers = {name: getattr(self, name) for name in counts}
+        check.whole("DataConfig", **{name: value for name, value in numbers.items() if value is not None})
+        check.whole("DataConfig", least=0, **({} if self.spurious is None else {"spurious": self.spurious}))
+        check.instance("DataConfig", (*check.PATH, type(None)), root=self.root, encoding=self.encoding)
+
+    def load(self):
+        other = {"data", "train_size", "test_size"}
+        options = {name: value for name, value in asdict(self).items() if value is not None and name not in other}
+        try:
+            data = load(self.data, **options)
+        except ValueError as error:
+            raise SettingsError(error) from error
+        return data._replace(train=_some(data.train, self.train_size), test=_some(data.test, self.test_size))
+
+
+def _some(split, size):
+    """So many rows of a split, drawn with seed 0; all where it has no more."""
+    if size is None or size >= len(split.targets):
+        return split
+    return Split(*split.take(np.random.default_rng(0).permutation(len(split.targets))[:size]))
+
+
+CONFIGS = (DataConfig, ModelConfig, TrainConfig)
+FIELDS = {f.name: f for config in CONFIGS for f in fields(config)}
+
+
+def settle(given: dict):
+    """DataConfig, ModelConfig, TrainConfig and the Dataset, from what was asked for.
+
+    Every setting is resolved: n_out and threads are numbers, device is where it will run.
+
+    Later wins: defaults, the data set's recipe, given; what the data fixes (n_out, image_size, vocab_size ...) may
+    be given, but not differently.
+    """
+    check.instance("settle", dict, given=given)
+    return settle_by(given, DataConfig.load)
+
+
+def settle_by(given, load):
+    """The same, with another way to load a DataConfig's data: one that keeps them, for many runs on the same."""
+    data_config = make(DataConfig, given)
+    data = load(data_config)
+    fixed = {f.name: data.meta[f.name] for f in fields(ModelConfig) if f.name in data.meta}
+    for name, value in fixed.items():
+        if given.get(name, value) != value:
+            expected = f"{value!r}: it comes from the data {data_config.data}"
+            raise SettingsError(f"{name} is {given[name]!r}, expected {expected}")
+    settings = RECIPES.get(data_config.data, {}) | given | fixed
+    model, cfg = make(ModelConfig, settings), make(TrainConfig, settings)
+    device = resolve_device(cfg.device)
+    threads = cfg.threads or choose_threads(device, min(cfg.batch_size, len(data.train.targets)), model)
+    return data_config, model, replace(cfg, device=device, threads=threads), data
+
+
+def read_settings(path) -> dict:
+    """Settings from a JSON file: {"width": 32, "data": "pydoc"}, or the config.json of a run."""
+    check.instance("read_settings", check.PATH, path=path)
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{path}: not JSON: {error}") from error
+    content = content.get("settings", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: holds a {type(content).__name__}, expected an object of settings")
+    return {name: _value(path, name, value) for name, value in content.items()}
+
+
+def _value(path, name, value):
+    """A setting from JSON, of the type that its field has."""
+    if name not in FIELDS:
+        raise SettingsError(f"{path}: unknown key {name!r}{check.nearest(name, FIELDS)}")
+    allowed = getattr(FIELDS[name].type, "__args__", (FIELDS[name].type,))  # int | None: two types
+    if float in allowed and type(value) is int and abs(value) < 1e300:
+        value = float(value)
+    if type(value) not in allowed:
+        expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in allowed)
+        raise SettingsError(f"{path}: {name} is {value!r}, expected {expected}")
+    return value
+
+
+def make(config, settings):
+    """One configuration from those of the settings that are its own; raises SettingsError."""
+    try:
+        return config(**{f.name: settings[f.name] for f in fields(config) if f.name in settings})
+    except ValueError as error:
+        raise SettingsError(error) from error

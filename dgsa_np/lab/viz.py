@@ -1,0 +1,359 @@
+"""Pictures. Matplotlib is imported when one is drawn; every function returns a Figure."""
+
+import math
+from functools import wraps
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+
+from .. import check
+from ..attention import attention_gate
+from ..attention.differential import DifferentialHeadCache
+from ..attention.gated import GatedHeadCache
+from .rollout import attention_rollout
+
+STYLE = Path(__file__).with_name("viz.mplstyle")
+LOOKS = {  # colours that colour-blind readers can tell apart; trivial baselines are grey
+    "softmax": {"color": "#0072B2", "marker": "o"},
+    "diff_v1": {"color": "#D55E00", "marker": "s"},
+    "dgsa": {"color": "#009E73", "marker": "^"},
+    "diff_v2": {"color": "#E69F00", "marker": "v"},
+    "output_gate": {"color": "#CC79A7", "marker": "D"},
+    "twicing": {"color": "#56B4E9", "marker": "P"},
+    "logistic regression": {"color": "0.35", "linestyle": "--"},
+    "nearest neighbour": {"color": "0.55", "linestyle": ":"},
+    "naive Bayes": {"color": "0.35", "linestyle": "--"},
+}
+SEED_RANGE = "their range", lambda ys: (ys.min(axis=0), ys.max(axis=0))
+MAPS = {"A_exc": "excitatory A_exc", "A_inh": "inhibitory A_inh", "A": "fused A = g A_exc - (1-g) A_inh"}
+GATE = {"cmap": "PuOr_r", "vmin": 0, "vmax": 1}
+GATE_UNIT = "g: 0 inhibits, 1 excites"
+ON_LAMBDA = MAPS | {"A": "fused A = A_exc - lambda A_inh"}, "lambda: 0 spares, 1 inhibits"  # gate_on="inhibition" too
+TIGHT = {"layout": "compressed", "squeeze": False}  # for axes of one aspect
+LINE = 96  # characters across a strip of words
+
+
+def in_style(draw):
+    """The figure drawn in the project's one style."""
+
+    @wraps(draw)
+    def styled(*args, **kwargs):
+        import matplotlib.style
+
+        with matplotlib.style.context(STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+def save(figure, path, **options):
+    """To a PNG, and out of pyplot's memory."""
+    import matplotlib.pyplot as plt
+
+    figure.savefig(path, **options)
+    plt.close(figure)
+
+
+@in_style
+def robustness_figure(corruptions, accuracies, chance, band=SEED_RANGE):
+    """Test accuracy against the level of each corruption, mean over seeds and a band.
+
+    corruptions : {kind: Corruption}
+    accuracies  : {name: {kind: (seeds, levels)}}
+    band        : its name, and a function of (seeds, levels) that returns its lower and upper edge
+    """
+    figure, axes = _panels(len(corruptions), 3.7, 3.1)
+    for ax, (kind, corruption) in zip(axes, corruptions.items(), strict=True):
+        for i, (name, by_corruption) in enumerate(accuracies.items()):
+            _draw_band(ax, corruption.levels, by_corruption[kind], name, band, **look(name, i))
+        ax.axhline(chance, color="0.7", lw=1)
+        ax.set(title=kind, xlabel=corruption.unit, ylim=(0, 1.02))
+    axes[0].text(0, chance + 0.02, "chance", color="0.5")
+    for ax in axes[::3]:
+        ax.set_ylabel("test accuracy")
+    if any(len(ys) > 1 for by_corruption in accuracies.values() for ys in by_corruption.values()):
+        figure.supxlabel(f"mean of the seeds; bands are {band[0]}", fontsize=9, color="0.4")
+    columns = min(len(accuracies), 2 * min(3, len(corruptions)))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=columns)
+    return figure
+
+
+@in_style
+def training_figure(runs):
+    """Loss and validation accuracy against the step, mean and range over seeds.
+
+    runs : {name: [per seed, (steps, epochs)]}, the records of train
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogFormatter
+
+    figure, (losses, accuracies) = plt.subplots(1, 2, figsize=(10, 3.6))
+    for name, seeds in runs.items():
+        bins = [b for b in np.array_split(np.arange(len(seeds[0][0])), 60) if len(b)]
+        xs = [b.mean() + 1 for b in bins]
+        ends = np.linspace(0, len(seeds[0][0]), len(seeds[0][1]) + 1)[1:]
+        train = [[np.mean([steps[i]["loss"] for i in b]) for b in bins] for steps, _ in seeds]
+        _draw_band(losses, xs, train, f"{name}, training", color=LOOKS[name]["color"])
+        for ax, key in ((losses, "valid_loss"), (accuracies, "valid_accuracy")):
+            ys = [[epoch[key] for epoch in epochs] for _, epochs in seeds]
+            _draw_band(ax, ends, ys, f"{name}, validation", markersize=3, linestyle="--", **LOOKS[name])
+    losses.set(xlabel="step", ylabel="loss (nats)", yscale="log")
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+    losses.legend()
+    accuracies.set(xlabel="step", ylabel="validation accuracy")
+    return figure
+
+
+def _panels(n, width, height):
+    """n axes, three to a row, with one y axis; in inches."""
+    import matplotlib.pyplot as plt
+
+    columns, rows = min(3, n), -(-n // 3)
+    figure, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), sharey=True, squeeze=False)
+    for ax in axes.flat[n:]:
+        ax.remove()
+    return figure, axes.flat[:n]
+
+
+def _draw_band(ax, xs, ys, label, band=SEED_RANGE, **look):
+    """Mean over seeds, and a band around it."""
+    ys = np.asarray(ys)
+    ax.plot(xs, ys.mean(axis=0), label=label, **look)
+    ax.fill_between(xs, *band[1](ys), color=look["color"], alpha=0.15, lw=0)
+
+
+def look(name, i):
+    """The look of a mechanism or baseline, or the i-th of them for another name."""
+    return LOOKS.get(name) or list(LOOKS.values())[i % len(LOOKS)]
+
+
+@in_style
+def attention_figure(views, layer):
+    """Images, and what one head of gated attention does with them: excitation, inhibition, the fused map, the gates.
+
+    views : {title: (image (h, w), head cache of a batch of one)}; all maps share one signed scale with white at zero,
+            and show the head whose fused map differs most between the first view and the last
+    """
+    import matplotlib.pyplot as plt
+
+    heads = [head for _, head in views.values()]
+    shown = int(abs(heads[0].A - heads[-1].A)[0].sum(axis=(1, 2)).argmax())
+    layout = {"figsize": (13.5, 2.9 * len(views)), "squeeze": False, "width_ratios": (1, 1, 1, 1, 1.25)}
+    figure, axes = plt.subplots(len(views), 5, **layout)
+    _draw_maps(figure, axes[:, 1:4], [(head, shown) for head in heads], "key patch", "query patch")
+    for row, (title, (image, head)) in zip(axes, views.items(), strict=True):
+        _draw_image(row[0], title, image)
+        gates = row[4].imshow(attention_gate(head)[0], aspect="auto", **GATE)
+        _label_cells(row[4], "gate g of each patch and head", "query patch", "head")
+        row[4].set_yticks(range(head.A.shape[1]))
+        figure.colorbar(gates, ax=row[4], label=_said_of(head)[1], shrink=0.85)
+    figure.suptitle(f"layer {layer}; maps of head {shown}, the one that changes most; patches are numbered row by row")
+    return figure
+
+
+def _draw_image(ax, title, image, cmap="gray_r", low=0):
+    ax.imshow(image, cmap=cmap, vmin=low, vmax=1)
+    ax.set(title=title)
+    ax.axis("off")
+
+
+def _said_of(head):
+    """Titles of the maps, and the unit of the gate: it weighs both maps, or the inhibitory one alone."""
+    return (MAPS, GATE_UNIT) if getattr(head, "lam", None) is None else ON_LAMBDA
+
+
+def _draw_maps(figure, axes, shown, key, query):
+    """A row of maps for each (head cache, head) shown, all on one signed scale with white at zero; {} is the head."""
+    limit = max(abs(getattr(head, name)[0, h]).max() for head, h in shown for name in MAPS)
+    for row, (head, h) in zip(axes, shown, strict=True):
+        for ax, (name, title) in zip(row, _said_of(head)[0].items(), strict=True):
+            drawn = ax.imshow(getattr(head, name)[0, h], cmap="RdBu_r", vmin=-limit, vmax=limit)
+            _label_cells(ax, title, key, query.format(h))
+        figure.colorbar(drawn, ax=row.tolist(), label="attention weight", shrink=0.85, pad=0.04)
+
+
+def label(ax, title, x, y):
+    ax.set(title=title, xlabel=x, ylabel=y)
+    ax.grid(False)
+
+
+def _label_cells(ax, title, x, y):
+    """Cells have whole numbers, which stand where an axis has a name."""
+    label(ax, title, x, y)
+    ax.locator_params(integer=True)
+    ax.tick_params(labelbottom=bool(x), labelleft=bool(y))
+
+
+@in_style
+def bars_figure(panels, one_scale=False):
+    """Numbers with their intervals, side by side.
+
+    panels    : {axis label: {name: (mean, half an interval, or nan)}}
+    one_scale : the panels have one unit and share their scale
+    """
+    import matplotlib.pyplot as plt
+
+    n, shared = max(map(len, panels.values())), {"sharex": one_scale, "sharey": True, "squeeze": False}
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 0.8 + 0.27 * n), **shared)
+    for ax, (text, bars), style in zip(axes.flat, panels.items(), cycle(LOOKS.values())):
+        means, halves = np.transpose(list(bars.values()))
+        ax.barh(range(len(bars)), means, xerr=np.nan_to_num(halves), color=style["color"], ecolor="0.2", height=0.6)
+        ax.set_yticks(range(len(bars)), list(bars))
+        ax.set_xlabel(text)
+        ax.grid(axis="y", visible=False)
+    ax.invert_yaxis()
+    return figure
+
+
+# ---------------------------------------------------------------------------------- what the gate does
+
+
+@in_style
+def rollout_figure(image, maps_by_treatment):
+    """An image, and what attention gathers from each of its patches, by rollout, treatment by treatment.
+
+    image             : (h, w); over the heat it is drawn in squares, the darker the larger
+    maps_by_treatment : {treatment: the maps of attention_rollout, of a batch of one}
+    """
+    import matplotlib.pyplot as plt
+
+    rollouts = {name: attention_rollout(maps, name)[0] for name, maps in maps_by_treatment.items()}
+    _agree("rollout_figure", "maps_by_treatment", "T T", rollouts)
+    grids = {name: _on_patches("rollout_figure", image, R.mean(axis=0)) for name, R in rollouts.items()}
+    top = max(grid.max() for grid in grids.values())
+    figure, axes = plt.subplots(1, 1 + len(grids), figsize=(2.3 * len(grids) + 3.1, 2.8), **TIGHT)
+    _draw_image(axes[0, 0], "image", image)
+    for ax, (name, grid) in zip(axes[0, 1:], grids.items(), strict=True):
+        drawn = ax.imshow(grid, cmap="YlOrBr", vmin=0, vmax=top)
+        y, x = (np.indices(image.shape) + 0.5) * len(grid) / len(image) - 0.5  # the centres of the pixels
+        ax.scatter(x, y, s=(70 / image.shape[1]) ** 2 * image.clip(0, 1), c="k", marker="s", lw=0)
+        _label_cells(ax, name, "patch column", "patch row" if ax is axes[0, 1] else "")
+    figure.colorbar(drawn, ax=axes[0, 1:].tolist(), label=f"share of a patch (even: {1 / grid.size:.3g})", shrink=0.9)
+    return figure
+
+
+@in_style
+def gate_map_figure(views):
+    """Images, and the gates of the last layer where their patches lie; of two views, also second minus first.
+
+    views : {title: (image (h, w), gates (layers, H, n_patches))}; the change of an image is drawn from -1 to 1
+    """
+    import matplotlib.pyplot as plt
+
+    _agree("gate_map_figure", "views", "layers H n_patches", {title: gates for title, (_, gates) in views.items()})
+    rows = [(t, image, _on_patches("gate_map_figure", image, gates[-1])) for t, (image, gates) in views.items()]
+    looks = [("gray_r", 0, GATE, "gate g")] * len(rows)
+    if len(rows) == 2:
+        (_, image, gates), (_, other, others) = rows
+        rows.append(("change (±1)", other - image, others - gates))
+        limit = abs(others - gates).max() or 1
+        looks.append(("RdBu_r", -1, {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}, "change of g"))
+    n = 1 + len(rows[0][2])
+    side = min(1.8, 9 / n)  # of a panel, in inches
+    figure, axes = plt.subplots(len(rows), n, figsize=(side * n + 1, (side + 0.25) * len(rows) + 0.3), **TIGHT)
+    for row, (title, image, gates), (cmap, low, scale, text) in zip(axes, rows, looks, strict=True):
+        _draw_image(row[0], title, image, cmap, low)
+        for h, gate in enumerate(gates):
+            drawn = row[1 + h].imshow(gate, **scale)
+            x, y = "column" if row[0] is axes[-1, 0] else "", "" if h else "row"
+            _label_cells(row[1 + h], f"head {h}", x, y)
+        figure.colorbar(drawn, ax=row[1:].tolist(), label=text)
+    figure.supxlabel(f"{GATE_UNIT}; rows and columns count patches", fontsize=9, color="0.4")
+    return figure
+
+
+@in_style
+def gate_histogram_figure(counts):
+    """How the gates spread between 0 and 1, layer by layer.
+
+    counts : {title: (layers, bins)}, fractions of the gates of a layer, in bins of equal width
+    """
+    _agree("gate_histogram_figure", "counts", "layers bins", counts)
+    layers, bins = next(iter(counts.values())).shape
+    figure, axes = _panels(layers, 3.3, 2.9)
+    for layer, ax in enumerate(axes):
+        for i, (title, fractions) in enumerate(counts.items()):
+            style = {"color": look(title, i)["color"], "linestyle": ("-", "--", ":")[i % 3], "linewidth": 1.8}
+            ax.stairs(fractions[layer], np.linspace(0, 1, bins + 1), label=title, **style)
+        ax.axvline(0.5, color="0.7", lw=1)
+        ax.set(title=f"layer {layer}", xlabel="gate g", ylabel="" if layer % 3 else "fraction of the gates")
+    figure.supxlabel("g = 0.5: excitation and inhibition weigh the same", fontsize=9, color="0.4")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(counts))
+    return figure
+
+
+@in_style
+def head_maps_figure(head, heads):
+    """Excitation, inhibition and the fused map of chosen heads, a row each.
+
+    head  : the head cache of gated attention, of a batch of one
+    heads : which of its heads
+    """
+    import matplotlib.pyplot as plt
+
+    check.instance("head_maps_figure", (GatedHeadCache, DifferentialHeadCache), head=head)
+    heads = np.asarray(heads)
+    check.indices("head_maps_figure", "heads", heads, head.A.shape[1], f"head.A {head.A.shape}", (heads.size,))
+    figure, axes = plt.subplots(len(heads), 3, figsize=(9.5, 2.8 * len(heads)), **TIGHT)
+    _draw_maps(figure, axes, [(head, h) for h in heads], "key", "head {}: query")
+    return figure
+
+
+@in_style
+def token_strip_figure(strips):
+    """Words in boxes, coloured by their gates and wrapped to lines; a word longer than a line ends in dots.
+
+    strips : {title: (words, gates (n_words,))}
+    """
+    import matplotlib.pyplot as plt
+
+    check.whole("token_strip_figure", **{"len(strips)": len(strips)})
+    for title, (words, gates) in strips.items():
+        known = ("n_words", len(words), f"the words of {title!r}")
+        check.arrays("token_strip_figure", {f"gates of {title!r}": "n_words"}, gates, sizes=(known,))
+    heights = [1 + _wrap(words)[-1][0] for words, _ in strips.values()]
+    layout = {"figsize": (10, 0.9 + 0.35 * len(strips) + 0.28 * sum(heights)), "height_ratios": heights}
+    figure, axes = plt.subplots(len(strips), 1, squeeze=False, **layout)
+    scale = plt.cm.ScalarMappable(plt.Normalize(0, 1), GATE["cmap"])
+    for ax, height, (title, (words, gates)) in zip(axes[:, 0], heights, strips.items(), strict=True):
+        for (line, start, word), colour in zip(_wrap(words), scale.to_rgba(gates), strict=True):
+            luminance = colour[:3] ** 2.2 @ (0.2126, 0.7152, 0.0722)
+            width, ink = len(word) + 0.8, "k" if luminance > 0.18 else "w"  # what contrasts more
+            ax.barh(line, width, left=start, height=0.84, color=colour, edgecolor="0.6", linewidth=0.5)
+            middle = {"ha": "center", "va": "center_baseline", "family": "monospace", "parse_math": False}
+            ax.text(start + width / 2, line, word, color=ink, **middle)
+        ax.set_title(title, loc="left")
+        ax.set(xlim=(0, LINE), ylim=(height - 0.5, -0.5))
+        ax.axis("off")
+    figure.colorbar(scale, ax=axes, location="bottom", label=f"gate {GATE_UNIT}", shrink=0.4, aspect=40)
+    return figure
+
+
+def _wrap(words):
+    """[(line, column, word)], lines filled from the left."""
+    places, line, column = [], 0, 0
+    for word in words:
+        word = word if len(word) < LINE else f"{word[: LINE - 2]}…"
+        if column + len(word) >= LINE:
+            line, column = line + 1, 0
+        places.append((line, column, word))
+        column += len(word) + 1
+    return places
+
+
+def _agree(function, name, letters, given):
+    """One array or more, by title, with the same axes."""
+    check.whole(function, **{f"len({name})": len(given)})
+    check.arrays(function, {f"{name}[{title!r}]": letters for title in given}, *given.values())
+
+
+def _on_patches(function, image, values):
+    """(..., n) numbers of the n square patches of an image (h, w), row by row, as (..., rows, columns)."""
+    check.arrays(function, {"image": "h w"}, image)
+    n = values.shape[-1]
+    side = math.isqrt(image.size // n)
+    if n * side**2 != image.size or any(length % side for length in image.shape):
+        raise check.ShapeError(f"{function}: image is {image.shape}, expected (h, w) that {n} square patches fill")
+    return values.reshape(*values.shape[:-1], *(length // side for length in image.shape))

@@ -1,0 +1,88 @@
+"""The same code on CuPy arrays: run with `make gpu` where a GPU is; skipped, with the reason, where none is."""
+
+import numpy as np
+import pytest
+import test_fused
+
+from dgsa_np.attention import KINDS
+from dgsa_np.backend import DeviceError, array_module, resolve_device, to_device, to_numpy
+from dgsa_np.data import load
+from dgsa_np.gradcheck import relative_error, same_bits
+from dgsa_np.lab.selfcheck import self_check
+from dgsa_np.model import ModelConfig
+from dgsa_np.params import flatten
+from dgsa_np.train import OutOfMemoryError, TrainConfig, evaluate, train
+
+
+def why_not():
+    try:
+        resolve_device("cuda")
+    except DeviceError as error:
+        return str(error)
+
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(why_not() is not None, reason=f"needs a GPU: {why_not()}")]
+
+
+def gradients(case, args):
+    """Output and gradients for a fixed upstream gradient, all on the host."""
+    out, cache = case.forward(*args)
+    dout = array_module(out).asarray(np.random.default_rng(8).standard_normal(out.shape))
+    grads = case.backward(cache) if out.shape == () else case.backward(dout, cache)
+    return flatten({"out": to_numpy(out), "grads": to_numpy(grads)})
+
+
+@test_fused.everywhere
+@test_fused.precisions
+def test_a_kernel_gives_the_bits_of_its_chain_and_agrees_with_numpy(name, dtype):
+    chain, args = test_fused.CHAINS[name], test_fused.arguments(name, dtype)
+    there = [to_device(a, "cuda") if isinstance(a, np.ndarray) else a for a in args]
+    kernel = to_numpy(list(test_fused.results(chain(*there))))
+    plain = to_numpy(list(test_fused.results(chain.__wrapped__(*there))))
+    with np.errstate(all="ignore"):
+        expected = test_fused.results(chain(*args))
+    for a, b, here in zip(kernel, plain, expected, strict=True):
+        assert a.dtype == dtype and test_fused.same(a, b)
+        np.testing.assert_allclose(a, here, rtol=8 * np.finfo(dtype).eps)
+
+
+def test_the_self_check_finds_nothing_wrong():
+    assert [finding for finding in self_check() if not finding.ok] == []
+
+
+def test_a_device_without_memory_says_what_is_large(digits):
+    """Half a TiB of embedded patches, all of them of the same digit."""
+    many = digits.train.take(np.zeros(2**21, int))
+    data = digits._replace(train=digits.train._replace(inputs=many[0], targets=many[1]))
+    model = ModelConfig(width=1024, n_heads=8, patch_size=1, depth=1)
+    with pytest.raises(OutOfMemoryError, match=r"step 0: device 'cuda' is out of memory: .*\(B, H, T, T\) ="):
+        train(model, TrainConfig(epochs=1, batch_size=2**21, device="cuda"), data)
+
+
+def test_a_pair_agrees_with_numpy_and_repeats_bit_for_bit(case):
+    args = [to_device(a, "cuda") if isinstance(a, (np.ndarray, dict, list)) else a for a in case.args]
+    here, there = gradients(case, case.args), gradients(case, args)
+    assert here.keys() == there.keys()
+    for name in here:
+        assert there[name].dtype == here[name].dtype
+        assert relative_error(there[name], here[name]) <= 1e-12, name
+    again = gradients(case, args)
+    assert all(same_bits(again[name], there[name]) for name in there)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_runs_and_starts_from_the_same_numbers(kind, digits):
+    model = ModelConfig(kind=kind, width=32, depth=2)
+    here, there = (train(model, TrainConfig(epochs=2, device=d), digits) for d in ("cpu", "cuda"))
+    assert there.steps[0]["loss"] == pytest.approx(here.steps[0]["loss"], rel=1e-5)
+    assert evaluate(there.params, digits.valid, model)["accuracy"] > 0.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_language_model_starts_from_the_same_numbers_and_keeps_its_tokens_on_the_host(kind):
+    data = load("pydoc", length=16)
+    data = data._replace(train=data.train._replace(inputs=data.train.inputs[:64], targets=data.train.targets[:64]))
+    model = ModelConfig(kind=kind, task="lm", vocab_size=data.meta["vocab_size"], max_len=16, width=16, depth=1)
+    here, there = (train(model, TrainConfig(epochs=1, batch_size=16, device=d), data) for d in ("cpu", "cuda"))
+    assert there.steps[0]["loss"] == pytest.approx(here.steps[0]["loss"], rel=1e-5)
+    assert there.steps[-1]["loss"] == pytest.approx(here.steps[-1]["loss"], rel=1e-3)

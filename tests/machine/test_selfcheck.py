@@ -1,0 +1,137 @@
+"""`info --check`: right on a device that computes rightly, and wrong on one that does not."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from support import strict_cupy
+
+from dgsa_np.backend import DeviceError, resolve_device
+from dgsa_np.lab import cli, selfcheck
+from dgsa_np.lab.cli import main
+
+ROWS = [
+    "every pair, float64",
+    "every pair, float32",
+    "a step of every kind, float64",
+    "the same bits again",
+    "reads within a step",
+    "memory",
+    "training",
+]
+QUICK = {"seeds": 2, "busy": (1, 8)}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Few repeats, one epoch, little to keep the device busy; two seeds, whose median swings by more than 2."""
+    monkeypatch.setattr(selfcheck, "RATIO", 8.0)
+    monkeypatch.setattr(selfcheck, "REPEATS", 3)
+    monkeypatch.setattr(selfcheck, "EPOCHS", 1)
+    monkeypatch.setattr(cli, "self_check", partial(selfcheck.self_check, **QUICK))
+    with strict_cupy.installed():
+        yield
+
+
+@pytest.mark.slow
+def test_the_stand_in_passes_and_it_is_said_what_that_is(quick, capsys):
+    assert main(["info", "--check"]) == 0
+    said = capsys.readouterr().out
+    rows = [line for line in said.splitlines() if line.startswith(("right", "WRONG"))]
+    assert len(rows) == len(ROWS)
+    assert all(row.startswith(f"right  {name}") for row, name in zip(rows, ROWS, strict=True))
+    assert "gpu strict stand-in, compute 0.0, GiB 1.0, tf32 0" in said
+    assert f"cupy {strict_cupy.MODULE.__version__}" in said and "This GPU computes what the CPU does." in said
+
+
+@pytest.mark.slow
+def test_single_precision_is_judged_by_a_factor_that_rounding_does_not_reach():
+    """Twenty seeds, as `info --check` takes them: what sums in another order do stays well below the bar."""
+    with strict_cupy.installed():
+        said, allowed, ok = selfcheck.check_single_precision(selfcheck.SEEDS)
+    assert ok and allowed == "2" and 1 <= float(said.split()[0]) < 1.7
+
+
+def test_without_a_gpu_the_cause_is_said(capsys):
+    """Not a row, not a verdict: nothing was checked."""
+    try:
+        resolve_device("cuda")
+    except DeviceError as error:
+        assert main(["info", "--check"]) == 2
+        out, err = capsys.readouterr()
+        assert str(error) in err and "right" not in out
+    else:
+        pytest.skip("a GPU is here")
+
+
+def wrong_exp(monkeypatch):
+    """A function that is right to nine digits."""
+    exact = strict_cupy.IN_KERNELS["exp"]
+    monkeypatch.setitem(strict_cupy.IN_KERNELS, "exp", lambda x: (exact(x) * (1 + 1e-9)).astype(np.asarray(x).dtype))
+
+
+def rough_exp(monkeypatch):
+    """As wrong in float32 as half precision would be."""
+    exact = strict_cupy.IN_KERNELS["exp"]
+    monkeypatch.setitem(strict_cupy.IN_KERNELS, "exp", lambda x: exact(x).astype("float16").astype(np.asarray(x).dtype))
+
+
+def another_order(monkeypatch):
+    """Sums that differ from one time to the next, as those by atomics do."""
+    rng, call = np.random.default_rng(0), strict_cupy.ReductionKernel.__call__
+
+    def shaken(self, *args, **options):
+        result = call(self, *args, **options)
+        result._host[...] *= 1 + (rng.random() < 0.02) * np.finfo(result.dtype).eps
+        return result
+
+    monkeypatch.setattr(strict_cupy.ReductionKernel, "__call__", shaken)
+
+
+def a_read(monkeypatch):
+    real = selfcheck.clip_by_norm
+
+    def clip(grads, most):
+        clipped, norm = real(grads, most)
+        return clipped, norm * (float(norm) > 0)
+
+    monkeypatch.setattr(selfcheck, "clip_by_norm", clip)
+
+
+def a_leak(monkeypatch):
+    sizes = iter(range(0, 10**6, 512))
+    pool = strict_cupy.MODULE.get_default_memory_pool()
+    monkeypatch.setattr(pool, "total_bytes", lambda: next(sizes))
+
+
+def a_kernel_that_does_not_compile(monkeypatch):
+    def fail(self, *args):
+        raise RuntimeError("nvrtc: error: invalid value for --gpu-architecture")
+
+    monkeypatch.setattr(strict_cupy.ElementwiseKernel, "__call__", fail)
+
+
+def a_model_that_learns_nothing(monkeypatch):
+    real = selfcheck.TrainConfig
+    monkeypatch.setattr(selfcheck, "TrainConfig", lambda **settings: real(lr=1e-9, **settings))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "rows"),
+    [
+        (wrong_exp, {"every pair, float64", "a step of every kind, float64"}),
+        (rough_exp, {"every pair, float32", "every pair, float64", "a step of every kind, float64"}),
+        (another_order, {"the same bits again"}),
+        (a_read, {"reads within a step"}),
+        (a_leak, {"memory"}),
+        (a_model_that_learns_nothing, {"training"}),
+        (a_kernel_that_does_not_compile, set(ROWS)),
+    ],
+)
+def test_what_is_wrong_is_found(fault, rows, quick, monkeypatch, capsys):
+    fault(monkeypatch)
+    assert main(["info", "--check"]) == 1
+    said = capsys.readouterr().out
+    assert {name for name in ROWS if f"\nWRONG  {name}" in said} == rows
+    assert f"\nWrong: {', '.join(name for name in ROWS if name in rows)}\n" in said

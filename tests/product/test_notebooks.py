@@ -1,0 +1,87 @@
+"""The notebooks: paired with their sources, whole, every displayed equation asserted; with -m notebooks, run afresh."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+SOURCES = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+TRAINING = ("07", "08")
+LIMIT = {True: 120, False: 60}  # seconds on two cores, with training and without
+
+INSTALL = """\
+try:
+    import dgsa_np  # noqa: F401
+except ModuleNotFoundError:  # on Colab: install from the repository
+    source = "dgsa-np[notebooks] @ git+https://github.com/OWNER/dgsa_np"
+    get_ipython().run_line_magic("pip", f'install --quiet "{source}"')  # noqa: F821"""
+
+each = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+
+
+def cells(path):
+    """The cells of the committed notebook."""
+    return json.loads(path.with_suffix(".ipynb").read_text(encoding="utf-8"))["cells"]
+
+
+def text(cell):
+    return "".join(cell["source"])
+
+
+def test_every_chapter_is_there():
+    assert [path.stem[:2] for path in SOURCES] == [f"{i:02d}" for i in range(len(SOURCES))]
+    assert [path.stem for path in SOURCES] == sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
+
+
+@each
+def test_source_and_notebook_are_the_same(path):
+    jupytext = pytest.importorskip("jupytext", reason="jupytext is not installed: pip install -e '.[notebooks]'")
+    source, notebook = (jupytext.read(path.with_suffix(suffix)) for suffix in (".py", ".ipynb"))
+    assert [(c.cell_type, c.source) for c in source.cells] == [(c.cell_type, c.source) for c in notebook.cells], (
+        "make notebooks"
+    )
+
+
+@each
+def test_the_notebook_was_run_from_top_to_bottom_in_silence(path):
+    code = [cell for cell in cells(path) if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+@each
+def test_every_displayed_equation_is_asserted_within_three_cells(path):
+    whole = cells(path)
+    for i, cell in enumerate(whole):
+        if cell["cell_type"] == "markdown" and "$$" in text(cell):
+            near = [text(c) for c in whole[i + 1 : i + 4] if c["cell_type"] == "code"]
+            assert any("assert " in code for code in near), text(cell)
+
+
+@each
+def test_the_first_cell_says_what_it_is_for(path):
+    first = text(cells(path)[0])
+    assert first.startswith(f"# {path.stem[:2]} ")
+    assert [word for word in ("You will do", "You will learn", "You need", "Time") if word not in first] == []
+
+
+@each
+def test_it_installs_itself_on_colab(path):
+    """The second cell, the same in all: the address of the repository stands in one line of each."""
+    assert text(cells(path)[1]) == INSTALL
+
+
+@pytest.mark.notebooks
+@each
+def test_it_runs_in_a_fresh_kernel_in_its_time(path):
+    jupytext, nbclient = pytest.importorskip("jupytext"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    started, limit = time.perf_counter(), LIMIT[path.stem[:2] in TRAINING]
+    nbclient.NotebookClient(jupytext.read(path), timeout=limit, resources={"metadata": {"path": FOLDER}}).execute()
+    seconds = time.perf_counter() - started
+    print(f"\n{path.stem}: {seconds:.0f} s")
+    assert seconds < limit

@@ -1,0 +1,365 @@
+"""Attention rollout, and the pictures of what the gate does."""
+
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from support import strict_cupy
+from support.tiers import most_later
+
+from dgsa_np.attention import attention_gate
+from dgsa_np.attention.differential import differential_head_forward
+from dgsa_np.attention.gated import gated_head_forward
+from dgsa_np.attention.softmax import softmax_head_forward
+from dgsa_np.backend import to_device
+from dgsa_np.check import ShapeError
+from dgsa_np.lab import viz
+from dgsa_np.lab.rollout import TREATMENTS, attention_rollout
+from dgsa_np.ops import softmax_forward
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def head(rng):
+    """The cache of one head pair of 16 tokens, four heads."""
+    q_exc, k_exc, q_inh, k_inh, v = rng.standard_normal((5, 1, 4, 16, 3))
+    return gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, rng.standard_normal((1, 4, 16)))[1]
+
+
+@pytest.fixture
+def image(rng):
+    return rng.random((8, 8))
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    """No figure stays open."""
+    import matplotlib.pyplot as plt
+
+    yield
+    plt.close("all")
+
+
+# --------------------------------------------------------------------------------------------- rollout
+
+
+def softmax_maps(rng, layers=3):
+    return [softmax_forward(rng.standard_normal((2, 4, 5, 5)))[0] for _ in range(layers)]
+
+
+def gated_maps(rng, layers=3):
+    """Fused maps, excitatory maps and gates of some layers."""
+    caches = []
+    for _ in range(layers):
+        arrays = rng.standard_normal((5, 2, 4, 5, 3))
+        caches.append(gated_head_forward(*arrays, rng.standard_normal((2, 4, 5)))[1])
+    return [c.A for c in caches], [c.A_exc for c in caches], [c.gate for c in caches]
+
+
+def untreated(maps):
+    R = np.eye(maps[0].shape[-1])
+    for A in maps:
+        R = (A.mean(axis=1) + np.eye(A.shape[-1])) / 2 @ R
+    return R
+
+
+BY_HAND = {  # of a layer [[3, -1], [-2, 0]] / 4, then a layer that swaps the tokens
+    "absolute": ([[7 / 8, 1 / 8], [1 / 2, 1 / 2]], [[11 / 16, 5 / 16], [11 / 16, 5 / 16]]),
+    "clipped": ([[1, 0], [0, 1]], [[1 / 2, 1 / 2], [1 / 2, 1 / 2]]),
+}
+
+
+@pytest.mark.parametrize("treatment", BY_HAND)
+def test_rollout_by_hand(treatment):
+    first, swap = np.array([[[[0.75, -0.25], [-0.5, 0.0]]]]), np.array([[[[0.0, 1.0], [1.0, 0.0]]]])
+    one, two = BY_HAND[treatment]
+    np.testing.assert_allclose(attention_rollout([first], treatment), [one], atol=1e-15)
+    np.testing.assert_allclose(attention_rollout([first, swap], treatment), [two], atol=1e-15)
+
+
+def test_the_first_layer_is_the_rightmost_factor(rng):
+    maps = softmax_maps(rng, layers=2)
+    one, two = (attention_rollout([A], "absolute") for A in maps)
+    np.testing.assert_allclose(attention_rollout(maps, "absolute"), two @ one, atol=1e-15)
+    assert abs(two @ one - one @ two).max() > 1e-3
+
+
+@pytest.mark.parametrize("treatment", TREATMENTS)
+def test_softmax_maps_stay_as_published(treatment, rng):
+    maps = softmax_maps(rng)
+    np.testing.assert_allclose(attention_rollout(maps, treatment), untreated(maps), atol=1e-15)
+
+
+@pytest.mark.parametrize("treatment", TREATMENTS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_are_distributions(treatment, dtype, rng):
+    fused, excitatory, _ = gated_maps(rng)
+    maps = [A.astype(dtype) for A in (excitatory if treatment == "excitatory" else fused)]
+    R = attention_rollout(maps, treatment)
+    assert R.shape == (2, 5, 5) and R.dtype == dtype and (R >= 0).all()
+    np.testing.assert_allclose(R.sum(axis=-1), 1, atol=1e-6)
+
+
+def test_untreated_rows_of_gated_maps_sum_to_the_gate_and_may_be_negative(rng):
+    (A,), _, (gate,) = gated_maps(rng, layers=1)
+    rows = (A + np.eye(5)) / 2
+    np.testing.assert_allclose(rows.sum(axis=-1), gate, atol=1e-15)
+    assert rows.min() < 0
+
+
+def test_heads_of_opposite_signs_do_not_cancel():
+    A = np.array([[[[0.5, 0.5], [0.0, 1.0]], [[-0.5, -0.5], [0.0, -1.0]]]])
+    np.testing.assert_allclose(attention_rollout([A], "absolute"), [[[0.75, 0.25], [0, 1]]])
+
+
+@pytest.mark.parametrize("treatment", TREATMENTS)
+def test_a_token_that_attends_to_nothing_keeps_itself(treatment):
+    A = np.zeros((1, 2, 3, 3))
+    A[..., 0, :] = 1 / 3
+    np.testing.assert_array_equal(attention_rollout([A], treatment)[0, 1:], np.eye(3)[1:])
+
+
+def test_rollout_changes_no_map(rng):
+    maps = softmax_maps(rng)
+    kept = [A.copy() for A in maps]
+    for treatment in TREATMENTS:
+        attention_rollout(maps, treatment)
+    assert all((a == b).all() for a, b in zip(maps, kept, strict=True))
+
+
+@pytest.mark.parametrize("treatment", TREATMENTS)
+def test_rollout_on_a_device(treatment, rng):
+    maps = softmax_maps(rng)
+    with strict_cupy.installed():
+        R = attention_rollout(to_device(maps, "cuda"), treatment)
+        assert type(R) is strict_cupy.ndarray
+        np.testing.assert_allclose(R.get(), attention_rollout(maps, treatment), atol=1e-15)
+
+
+WRONG_MAPS = {
+    "one array": (np.ones((1, 1, 2, 2)), "absolute", TypeError, "maps is ndarray"),
+    "none": ([], "absolute", ValueError, r"len\(maps\) is 0"),
+    "a list in the list": ([[[1.0]]], "absolute", TypeError, r"maps\[0\] is list"),
+    "three axes": ([np.ones((1, 2, 2))], "absolute", ShapeError, r"maps\[0\] is \(1, 2, 2\)"),
+    "not square": ([np.ones((1, 1, 2, 3))], "absolute", ShapeError, r"maps\[0\] is \(1, 1, 2, 3\)"),
+    "layers differ": ([np.ones((1, 1, 2, 2)), np.ones((1, 1, 3, 3))], "absolute", ShapeError, r"maps\[1\]"),
+    "integers": ([np.ones((1, 1, 2, 2), int)], "absolute", TypeError, r"maps\[0\] has dtype int64"),
+    "complex": ([np.ones((1, 1, 2, 2), complex)], "clipped", TypeError, r"maps\[0\] has dtype complex128"),
+    "treatment": ([np.ones((1, 1, 2, 2))], "exitatory", ValueError, "treatment .* did you mean 'excitatory'"),
+    "fused for excitatory": ([np.eye(2)[None, None] * 0.4], "excitatory", ValueError, r"maps\[0\] .* give head.A_exc"),
+    "not a number": ([np.full((1, 1, 2, 2), np.nan)], "excitatory", ValueError, r"maps\[0\] has row sums from nan"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG_MAPS)
+def test_rollout_names_what_is_wrong(mistake):
+    maps, treatment, error, words = WRONG_MAPS[mistake]
+    with pytest.raises(error, match=f"attention_rollout: {words}"):
+        attention_rollout(maps, treatment)
+
+
+# ------------------------------------------------------------------------------------------- the figures
+
+
+def saved(figure, path):
+    """The figure, after a file of it has been looked at: at most 10 inches wide, and not empty."""
+    assert figure.get_figwidth() <= 10.001
+    viz.save(figure, path / "figure.png")
+    assert (path / "figure.png").read_bytes()[:4] == b"\x89PNG" and (path / "figure.png").stat().st_size > 5000
+    return figure
+
+
+def panels(figure):
+    """Axes that are neither colour bars nor bare."""
+    return [ax for ax in figure.axes if ax.get_label() != "<colorbar>" and ax.axison]
+
+
+def bars(figure):
+    return [ax.get_ylabel() or ax.get_xlabel() for ax in figure.axes if ax.get_label() == "<colorbar>"]
+
+
+def limits(axes):
+    return {ax.images[0].get_clim() for ax in axes}
+
+
+def test_rollout_figure(image, head, tmp_path):
+    maps = {"absolute": [head.A] * 2, "clipped": [head.A] * 2, "excitatory": [head.A_exc] * 2}
+    figure = saved(viz.rollout_figure(image, maps), tmp_path)
+    shown = panels(figure)
+    assert [ax.get_title() for ax in shown] == list(maps) and figure.axes[0].get_title() == "image"
+    assert all(ax.get_xlabel() == "patch column" for ax in shown) and shown[0].get_ylabel() == "patch row"
+    ((low, high),) = limits(shown)
+    assert low == 0 and high == max(ax.images[0].get_array().max() for ax in shown)
+    assert bars(figure) == ["share of a patch (even: 0.0625)"]
+    for ax, (treatment, layers) in zip(shown, maps.items(), strict=True):
+        heat = np.asarray(ax.images[0].get_array())
+        np.testing.assert_allclose(heat.ravel(), attention_rollout(layers, treatment)[0].mean(axis=0))
+        np.testing.assert_allclose(heat.sum(), 1)
+
+
+def test_the_pixels_lie_on_their_patches(head):
+    picture = np.zeros((2, 8))
+    picture[1, 6] = 1  # in patch (1, 6) of 2 x 8
+    ax = panels(viz.rollout_figure(picture, {"absolute": [head.A]}))[0]
+    dots = ax.collections[0]
+    (spot,) = dots.get_offsets()[dots.get_sizes() > 0]
+    np.testing.assert_allclose(spot, (6, 1))
+
+
+@pytest.mark.parametrize(("views", "heads"), most_later([(1, 1), (2, 4), (3, 2)], now=[(2, 4)]))
+def test_gate_map_figure(views, heads, image, rng, tmp_path):
+    gates = rng.random((views, 3, heads, 16))
+    figure = saved(viz.gate_map_figure({f"view {i}": (image, g) for i, g in enumerate(gates)}), tmp_path)
+    shown, rows = panels(figure), views + (views == 2)
+    assert len(shown) == rows * heads
+    assert [ax.get_title() for ax in shown] == [f"head {h}" for h in range(heads)] * rows
+    assert bars(figure) == ["gate g"] * views + ["change of g"] * (views == 2)
+    assert limits(shown[: views * heads]) == {(0, 1)}
+    np.testing.assert_array_equal(shown[0].images[0].get_array(), gates[0, -1, 0].reshape(4, 4))
+    assert [ax.get_xlabel() for ax in shown] == [""] * (rows - 1) * heads + ["column"] * heads
+
+
+def test_the_difference_is_second_minus_first_on_a_symmetric_scale(image, rng):
+    one, two = rng.random((2, 1, 2, 16))
+    shown = panels(viz.gate_map_figure({"clean": (image, one), "noisy": (1 - image, two)}))[4:]
+    np.testing.assert_allclose([ax.images[0].get_array().ravel() for ax in shown], (two - one)[-1])
+    ((low, high),) = limits(shown)
+    assert low == -high and high == abs(two - one).max()
+
+
+def test_equal_views_have_a_white_difference(image):
+    gates = np.full((1, 2, 16), 0.7)
+    shown = panels(viz.gate_map_figure({"clean": (image, gates), "again": (image, gates)}))[4:]
+    assert limits(shown) == {(-1, 1)}
+
+
+@pytest.mark.parametrize("layers", [1, 2, 5])
+def test_gate_histogram_figure(layers, rng, tmp_path):
+    counts = {title: rng.dirichlet(np.ones(10), layers) for title in ("clean tokens", "corrupted tokens")}
+    figure = saved(viz.gate_histogram_figure(counts), tmp_path)
+    assert [ax.get_title() for ax in figure.axes] == [f"layer {i}" for i in range(layers)]
+    assert all(ax.get_xlabel() == "gate g" for ax in figure.axes)
+    assert figure.axes[0].get_ylabel() == "fraction of the gates"
+    for layer, ax in enumerate(figure.axes):
+        for steps, fractions in zip(ax.patches, counts.values(), strict=True):
+            np.testing.assert_array_equal(steps.get_data().values, fractions[layer])
+            np.testing.assert_allclose(steps.get_data().edges[[0, -1]], (0, 1))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(counts)
+    first, second = figure.axes[0].patches
+    assert first.get_edgecolor() != second.get_edgecolor() and first.get_linestyle() != second.get_linestyle()
+
+
+def test_figures_say_what_the_gate_weighs(head, rng, image):
+    other = differential_head_forward(*rng.standard_normal((5, 1, 4, 16, 3)), rng.random((1, 4, 16)))[1]
+    said = (head, "g A_exc - (1-g) A_inh", "0 inhibits"), (other, "A_exc - lambda A_inh", "1 inhibits")
+    for shown, fused, unit in said:
+        for figure in (viz.head_maps_figure(shown, [0]), viz.attention_figure({"clean": (image, shown)}, layer=1)):
+            titles = [ax.get_title() for ax in figure.axes]
+            assert f"fused A = {fused}" in titles
+        assert any(unit in ax.get_ylabel() for ax in figure.axes)
+        gates = next(ax for ax in figure.axes if ax.get_title().startswith("gate g"))
+        np.testing.assert_array_equal(gates.images[0].get_array(), attention_gate(shown)[0])
+
+
+def test_head_maps_figure(head, tmp_path):
+    figure = saved(viz.head_maps_figure(head, [0, 3]), tmp_path)
+    shown = panels(figure)
+    assert len(shown) == 6
+    assert [ax.get_ylabel() for ax in shown[::3]] == ["head 0: query", "head 3: query"]
+    assert [ax.get_title().split()[0] for ax in shown[:3]] == ["excitatory", "inhibitory", "fused"]
+    drawn = [head.A_exc, head.A_inh, head.A]
+    for ax, A in zip(shown[3:], drawn, strict=True):
+        np.testing.assert_array_equal(ax.images[0].get_array(), A[0, 3])
+    ((low, high),) = limits(shown)
+    assert low == -high and high == max(abs(A[0, [0, 3]]).max() for A in drawn)
+    white = shown[0].images[0].to_rgba(np.zeros((1, 1)))[0, 0, :3]
+    assert white.min() > 0.96
+
+
+def test_token_strip_figure(tmp_path):
+    words = ["a", "film", "for", "$3", "and", "$4", ",", "naïve", "x" * 300, *["word"] * 40]
+    gates = np.linspace(0, 1, len(words))
+    figure = saved(viz.token_strip_figure({"clean": (words, gates), "short": (["one"], gates[:1])}), tmp_path)
+    strips = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+    assert [ax.get_title(loc="left") for ax in strips] == ["clean", "short"]
+    assert bars(figure) == ["gate g: 0 inhibits, 1 excites"]
+    texts, boxes = strips[0].texts, strips[0].patches
+    assert [t.get_text() for t in texts if "…" not in t.get_text()] == [w for w in words if len(w) < 300]
+    (cut,) = [t.get_text() for t in texts if "…" in t.get_text()]
+    assert cut.startswith("xxx") and len(cut) < 300
+    figure.draw_without_rendering()
+    for text, box in zip(texts, boxes, strict=True):
+        inner, outer = text.get_window_extent(), box.get_window_extent()
+        assert outer.x0 < inner.x0 and inner.x1 < outer.x1 and outer.y0 < inner.y0 and inner.y1 < outer.y1
+    places = [(round(box.get_y(), 3), box.get_x(), box.get_x() + box.get_width()) for box in boxes]
+    for (y, _, end), (next_y, start, _) in pairwise(places):
+        assert next_y > y or start > end
+    assert max(end for *_, end in places) <= viz.LINE
+
+
+def test_words_can_be_read_on_their_boxes():
+    gates = np.linspace(0, 1, 101)
+    ax = viz.token_strip_figure({"all gates": (["word"] * 101, gates)}).axes[0]
+    from matplotlib.colors import to_rgb
+
+    for text, box in zip(ax.texts, ax.patches, strict=True):
+        bright, dark = sorted((luminance(to_rgb(text.get_color())), luminance(box.get_facecolor())), reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) > 4.5  # as the WCAG ask of text
+
+
+def luminance(colour):
+    """Relative, of an sRGB colour."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return np.dot(linear, (0.2126, 0.7152, 0.0722))
+
+
+def calls(head, image):
+    """{name: (call, error, words)}: what the figures refuse."""
+    gates, other = np.ones((1, 2, 16)), softmax_head_forward(*np.ones((3, 1, 1, 4, 2)))[1]
+    return {
+        "no treatments": (lambda: viz.rollout_figure(image, {}), ValueError, "len(maps_by_treatment) is 0"),
+        "no such treatment": (lambda: viz.rollout_figure(image, {"raw": [head.A]}), ValueError, "treatment is 'raw'"),
+        "patches do not fill": (
+            lambda: viz.rollout_figure(image[:, :7], {"absolute": [head.A]}),
+            ShapeError,
+            "image is (8, 7), expected (h, w) that 16 square patches fill",
+        ),
+        "more patches than pixels": (
+            lambda: viz.gate_map_figure({"a": (image[:2, :2], gates)}),
+            ShapeError,
+            "image is (2, 2)",
+        ),
+        "colours": (lambda: viz.gate_map_figure({"a": (np.ones((8, 8, 3)), gates)}), ShapeError, "image is (8, 8, 3)"),
+        "views differ": (
+            lambda: viz.gate_map_figure({"a": (image, gates), "b": (image, gates[:, :1])}),
+            ShapeError,
+            "views['b'] is (1, 1, 16)",
+        ),
+        "no views": (lambda: viz.gate_map_figure({}), ValueError, "len(views) is 0"),
+        "one layer without its axis": (
+            lambda: viz.gate_histogram_figure({"clean": np.ones(5)}),
+            ShapeError,
+            "counts['clean'] is (5,), expected (layers, bins)",
+        ),
+        "no such head": (lambda: viz.head_maps_figure(head, [4]), IndexError, "heads holds 4"),
+        "no heads": (lambda: viz.head_maps_figure(head, np.array([], int)), ShapeError, "heads is (0,)"),
+        "not gated": (lambda: viz.head_maps_figure(other, [0]), TypeError, "head is SoftmaxHeadCache"),
+        "gates and words": (
+            lambda: viz.token_strip_figure({"clean": (["a", "b"], np.ones(3))}),
+            ShapeError,
+            "gates of 'clean' is (3,), expected (n_words,) = (2,); n_words comes from the words of 'clean'",
+        ),
+        "no strips": (lambda: viz.token_strip_figure({}), ValueError, "len(strips) is 0"),
+    }
+
+
+@pytest.mark.parametrize("mistake", calls(None, np.ones((8, 8))))
+def test_figures_name_what_is_wrong(mistake, head, image):
+    call, error, words = calls(head, image)[mistake]
+    with pytest.raises(error, match=re.escape(words)):
+        call()

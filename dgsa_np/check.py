@@ -195,15 +195,15 @@ def one_of(function: str, name: str, value, choices):
         raise ValueError(f"{function}: {name} is {value!r}, expected one of {known}{nearest(value, choices)}")
 
 
-def choice(default, choices):
-    """A field of a configuration that takes one of a few values."""
-    return field(default=default, metadata={"choices": choices})
+def setting(default, meaning, choices=()):
+    """A field of a configuration: what it means, and the few values that it takes, if they are few."""
+    return field(default=default, metadata={"meaning": meaning, "choices": choices})
 
 
 def choices(config):
-    """Every such field of a configuration holds one of its values."""
+    """Every field of a configuration that takes a few values holds one of them."""
     for f in fields(config):
-        if "choices" in f.metadata:
+        if f.metadata.get("choices"):
             one_of(type(config).__name__, f.name, getattr(config, f.name), f.metadata["choices"])
 
 

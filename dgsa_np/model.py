@@ -15,7 +15,7 @@ from . import check, ops
 from .attention import AttentionConfig, attention_backward, attention_forward, causal_mask, multihead, padding_mask
 from .attention.masks import select
 from .backend import array_module, to_numpy
-from .check import choice
+from .check import setting
 from .losses import cross_entropy_backward, cross_entropy_forward
 from .params import Spec, draw
 
@@ -24,16 +24,16 @@ from .params import Spec, draw
 class ModelConfig(AttentionConfig):
     """A model is its attention's configuration and this. The defaults fit the 8 x 8 digits."""
 
-    task: str = choice("vision", ("vision", "text", "lm"))  # classify images, classify tokens, predict the next token
-    n_out: int | None = None  # columns of the logits; None: vocab_size for "lm", 10 otherwise
+    task: str = setting("vision", "classify images, classify tokens, predict the next token", ("vision", "text", "lm"))
+    n_out: int | None = setting(None, 'columns of the logits; None: vocab_size for "lm", 10 otherwise')
     depth: int = 4
-    ffn: str = choice("swiglu", ("swiglu", "gelu"))
-    ffn_width: int | None = None  # F; None: 8/3 C rounded down to a multiple of 8 (swiglu), 4 C (gelu)
-    image_size: int = 8  # images are square
-    patch_size: int = 4  # P
+    ffn: str = setting("swiglu", "", ("swiglu", "gelu"))
+    ffn_width: int | None = setting(None, "F; None: 8/3 C rounded down to a multiple of 8 (swiglu), 4 C (gelu)")
+    image_size: int = setting(8, "images are square")
+    patch_size: int = setting(4, "P")
     channels: int = 1
-    vocab_size: int = 256  # V, of tokens
-    max_len: int = 128  # the most tokens of one input
+    vocab_size: int = setting(256, "V, of tokens")
+    max_len: int = setting(128, "the most tokens of one input")
 
     def __post_init__(self):
         super().__post_init__()

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from . import check
 from .attention.multihead import TILED_KINDS
 from .backend import array_module, resolve_device, to_device, to_numpy
-from .check import choice
+from .check import setting
 from .data import DataError, Dataset, Split
 from .fast.parallel import choose_threads, loss_and_grads_threaded
 from .losses import cross_entropy_forward
@@ -37,13 +37,13 @@ class TrainConfig:
 
     epochs: int = 80
     batch_size: int = 64
-    lr: float = 0.02  # at the top of the schedule
-    warmup: float = 0.1  # part of all steps
+    lr: float = setting(0.02, "at the top of the schedule")
+    warmup: float = setting(0.1, "part of all steps")
     weight_decay: float = 0.5
-    clip: float = 1.0  # the largest global norm of a gradient
-    seed: int = 0  # of the initial parameters and of the order of the data
-    device: str = choice("auto", ("auto", "cpu", "cuda"))
-    threads: int | None = None  # that share a step; None: one per core, but one for small steps and on a GPU
+    clip: float = setting(1.0, "the largest global norm of a gradient")
+    seed: int = setting(0, "of the initial parameters and of the order of the data")
+    device: str = setting("auto", "", ("auto", "cpu", "cuda"))
+    threads: int | None = setting(None, "that share a step; None: one per core, but one for small steps and on a GPU")
 
     def __post_init__(self):
         check.choices(self)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .. import check, ops
 from ..backend import array_module
-from ..check import choice
+from ..check import setting
 from ..params import Spec, draw
 from .mechanisms import KINDS, MECHANISMS, ON_INHIBITION
 from .tiled import TILED, TiledHeadCache, pays
@@ -19,17 +19,17 @@ TILED_KINDS = tuple(kind for kind in KINDS if MECHANISMS[kind].head_forward in T
 class AttentionConfig:
     """The switches of one attention layer. A switch that a kind does not have is ignored by it."""
 
-    kind: str = choice("dgsa", KINDS)
-    width: int = 64  # C
-    n_heads: int = 4  # H
-    head_norm: bool = choice(True, (False, True))  # dgsa, diff_v1: RMSNorm of each head, times 1 - lambda_init
-    lambda_init: float | None = None  # None: the kind's own, 0.8 for dgsa, growing with depth for diff_v1
-    gate: str = choice("token", ("token", "head"))  # dgsa: a gate per token and head, or a number per head
-    gate_on: str = choice("both", ("both", "inhibition"))  # dgsa: g A_exc - (1 - g) A_inh, or A_exc - g A_inh
-    gate_bias: float = 1.0  # dgsa: the gate starts at sigmoid(gate_bias)
-    eps: float = 1e-5  # of the head norm, and of every other RMSNorm of a model
-    rotary: bool = choice(False, (False, True))  # turn queries and keys by their positions
-    impl: str = choice("auto", ("auto", "plain", "tiled"))  # auto: on tiles where the maps are large
+    kind: str = setting("dgsa", "", KINDS)
+    width: int = setting(64, "C")
+    n_heads: int = setting(4, "H")
+    head_norm: bool = setting(True, "dgsa, diff_v1: RMSNorm of each head, times 1 - lambda_init", (False, True))
+    lambda_init: float | None = setting(None, "None: the kind's own, 0.8 for dgsa, growing with depth for diff_v1")
+    gate: str = setting("token", "dgsa: a gate per token and head, or a number per head", ("token", "head"))
+    gate_on: str = setting("both", "dgsa: g A_exc - (1 - g) A_inh, or A_exc - g A_inh", ("both", "inhibition"))
+    gate_bias: float = setting(1.0, "dgsa: the gate starts at sigmoid(gate_bias)")
+    eps: float = setting(1e-5, "of the head norm, and of every other RMSNorm of a model")
+    rotary: bool = setting(False, "turn queries and keys by their positions", (False, True))
+    impl: str = setting("auto", "auto: on tiles where the maps are large", ("auto", "plain", "tiled"))
 
     def __post_init__(self):
         where = type(self).__name__

@@ -1,11 +1,9 @@
 """The command line: train, compare, gradcheck and the like. Every setting is a flag."""
 
 import argparse
-import inspect
 import json
 import math
 import platform
-import re
 import sys
 from contextlib import suppress
 from dataclasses import fields
@@ -306,13 +304,11 @@ def _add_evidence_flags(flag):
 
 
 def _add_fields(parser, config, **more):
-    """A flag per field; what it means is the comment beside the field."""
-    source = "".join(inspect.getsource(c) for c in config.__mro__[:-1])
-    notes = dict(re.findall(r"^    (\w+): [^#\n]*# (.*)$", source, re.MULTILINE))
+    """A flag per field."""
     group = parser.add_argument_group(config.__name__)
     for f in fields(config):
         choices = ", ".join(c for c in f.metadata.get("choices", ()) if isinstance(c, str))
-        text = "; ".join(filter(None, (choices, notes.get(f.name)))) + f" (default: {f.default})"
+        text = "; ".join(filter(None, (choices, f.metadata.get("meaning")))) + f" (default: {f.default})"
         kind = getattr(f.type, "__args__", (f.type,))[0]  # of int | None, int
         options = {"type": _boolean if kind is bool else kind, "metavar": kind.__name__.upper()} | more
         flag, text = f"--{f.name.replace('_', '-')}", text.replace("%", "%%")

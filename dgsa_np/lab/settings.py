@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import check
 from ..backend import resolve_device
-from ..check import choice
+from ..check import setting
 from ..data import LOADERS, Split, load
 from ..fast.parallel import choose_threads
 from ..model import ModelConfig
@@ -39,17 +39,17 @@ class SettingsError(ValueError):
 class DataConfig:
     """Which data. None is the loader's own choice; an option that the data set does not have is an error."""
 
-    data: str = choice("digits", tuple(LOADERS))
-    root: str | None = None  # folder or file
-    length: int | None = None  # tokens per window or sentence
-    unit: str | None = choice(None, (None, "characters", "bytes"))  # of a language
-    overlap: int | None = None  # training windows start every length / overlap tokens
-    min_count: int | None = None  # rarer words become one unknown word
-    max_words: int | None = None  # all but the most frequent become it too
-    encoding: str | None = None  # of files of sentences
-    spurious: int | None = None  # keys that mislead, in each sentence of the needle
-    train_size: int | None = None  # so many rows of the training split, drawn once; None: all
-    test_size: int | None = None  # the same for the test split
+    data: str = setting("digits", "", tuple(LOADERS))
+    root: str | None = setting(None, "folder or file")
+    length: int | None = setting(None, "tokens per window or sentence")
+    unit: str | None = setting(None, "of a language", (None, "characters", "bytes"))
+    overlap: int | None = setting(None, "training windows start every length / overlap tokens")
+    min_count: int | None = setting(None, "rarer words become one unknown word")
+    max_words: int | None = setting(None, "all but the most frequent become it too")
+    encoding: str | None = setting(None, "of files of sentences")
+    spurious: int | None = setting(None, "keys that mislead, in each sentence of the needle")
+    train_size: int | None = setting(None, "so many rows of the training split, drawn once; None: all")
+    test_size: int | None = setting(None, "the same for the test split")
 
     def __post_init__(self):
         check.choices(self)

@@ -5,37 +5,33 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import check
 from .backend import array_module, to_numpy
+from .shapes import Array, takes, undoes
 
 
 class CrossEntropyCache(NamedTuple):
-    P: object  # probabilities (N, V) of the N kept rows
-    targets: object  # (N,), theirs
-    rows: object  # (N,), which rows they are; None: all
+    P: Array  # probabilities (N, V) of the N kept rows
+    targets: Array  # (N,), theirs
+    rows: Array | None  # (N,), which rows they are; None: all
     shape: tuple
 
 
-def cross_entropy_forward(logits, targets, keep=None):
+@takes(logits="... V", targets="index ... < V", keep="keep ...")
+def cross_entropy_forward(logits, targets, keep=None) -> tuple[Array, CrossEntropyCache]:
     """Mean negative log-probability of the kept targets, in nats.           [eq:cross-entropy, standard]
 
         L = mean_i (log sum_j exp(z_ij) - z_i,targets_i)
 
-    logits  : (..., V)
-    targets : (...) integers in [0, V), on the host, where they are checked
-    keep    : (...) bool, True = counts; None keeps all
+    targets : on the host, where they are checked
+    keep    : None keeps all
     returns the loss, an array without axes, and a CrossEntropyCache
     raises  : IndexError for a target outside [0, V); ValueError where nothing is kept
 
     Logits of dropped targets are not looked at: they may be nan.
     """
-    check.arrays("cross_entropy_forward", {"logits": "... V"}, logits)
-    V = logits.shape[-1]
-    check.indices("cross_entropy_forward", "targets", targets, V, f"logits {logits.shape}", logits.shape[:-1])
-    check.keep("cross_entropy_forward", keep, logits.shape[:-1], f"logits {logits.shape}")
     xp, (rows, targets) = array_module(logits), _kept(keep, to_numpy(targets).reshape(-1))
     targets, rows = xp.asarray(targets), rows if rows is None else xp.asarray(rows)
-    z = logits.reshape(-1, V)
+    z = logits.reshape(-1, logits.shape[-1])
     z = z if rows is None else z[rows]  # (N, V)
     z = z - z.real.max(axis=-1, keepdims=True)
     E = xp.exp(z)
@@ -45,9 +41,10 @@ def cross_entropy_forward(logits, targets, keep=None):
     return loss, CrossEntropyCache(E / total[:, None], targets, rows, logits.shape)
 
 
-def cross_entropy_backward(cache):
+@undoes(CrossEntropyCache)
+def cross_entropy_backward(cache) -> Array:
     """dlogits (..., V): probabilities minus one-hot targets, over the number kept.   [derived]"""
-    P, targets, rows, shape = check.cache("cross_entropy_backward", cache, CrossEntropyCache)
+    P, targets, rows, shape = cache
     xp = array_module(P)
     one_hot = targets[:, None] == xp.arange(P.shape[-1])
     # loss = -(log_p * (1 / len(z))).sum()

@@ -4,18 +4,18 @@ import math
 
 import numpy as np
 
-from . import check
 from .backend import array_module
-from .fast.fused import fused
-from .ops import square_sum
+from .check import differing_names
+from .fast.fused import fused, sum_kernel
 from .params import flatten, tree_map, zeros_like
+from .shapes import Array, ShapeError, arrays, number, takes, whole
 
 
+@takes(lr="number >= -inf")
 def sgd_step(params, grads, lr):
     """params - lr grads."""
     _check_like("sgd_step", params, grads=grads)
-    check.number("sgd_step", lr=lr)
-    return tree_map(lambda p, g: p - float(lr) * _as_precise(g, p), params, grads)
+    return tree_map(lambda p, g: p - lr * _as_precise(g, p), params, grads)
 
 
 def adamw_init(params) -> dict:
@@ -24,6 +24,7 @@ def adamw_init(params) -> dict:
     return {"m": zeros_like(params), "v": zeros_like(params), "step": 0}
 
 
+@takes(state=dict, lr="number >= 0", betas=(tuple, list), eps="number >= 0", weight_decay="number >= 0")
 def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
     """One step of AdamW.                                                    [eq:adamw, published]
 
@@ -33,13 +34,10 @@ def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_de
     The decay acts on matrices only (two axes or more): gains, biases and lambda vectors are left alone.
     returns new params and a new state, in the dtypes of the parameters; nothing is mutated
     """
-    check.instance("adamw_step", dict, state=state)
-    check.instance("adamw_step", (tuple, list), betas=betas)
-    check.whole("adamw_step", 0, **{"state['step']": state["step"]})
+    whole("adamw_step", 0, **{"state['step']": state["step"]})
     _check_like("adamw_step", params, grads=grads, m=state["m"], v=state["v"])
-    check.number("adamw_step", low=0, lr=lr, eps=eps, weight_decay=weight_decay)
-    check.number("adamw_step", low=0, high=0.999999, **{f"betas[{i}]": b for i, b in enumerate(betas)})
-    b1, b2, lr, eps, weight_decay = map(float, (*betas, lr, eps, weight_decay))  # NumPy's turn float32 into float64
+    number("adamw_step", low=0, high=0.999999, **{f"betas[{i}]": b for i, b in enumerate(betas)})
+    b1, b2 = map(float, betas)  # NumPy's turn float32 into float64
     t = int(state["step"]) + 1
 
     def update(p, *others):
@@ -58,11 +56,18 @@ def _adamw(p, g, m, v, b1, b2, m_share, v_share, lr, eps, weight_decay):
     return p - lr * (m / m_share / (np.sqrt(v / v_share) + eps) + weight_decay * p), m, v
 
 
-def global_norm(grads):
+def square_sum(x) -> Array:
+    """The sum of all squares, an array without axes, in float64 at least."""
+    kernel = sum_kernel("square_sum", x)
+    return kernel(x) if kernel else np.square(x, dtype=np.promote_types(x.dtype, "float64")).sum()
+
+
+def global_norm(grads) -> Array:
     """The length of all gradients as one vector, an array without axes; summed in float64."""
     return sum(map(square_sum, _flat("global_norm", "grads", grads).values())) ** 0.5
 
 
+@takes(max_norm="number >= 0")
 def clip_by_norm(grads, max_norm):
     """Gradients scaled down, all by one factor, to a global norm of at most max_norm.   [eq:clip, published]
 
@@ -70,13 +75,14 @@ def clip_by_norm(grads, max_norm):
 
     Where the norm is not finite, all gradients become nan: no step can be taken.
     """
-    check.number("clip_by_norm", low=0, max_norm=max_norm)
     norm, xp = global_norm(grads), array_module(*flatten(grads).values())
     factor = xp.where(xp.isfinite(norm), xp.minimum(1, max_norm / (norm + 1e-12)), xp.nan)
     factors = {dtype: factor.astype(dtype) for dtype in {g.dtype for g in flatten(grads).values()}}
     return tree_map(lambda g: g * factors[g.dtype], grads), norm
 
 
+@takes(step="number >= -inf", total="number >= -inf", peak="number >= -inf", warmup="number >= -inf",
+       final="number >= -inf")  # fmt: skip
 def warmup_cosine(step, total, peak, warmup, final=0.0) -> float:
     """The learning rate at a step: linear up to peak, then half a cosine down to final.   [eq:warmup-cosine, published]
 
@@ -84,7 +90,6 @@ def warmup_cosine(step, total, peak, warmup, final=0.0) -> float:
 
     step : from 0 to total - 1
     """
-    check.number("warmup_cosine", step=step, total=total, peak=peak, warmup=warmup, final=final)
     if step < warmup:
         return peak * (step + 1) / warmup
     done = (step - warmup) / max(1, total - warmup)
@@ -99,7 +104,7 @@ def _as_precise(a, p):
 def _flat(function, name, tree):
     """The leaves of a tree of arrays."""
     flat = flatten(tree)
-    check.arrays(function, {f"{name} {leaf}".strip(): "..." for leaf in flat}, *flat.values())
+    arrays(function, {f"{name} {leaf}".strip(): "..." for leaf in flat}, *flat.values())
     return flat
 
 
@@ -109,8 +114,8 @@ def _check_like(function, params, **trees):
     for whose, tree in trees.items():
         tree = _flat(function, whose, tree)
         if params.keys() != tree.keys():
-            raise ValueError(f"{function}: {whose} {check.differing_names(tree, params)}")
+            raise ValueError(f"{function}: {whose} {differing_names(tree, params)}")
         for name, g in tree.items():
             if g.shape != params[name].shape:
                 shape = f"{params[name].shape}, as the parameter"
-                raise check.ShapeError(f"{function}: {whose} {name} is {g.shape}, expected {shape}")
+                raise ShapeError(f"{function}: {whose} {name} is {g.shape}, expected {shape}")

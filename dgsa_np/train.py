@@ -12,14 +12,16 @@ from tqdm import tqdm
 from . import check
 from .attention.multihead import TILED_KINDS
 from .backend import array_module, resolve_device, to_device, to_numpy
-from .check import setting
+from .check import parameters, setting
 from .data import DataError, Dataset, Split
 from .fast.parallel import choose_threads, loss_and_grads_threaded
 from .losses import cross_entropy_forward
 from .model import ModelConfig, init_model, model_forward, model_specs
 from .optim import adamw_init, adamw_step, clip_by_norm, warmup_cosine
 from .params import count, flatten
+from .shapes import takes
 
+right_parameters = parameters(model_specs)
 EVALUATION = 8192  # tokens of a batch that is evaluated: its maps are all in memory at once
 
 
@@ -89,25 +91,22 @@ def train(model: ModelConfig, cfg: TrainConfig, data, params=None, progress=Fals
     return TrainResult(to_numpy(state.params), steps, epochs)
 
 
+@takes(model=ModelConfig, cfg=TrainConfig)
 def first_state(model: ModelConfig, cfg: TrainConfig, params=None) -> TrainState:
     """Before the first step, on the host."""
-    check.instance("first_state", ModelConfig, model=model)
-    check.instance("first_state", TrainConfig, cfg=cfg)
     params = init_model(model, np.random.default_rng(cfg.seed)) if params is None else params
-    check.params("first_state", params, model_specs(model), model.known_sizes, "params")
+    right_parameters("first_state", "params", {"params": params, "model": model})
     order = np.random.default_rng([cfg.seed, 1])  # of its own: with equal seeds every model sees the same batches
     return TrainState(params, adamw_init(params), order.bit_generator.state)
 
 
+@takes(model=ModelConfig, cfg=TrainConfig, data=Dataset, state=TrainState)
 def train_steps(model: ModelConfig, cfg: TrainConfig, data, state: TrainState):
     """Goes on from a state; yields after each step the new state, the step's record, the epoch's or None.
 
     States are never changed, so whoever keeps one can save it, or go on from it with the same bits.
     Inside, BLAS runs on one thread: matrices are small, and bits do not depend on the number of cores.
     """
-    check.instance("train_steps", ModelConfig, model=model)
-    check.instance("train_steps", TrainConfig, cfg=cfg)
-    check.instance("train_steps", TrainState, state=state)
     device = resolve_device(cfg.device)
     state = state._replace(params=to_device(state.params, device), optimizer=to_device(state.optimizer, device))
     batch, per_epoch = _sizes(cfg, data)
@@ -131,10 +130,9 @@ def train_steps(model: ModelConfig, cfg: TrainConfig, data, state: TrainState):
                 yield state, {"step": number, **step}, epoch
 
 
+@takes(model=ModelConfig, cfg=TrainConfig, data=Dataset)
 def with_bar(steps, model, cfg, data, start=0, progress=True):
     """The steps, with a bar that shows loss, accuracy and time left where the terminal can."""
-    check.instance("with_bar", TrainConfig, cfg=cfg)
-    check.instance("with_bar", ModelConfig, model=model)
     total = cfg.epochs * _sizes(cfg, data)[1]
     name = f"train {model.kind}"
     with tqdm(total=total, initial=start, disable=None if progress else True, unit="step", desc=name) as bar:
@@ -176,6 +174,7 @@ def _memory_explained(step, batch, state, model, device):
         raise OutOfMemoryError(f"train: step {step}: device {device!r} is out of memory: {why}") from error
 
 
+@takes(params=right_parameters, split=Split, model=ModelConfig)
 def predict(params, split, model: ModelConfig):
     """Logits (N, n_out) on the host, for a Split on the host and params on any device.
 
@@ -184,6 +183,7 @@ def predict(params, split, model: ModelConfig):
     return np.concatenate([logits for logits, _ in _predictions(params, split, model)])
 
 
+@takes(params=right_parameters, split=Split, model=ModelConfig)
 def evaluate(params, split, model: ModelConfig) -> dict:
     """Mean loss in nats and accuracy over the targets of a Split.
 
@@ -207,9 +207,6 @@ def evaluate(params, split, model: ModelConfig) -> dict:
 
 def _predictions(params, split, model):
     """Logits on the host and the rows they belong to, batch by batch."""
-    check.instance("predict", ModelConfig, model=model)
-    check.instance("predict", Split, split=split)
-    check.params("predict", params, model_specs(model), model.known_sizes, "params")
     xp = array_module(params["head"]["W"])
     size = max(1, EVALUATION // model.n_tokens)
     for start in range(0, split.length(), size):
@@ -254,7 +251,6 @@ def _check_finite(data):
 
 def _sizes(cfg, data):
     """Rows of a batch, and batches of an epoch."""
-    check.instance("train", Dataset, data=data)
     check.instance("train", Split, train=data.train, valid=data.valid)
     n = data.train.length()
     batch = min(cfg.batch_size, n)

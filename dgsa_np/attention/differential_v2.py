@@ -1,30 +1,70 @@
 """Differential Transformer V2: two queries look at the same keys and values; lambda is a number per token and head."""
 
-from .. import check
-from .differential import DifferentialHeadCache, check_lam, differential_head_backward, differential_head_forward
-from .softmax import check_head
+from typing import Annotated, NamedTuple
+
+from ..ops.axes import swap
+from ..ops.linear import LinearCache, linear_backward, linear_forward
+from ..ops.softmax import sigmoid
+from ..params import Spec
+from ..shapes import Array, takes, undoes
+from .differential import DifferentialHeadCache, as_lam, differential_head_backward, differential_head_forward
 
 
-def differential_v2_head_forward(q_exc, q_inh, k, v, lam, mask=None):
+@takes(q_exc="B H T d", k="B H S d", q_inh="B H T d", v="B H S e", lam=as_lam, mask="mask B H T S")
+def differential_v2_head_forward(q_exc, q_inh, k, v, lam, mask=None) -> tuple[Array, DifferentialHeadCache]:
     """The difference of two maps over shared keys.                          [eq:differential-v2-head, published]
 
         o = A v,   A = softmax(q_exc k^T / sqrt(d)) - lam softmax(q_inh k^T / sqrt(d))
 
-    q_exc, q_inh : (B, H, T, d)      k : (B, H, S, d)      v : (B, H, S, e)
-    lam : (B, H, T)      mask : bool, True = may attend, broadcastable to (B, H, T, S)
+    lam : broadcastable to (B, H, T)
     returns o : (B, H, T, e), and a DifferentialHeadCache
-    raises    : ShapeError, TypeError naming the argument
     """
-    shape = check_head("differential_v2_head_forward", {"q_exc": q_exc, "k": k, "q_inh": q_inh, "v": v}, mask)
-    check_lam("differential_v2_head_forward", q_exc, lam, shape[:3])
     o, head = differential_head_forward(q_exc, k, q_inh, k, v, lam, mask)
     return o, head
 
 
-def differential_v2_head_backward(do, cache):
+@undoes(DifferentialHeadCache, "B H T e")
+def differential_v2_head_backward(do, cache) -> tuple[Array, Array, Array, Array, Array]:
     """dq_exc, dq_inh (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e), dlam (B, H, T).   [derived]"""
-    check.cache("differential_v2_head_backward", cache, DifferentialHeadCache, do)
-    check.upstream("differential_v2_head_backward", do, (*cache.A.shape[:3], cache.v.shape[-1]))
     # o, head = differential_head_forward(q_exc, k, q_inh, k, v, lam, mask)
     dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam = differential_head_backward(do, cache)
     return dq_exc, dq_inh, dk_exc + dk_inh, dv, dlam
+
+
+# ---------------------------------------------------------------------------- lambda, from the token
+
+
+def token_lambda_specs(cfg):
+    """W_lambda starts at 0, so that every lambda starts at 1/2."""
+    return {"W_lambda": Spec("C H")}
+
+
+class TokenLambdaCache(NamedTuple):
+    lam: Annotated[Array, "B H T"]
+    one_minus_lam: Array
+    linear: LinearCache
+
+
+@takes(x="B T C")
+def token_lambda_forward(x, p, cfg) -> tuple[Array, TokenLambdaCache]:
+    """One lambda in (0, 1) per token and head.                              [eq:token-lambda, published]
+
+        lam = sigmoid(x W_lambda)
+
+    p : W_lambda (C, H)
+    returns lam : (B, H, T), and a TokenLambdaCache
+    """
+    z, linear = linear_forward(x, p["W_lambda"])
+    lam, one_minus_lam = sigmoid(swap(z)), sigmoid(-swap(z))
+    return lam, TokenLambdaCache(lam, one_minus_lam, linear)
+
+
+@undoes(TokenLambdaCache, "B H T")
+def token_lambda_backward(dlam, cache) -> tuple[Array, dict]:
+    """dx (B, T, C), and the gradient of W_lambda."""
+    lam, one_minus_lam, linear = cache
+    # lam, one_minus_lam = sigmoid(swap(z)), sigmoid(-swap(z))
+    dz = swap(lam * one_minus_lam * dlam)
+    # z, linear = linear_forward(x, p["W_lambda"])
+    dx, dW_lambda = linear_backward(dz, linear)
+    return dx, {"W_lambda": dW_lambda}

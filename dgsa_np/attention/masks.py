@@ -2,24 +2,25 @@
 
 import numpy as np
 
-from .. import check
 from ..backend import array_module
+from ..shapes import Array, is_array, takes
+from ..shapes import keep as check_keep
 
 
-def causal_mask(T, S=None, xp=np):
+@takes(T="whole >= 1", S="whole >= 1 or None")
+def causal_mask(T, S=None, xp=np) -> Array:
     """(1, 1, T, S): a query sees the keys up to its own place. With S > T the queries are the last T of S.
 
     Read-only: each row is a window on one line of T + S - 1 booleans, so that no (T, S) is made.
     """
     S = T if S is None else S
-    check.whole("causal_mask", T=T, S=S)
     return xp.lib.stride_tricks.sliding_window_view(xp.arange(1 - T, S) <= S - T, S)[::-1][None, None]
 
 
-def padding_mask(keep):
+def padding_mask(keep) -> Array:
     """(B, 1, 1, S): no query sees a dropped key.      keep : (B, S) bool, True = a real token"""
-    check.is_array("padding_mask", "keep", keep)
-    check.keep("padding_mask", keep, (*keep.shape[:2], "S")[:2] if keep.ndim else ("B", "S"), "its two axes (B, S)")
+    is_array("padding_mask", "keep", keep)
+    check_keep("padding_mask", keep, (*keep.shape[:2], "S")[:2] if keep.ndim else ("B", "S"), "its two axes (B, S)")
     return keep[:, None, None, :]
 
 

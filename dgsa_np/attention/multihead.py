@@ -1,18 +1,25 @@
 """Multi-head attention around any mechanism: project, split, attend, normalise each head, merge, project."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .. import check, ops
+import numpy as np
+
+from .. import check
 from ..backend import array_module
-from ..check import setting
+from ..check import parameters, setting
+from ..ops.axes import merge_heads, split_heads
+from ..ops.linear import LinearCache, linear_backward, linear_forward
+from ..ops.norms import RmsnormCache, rmsnorm_backward, rmsnorm_forward
+from ..ops.rotary import RotaryCache, rotary_backward, rotary_forward
 from ..params import Spec, draw
-from .mechanisms import KINDS, MECHANISMS, ON_INHIBITION
-from .tiled import TILED, TiledHeadCache, pays
+from ..shapes import Array, takes, undoes
+from .mechanisms import KINDS, MECHANISMS, ON_INHIBITION, Pair
+from .tiled import tiles_are_faster
 
-TILED_KINDS = tuple(kind for kind in KINDS if MECHANISMS[kind].head_forward in TILED)
+TILED_KINDS = tuple(kind for kind in KINDS if MECHANISMS[kind].tiled)
 
 
 @dataclass(frozen=True)
@@ -68,18 +75,24 @@ class AttentionConfig:
         origin = f"cfg ({self.kind}, width {self.width}, n_heads {self.n_heads})"
         return tuple((letter, value, origin) for letter, value in self.sizes.items())
 
-    def head_pair(self, xp, T, S):
+    def head_pair(self, xp, T, S) -> Pair:
         """Forward and backward of the head, on tiles where impl says so, or leaves the choice to the size."""
-        head_forward = self.mechanism.head_forward
-        on_tiles = self.impl == "tiled" or (self.impl == "auto" and head_forward in TILED and pays(xp, T, S))
-        return TILED[head_forward] if on_tiles else self.mechanism[:2]
+        plain, tiled = self.mechanism.head, self.mechanism.tiled
+        on_tiles = self.impl == "tiled" or (self.impl == "auto" and tiled and tiles_are_faster(xp, T, S))
+        return tiled if on_tiles else plain
 
-    def lambda_init_at(self, layer):
+    def lambda_init_at(self, layer) -> float | None:
         """lambda_init at a depth, counted from 0; None for kinds that have none."""
         check.whole("AttentionConfig", least=0, layer=layer)
         if self.lambda_init is not None or self.mechanism.lambda_init is None:
             return self.lambda_init
         return self.mechanism.lambda_init(layer)
+
+
+@lru_cache
+def at_depth(cfg, layer):
+    """The same configuration, with lambda_init as it is there."""
+    return replace(cfg, lambda_init=cfg.lambda_init_at(layer))
 
 
 @lru_cache
@@ -92,121 +105,156 @@ def attention_specs(cfg):
     return specs | ({"w_norm": Spec("2d", value=1.0)} if cfg.has_head_norm else {})
 
 
-def init_attention(cfg: AttentionConfig, rng, dtype="float32") -> dict:
+@takes(cfg=AttentionConfig)
+def init_attention(cfg: AttentionConfig, rng: np.random.Generator, dtype="float32") -> dict[str, Array]:
     """Parameters of one layer.
 
     W ~ N(0, 1/fan_in), W_gate 0, b_gate = cfg.gate_bias, gains 1, lambda vectors N(0, 0.1^2).
     """
-    check.instance("init_attention", AttentionConfig, cfg=cfg)
     return draw(attention_specs(cfg), cfg.sizes, rng, dtype)
 
 
+# ------------------------------------------------------------------- from tokens to the heads and back
+
+
+class ProjectCache(NamedTuple):
+    linear: LinearCache
+    rotary: RotaryCache | None
+    n_past: int
+
+
+def project_forward(x, W, n_heads, positions=None, past=None) -> tuple[Array, ProjectCache]:
+    """Queries, keys or values of all heads.                                 [eq:project, reading]
+
+        h = split(x W), turned by its positions, if they are given; after those of the past, if there is one
+
+    x : (B, T, C)      W : (C, H d)      past : (B, H, S - T, d)
+    returns h : (B, H, S, d), and a ProjectCache
+    """
+    rotary, n_past = None, 0
+    y, linear = linear_forward(x, W)
+    h = split_heads(y, n_heads)
+    if positions is not None:
+        h, rotary = rotary_forward(h, positions)
+    if past is not None:
+        h, n_past = array_module(x).concatenate([past, h], axis=2), past.shape[2]
+    return h, ProjectCache(linear, rotary, n_past)
+
+
+@undoes(ProjectCache)
+def project_backward(dh, cache) -> tuple[Array, Array]:
+    """dx (B, T, C), dW (C, H d); the past gets no gradient."""
+    linear, rotary, n_past = cache
+    # h, n_past = array_module(x).concatenate([past, h], axis=2), past.shape[2]
+    dh = dh[:, :, n_past:]
+    if rotary is not None:
+        # h, rotary = rotary_forward(h, positions)
+        dh = rotary_backward(dh, rotary)
+    # h = split_heads(y, n_heads)
+    dy = merge_heads(dh)
+    # y, linear = linear_forward(x, W)
+    return linear_backward(dy, linear)
+
+
 class HeadNormCache(NamedTuple):
-    rmsnorm: ops.RmsnormCache
+    rmsnorm: RmsnormCache
     lambda_init: float
 
 
-def head_norm_forward(o, w_norm, lambda_init, eps=1e-5):
+@takes(o="B H T e", w_norm="e", lambda_init="number >= -inf")
+def head_norm_forward(o, w_norm, lambda_init, eps=1e-5) -> tuple[Array, HeadNormCache]:
     """RMSNorm of each head's output, then a fixed factor; heads share the gain.   [eq:head-norm, reading]
 
         h = (1 - lambda_init) rmsnorm(o; w_norm, eps)
 
-    o : (B, H, T, e)      w_norm : (e,)
     returns h : (B, H, T, e), and a HeadNormCache
     """
-    lambda_init = float(lambda_init)
-    n, rmsnorm = ops.rmsnorm_forward(o, w_norm, eps)
+    n, rmsnorm = rmsnorm_forward(o, w_norm, eps)
     h = (1 - lambda_init) * n
     return h, HeadNormCache(rmsnorm, lambda_init)
 
 
-def head_norm_backward(dh, cache):
+@undoes(HeadNormCache, "rmsnorm")
+def head_norm_backward(dh, cache) -> tuple[Array, Array]:
     """do (B, H, T, e), dw_norm (e,)."""
-    rmsnorm, lambda_init = check.cache("head_norm_backward", cache, HeadNormCache, dh)
+    rmsnorm, lambda_init = cache
     # h = (1 - lambda_init) * n
     dn = (1 - lambda_init) * dh
-    # n, rmsnorm = ops.rmsnorm_forward(o, w_norm, eps)
-    return ops.rmsnorm_backward(dn, rmsnorm)
+    # n, rmsnorm = rmsnorm_forward(o, w_norm, eps)
+    return rmsnorm_backward(dn, rmsnorm)
+
+
+# ---------------------------------------------------------------------------------- the whole of a layer
 
 
 class AttentionCache(NamedTuple):
-    heads: dict  # name -> (B, H, T, d): the queries, keys and values as the head saw them
-    projections: dict  # name -> ops.LinearCache
-    rotations: dict  # name -> RotaryCache
-    control: object
-    head: object  # the mechanism's own cache: A_exc, A_inh, gate ...
+    heads: dict[str, Array]  # name -> (B, H, T or S, d): the queries, keys and values as the head saw them
+    projections: dict[str, ProjectCache]
+    control: tuple | None  # of what weighs one map against the other
+    head: Any  # the mechanism's own cache: A_exc, A_inh, gate ...
+    pair: Pair  # which forward made it, and its backward
     norm: HeadNormCache | None
-    output: ops.LinearCache
+    output: LinearCache
     cfg: AttentionConfig
 
 
-def attention_forward(x, p, cfg, mask=None, layer=0, past=None, positions=None):
+@takes(cfg=AttentionConfig, x="B T C", p=parameters(attention_specs))
+def attention_forward(
+    x, p, cfg: AttentionConfig, mask=None, layer=0, past=None, positions=None
+) -> tuple[Array, AttentionCache]:
     """Multi-head attention of a sequence to itself, by the mechanism of cfg.kind.   [eq:attention, reading]
 
         y = concat(head_1 .. head_H) W_o
 
-    x : (B, T, C)      p : as init_attention makes it      mask : bool, True = may attend, broadcastable to (B, H, T, S)
+    p    : as init_attention makes it
+    mask : bool, True = may attend, broadcastable to (B, H, T, S)
     layer : depth from 0, used by diff_v1's schedule of lambda_init alone
     past  : to decode: the AttentionCache of the tokens before x, whose keys and values are seen too; S = past + T
     positions : (T,) or (B, T), whole numbers by which rotary turns; None: they count up, from the length of the past
     returns y : (B, T, C), and an AttentionCache
-    raises    : ShapeError, TypeError, ValueError naming the argument
     """
-    check.instance("attention_forward", AttentionConfig, cfg=cfg)
-    check.arrays("attention_forward", {"x": "B T C"}, x, sizes=cfg.known_sizes)
-    check.params("attention_forward", p, attention_specs(cfg), cfg.known_sizes, f"the parameters of kind {cfg.kind!r}")
-    mechanism, lambda_init = cfg.mechanism, cfg.lambda_init_at(layer)
-    heads, projections, rotations, control, norm, mix = {}, {}, {}, None, None, ()
+    cfg = at_depth(cfg, layer)
     start = _check_past(past, cfg, x)
-    positions = range(start, start + x.shape[1]) if positions is None else positions
-    for name in mechanism.projections:
-        projected, projections[name] = ops.linear_forward(x, p[f"W_{name}"])
-        heads[name] = ops.split_heads(projected, cfg.n_heads)
-        if cfg.rotary and name[0] in "qk":
-            heads[name], rotations[name] = ops.rotary_forward(heads[name], positions)
-        if past is not None and name[0] in "kv":
-            heads[name] = array_module(x).concatenate([past.heads[name], heads[name]], axis=2)
-    if mechanism.control:
-        *mix, control = mechanism.control.forward(x, p, cfg, lambda_init)  # lam, z_gate or gate
-    head_forward, _ = cfg.head_pair(array_module(x), x.shape[1], start + x.shape[1])
-    o, head = head_forward(*heads.values(), *mix, mask=mask)
+    heads, projections, weights, control, norm = {}, {}, (), None, None
+    places = range(start, start + x.shape[1]) if positions is None else positions
+    for name in cfg.mechanism.projections:
+        turned = places if cfg.rotary and name[0] in "qk" else None
+        before = past.heads[name] if past is not None and name[0] in "kv" else None
+        heads[name], projections[name] = project_forward(x, p[f"W_{name}"], cfg.n_heads, turned, before)
+    if cfg.mechanism.control:
+        *weights, control = cfg.mechanism.control.forward(x, p, cfg)  # lam, z_gate or gate
+    pair = cfg.head_pair(array_module(x), x.shape[1], start + x.shape[1])
+    o, head = pair.forward(*heads.values(), *weights, mask=mask)
     h = o
     if cfg.has_head_norm:
-        h, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
-    y, output = ops.linear_forward(ops.merge_heads(h), p["W_o"])
-    return y, AttentionCache(heads, projections, rotations, control, head, norm, output, cfg)
+        h, norm = head_norm_forward(o, p["w_norm"], cfg.lambda_init, cfg.eps)
+    y, output = linear_forward(merge_heads(h), p["W_o"])
+    return y, AttentionCache(heads, projections, control, head, pair, norm, output, cfg)
 
 
-def attention_backward(dy, cache):
+@undoes(AttentionCache, "output")
+def attention_backward(dy, cache) -> tuple[Array, dict[str, Array]]:
     """dx (B, T, C), and grads shaped like p."""
-    check.cache("attention_backward", cache, AttentionCache)
-    heads, projections, rotations, control, head, norm, output, cfg = cache
-    check.upstream("attention_backward", dy, (*output.x.shape[:-1], output.W.shape[1]))
+    heads, projections, control, head, pair, norm, output, cfg = cache
     if heads["v"].shape[2] != dy.shape[1]:
         raise ValueError("attention_backward: forward was given a past, which serves to decode; train without one")
-    mechanism, grads = cfg.mechanism, {}
-    # y, output = ops.linear_forward(ops.merge_heads(h), p["W_o"])
-    dmerged, grads["W_o"] = ops.linear_backward(dy, output)
-    dh = ops.split_heads(dmerged, cfg.n_heads)
+    grads, dx = {}, 0
+    # y, output = linear_forward(merge_heads(h), p["W_o"])
+    dmerged, grads["W_o"] = linear_backward(dy, output)
+    dh = split_heads(dmerged, cfg.n_heads)
     do = dh
-    if cfg.has_head_norm:
-        # h, norm = head_norm_forward(o, p["w_norm"], lambda_init, cfg.eps)
+    if norm is not None:
+        # h, norm = head_norm_forward(o, p["w_norm"], cfg.lambda_init, cfg.eps)
         do, grads["w_norm"] = head_norm_backward(dh, norm)
-    # o, head = head_forward(*heads.values(), *mix, mask=mask)
-    _, head_backward = TILED[mechanism.head_forward] if isinstance(head, TiledHeadCache) else mechanism[:2]
-    dheads = list(head_backward(do, head))
-    dx = 0
-    if mechanism.control:
-        # *mix, control = mechanism.control.forward(x, p, cfg, lambda_init)
-        dx, dcontrol = mechanism.control.backward(dheads.pop(), control)
+    # o, head = pair.forward(*heads.values(), *weights, mask=mask)
+    dheads = list(pair.backward(do, head))
+    if control is not None:
+        # *weights, control = cfg.mechanism.control.forward(x, p, cfg)
+        dx, dcontrol = cfg.mechanism.control.backward(dheads.pop(), control)
         grads |= dcontrol
-    for name in reversed(mechanism.projections):
-        dhead = dheads.pop()
-        if name in rotations:
-            # heads[name], rotations[name] = ops.rotary_forward(heads[name], positions)
-            dhead = ops.rotary_backward(dhead, rotations[name])
-        # projected, projections[name] = ops.linear_forward(x, p[f"W_{name}"])
-        dx_name, grads[f"W_{name}"] = ops.linear_backward(ops.merge_heads(dhead), projections[name])
+    for name in reversed(heads):
+        # heads[name], projections[name] = project_forward(x, p[f"W_{name}"], cfg.n_heads, turned, before)
+        dx_name, grads[f"W_{name}"] = project_backward(dheads.pop(), projections[name])
         dx = dx + dx_name
     return dx, {name: grads[name] for name in attention_specs(cfg)}
 
@@ -225,7 +273,7 @@ def _check_past(past, cfg, x):
     return past_length(past)
 
 
-def attention_map(cache):
+def attention_map(cache) -> Array:
     """The fused map (B, H, T, S) that a head applied to its values; of a head's cache, or of an AttentionCache."""
     head = getattr(cache, "head", cache)
     if not hasattr(head, "A"):
@@ -233,7 +281,7 @@ def attention_map(cache):
     return head.A
 
 
-def attention_gate(cache):
+def attention_gate(cache) -> Array:
     """The gate (B, H, T) of each token and head; of a head's cache, or of an AttentionCache.
 
     In dgsa it weighs excitation, and with gate_on="inhibition" inhibition, where the head calls it lam, as in diff_v2.

@@ -1,15 +1,18 @@
 """Gated attention: softmax attention whose output a gate per token and head lets through."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from .. import check
-from ..ops import LinearCache, linear_backward, linear_forward, sigmoid, swap
-from .softmax import SoftmaxHeadCache, check_head, softmax_head_backward, softmax_head_forward
+from ..ops.axes import row_sum, swap
+from ..ops.linear import LinearCache, linear_backward, linear_forward
+from ..ops.softmax import sigmoid
+from ..params import Spec
+from ..shapes import Array, takes, undoes
+from .softmax import SoftmaxHeadCache, softmax_head_backward, softmax_head_forward
 
 
 class OutputGateHeadCache(NamedTuple):
-    gate: object
-    o_softmax: object
+    gate: Annotated[Array, "B H T"]
+    o_softmax: Annotated[Array, "B H T e"]
     softmax: SoftmaxHeadCache
 
     @property
@@ -18,61 +21,66 @@ class OutputGateHeadCache(NamedTuple):
         return self.gate[..., None] * self.softmax.A
 
 
-def output_gate_head_forward(q, k, v, gate, mask=None):
+@takes(q="B H T d", k="B H S d", v="B H S e", gate="B H T", mask="mask B H T S")
+def output_gate_head_forward(q, k, v, gate, mask=None) -> tuple[Array, OutputGateHeadCache]:
     """Softmax attention times a gate.                                       [eq:output-gate-head, published]
 
         o = g softmax(q k^T / sqrt(d)) v
 
-    q : (B, H, T, d)      k : (B, H, S, d)      v : (B, H, S, e)      gate : (B, H, T)
-    mask : bool, True = may attend, broadcastable to (B, H, T, S)
     returns o : (B, H, T, e), and an OutputGateHeadCache
-    raises    : ShapeError, TypeError naming the argument
 
     Rows of the fused map sum to g.
     """
-    check_head("output_gate_head_forward", {"q": q, "k": k, "v": v, "gate": gate}, mask)
     o_softmax, softmax = softmax_head_forward(q, k, v, mask)
     o = gate[..., None] * o_softmax
     return o, OutputGateHeadCache(gate, o_softmax, softmax)
 
 
-def output_gate_head_backward(do, cache):
+@undoes(OutputGateHeadCache, "B H T e")
+def output_gate_head_backward(do, cache) -> tuple[Array, Array, Array, Array]:
     """dq (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e), dgate (B, H, T).   [derived]"""
-    gate, o_softmax, softmax = check.cache("output_gate_head_backward", cache, OutputGateHeadCache, do)
-    check.upstream("output_gate_head_backward", do, o_softmax.shape)
+    gate, o_softmax, softmax = cache
     # o = gate[..., None] * o_softmax
-    do_softmax, dgate = gate[..., None] * do, (do * o_softmax).sum(axis=-1)
+    do_softmax, dgate = gate[..., None] * do, row_sum(do * o_softmax)[..., 0]
     # o_softmax, softmax = softmax_head_forward(q, k, v, mask)
-    return *softmax_head_backward(do_softmax, softmax), dgate
+    dq, dk, dv = softmax_head_backward(do_softmax, softmax)
+    return dq, dk, dv, dgate
 
 
 # ------------------------------------------------------------------------ a number per token and head
 
 
+def token_gate_specs(cfg):
+    """W_gate starts at 0, so that every gate starts at 1/2."""
+    return {"W_gate": Spec("C H")}
+
+
 class TokenGateCache(NamedTuple):
-    name: str
-    z: object
+    gate: Annotated[Array, "B H T"]
+    one_minus_gate: Array
     linear: LinearCache
 
 
-def token_gate_forward(x, p, cfg, lambda_init, name="W_gate"):
+@takes(x="B T C")
+def token_gate_forward(x, p, cfg) -> tuple[Array, TokenGateCache]:
     """A gate without bias, one number in (0, 1) per token and head.         [eq:token-gate, published]
 
-        g = sigmoid(x W)        W is W_gate of output_gate, W_lambda of diff_v2
+        g = sigmoid(x W_gate)
 
-    x : (B, T, C)      W : (C, H), p[name]
+    p : W_gate (C, H)
     returns gate : (B, H, T), and a TokenGateCache
     """
-    z, linear = linear_forward(x, p[name])
-    gate = sigmoid(swap(z))
-    return gate, TokenGateCache(name, z, linear)
+    z, linear = linear_forward(x, p["W_gate"])
+    gate, one_minus_gate = sigmoid(swap(z)), sigmoid(-swap(z))
+    return gate, TokenGateCache(gate, one_minus_gate, linear)
 
 
-def token_gate_backward(dgate, cache):
-    """dx (B, T, C), and the gradient of the matrix."""
-    name, z, linear = check.cache("token_gate_backward", cache, TokenGateCache, dgate)
-    # gate = sigmoid(swap(z))
-    dz = swap(dgate) * sigmoid(z) * sigmoid(-z)
-    # z, linear = linear_forward(x, p[name])
-    dx, dW = linear_backward(dz, linear)
-    return dx, {name: dW}
+@undoes(TokenGateCache, "B H T")
+def token_gate_backward(dgate, cache) -> tuple[Array, dict]:
+    """dx (B, T, C), and the gradient of W_gate."""
+    gate, one_minus_gate, linear = cache
+    # gate, one_minus_gate = sigmoid(swap(z)), sigmoid(-swap(z))
+    dz = swap(gate * one_minus_gate * dgate)
+    # z, linear = linear_forward(x, p["W_gate"])
+    dx, dW_gate = linear_backward(dz, linear)
+    return dx, {"W_gate": dW_gate}

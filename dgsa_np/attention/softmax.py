@@ -1,25 +1,26 @@
 """Softmax attention, and the softmax map that every other mechanism is built from."""
 
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from .. import check
-from ..ops import SoftmaxCache, softmax_backward, softmax_forward, swap
+from ..ops.axes import swap
+from ..ops.softmax import SoftmaxCache, softmax_backward, softmax_forward
+from ..shapes import Array, takes, undoes
 from .masks import seen_only
 
 
 class SoftmaxMapCache(NamedTuple):
-    q: object
-    k: object
+    q: Annotated[Array, "B H T d"]
+    k: Annotated[Array, "B H S d"]
     softmax: SoftmaxCache
 
 
-def softmax_map_forward(q, k, mask=None):
+@takes(q="B H T d", k="B H S d", mask="mask B H T S")
+def softmax_map_forward(q, k, mask=None) -> tuple[Array, SoftmaxMapCache]:
     """Where each query looks.                                               [eq:softmax-map, standard]
 
         A = softmax(q k^T / sqrt(d))
 
-    q : (B, H, T, d)      k : (B, H, S, d)      mask : bool, True = may attend, broadcastable to (B, H, T, S)
     returns A : (B, H, T, S), and a SoftmaxMapCache
     """
     scale = 1 / math.sqrt(q.shape[-1])
@@ -28,9 +29,10 @@ def softmax_map_forward(q, k, mask=None):
     return A, SoftmaxMapCache(q, k, softmax)
 
 
-def softmax_map_backward(dA, cache):
+@undoes(SoftmaxMapCache, "B H T S")
+def softmax_map_backward(dA, cache) -> tuple[Array, Array]:
     """dq (B, H, T, d), dk (B, H, S, d)."""
-    q, k, softmax = check.cache("softmax_map_backward", cache, SoftmaxMapCache, dA)
+    q, k, softmax = cache
     scale = 1 / math.sqrt(q.shape[-1])
     # A, softmax = softmax_forward(S, mask)
     dS = softmax_backward(dA, softmax)
@@ -41,49 +43,33 @@ def softmax_map_backward(dA, cache):
 
 
 class SoftmaxHeadCache(NamedTuple):
-    A: object
-    v: object
+    A: Annotated[Array, "B H T S"]
+    v: Annotated[Array, "B H S e"]
     map: SoftmaxMapCache
 
 
-def softmax_head_forward(q, k, v, mask=None):
+@takes(q="B H T d", k="B H S d", v="B H S e", mask="mask B H T S")
+def softmax_head_forward(q, k, v, mask=None) -> tuple[Array, SoftmaxHeadCache]:
     """Softmax attention: each query takes the mean of the values, weighted by its map.   [eq:softmax-head, standard]
 
         o = A v,   A = softmax(q k^T / sqrt(d))
 
-    q : (B, H, T, d)      k : (B, H, S, d)      v : (B, H, S, e)
-    mask : bool, True = may attend, broadcastable to (B, H, T, S)
     returns o : (B, H, T, e), and a SoftmaxHeadCache
-    raises    : ShapeError, TypeError naming the argument
 
     Rows of A sum to 1, or are all 0 where the mask leaves no key.
     """
-    check_head("softmax_head_forward", {"q": q, "k": k, "v": v}, mask)
     q, k, v = seen_only(mask, [q], [k, v])
     A, map = softmax_map_forward(q, k, mask)
     o = A @ v
     return o, SoftmaxHeadCache(A, v, map)
 
 
-def softmax_head_backward(do, cache):
+@undoes(SoftmaxHeadCache, "B H T e")
+def softmax_head_backward(do, cache) -> tuple[Array, Array, Array]:
     """dq (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e).                    [eq:softmax-head-backward, derived]"""
-    A, v, map = check.cache("softmax_head_backward", cache, SoftmaxHeadCache, do)
-    check.upstream("softmax_head_backward", do, (*A.shape[:3], v.shape[-1]))
+    A, v, map = cache
     # o = A @ v
     dA, dv = do @ swap(v), swap(A) @ do
     # A, map = softmax_map_forward(q, k, mask)
     dq, dk = softmax_map_backward(dA, map)
     return dq, dk, dv
-
-
-HEAD_AXES = {"q": "B H T d", "k": "B H S d", "v": "B H S e", "z_gate": "B H T", "gate": "B H T"}
-HEAD_AXES |= {name + branch: HEAD_AXES[name] for name in "qk" for branch in ("_exc", "_inh")}
-
-
-def check_head(function, arrays, mask):
-    """The shapes of a head's arguments, queries and keys first; returns (B, H, T, S)."""
-    check.arrays(function, {name: HEAD_AXES[name] for name in arrays}, *arrays.values())
-    q, k, *_ = arrays.values()
-    shape = (*q.shape[:3], k.shape[2])
-    check.mask(function, mask, shape)
-    return shape

@@ -9,30 +9,28 @@ Notebook 09 derives it; docs/performance.md measures it.
 
 import math
 from itertools import product
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from .. import check
 from ..backend import array_module, to_numpy
-from ..ops import row_dot, row_sum, sigmoid, sum_to_shape, swap
-from .differential import as_lam, check_lam, differential_head_forward
-from .differential_v2 import differential_v2_head_forward
-from .gated import gated_head_forward
+from ..ops.axes import row_sum, sum_to_shape, swap
+from ..ops.softmax import sigmoid
+from ..shapes import Array, takes, undoes
+from .differential import as_lam
 from .masks import seen_only
-from .softmax import check_head, softmax_head_forward
 
 
 class TiledHeadCache(NamedTuple):
-    Q: object  # (n, B, H, T, d), the queries of the n maps, times 1 / sqrt(d)
-    K: object  # (n, B, H, S, d)
-    v: object
-    w: object  # (n, B, H, T), the weights of the maps
-    o_each: object  # (n, B, H, T, e), what each map makes of the values
-    logsumexp: object  # (n, B, H, T, 1), of each row of scores
-    mask: object
-    lam: object = None  # of a differential head
-    gate: object = None  # of a gated one
+    Q: Array  # (n, B, H, T, d), the queries of the n maps, times 1 / sqrt(d)
+    K: Array  # (n, B, H, S, d)
+    v: Array
+    w: Array  # (n, B, H, T), the weights of the maps
+    o_each: Annotated[Array, "n B H T e"]  # what each map makes of the values
+    logsumexp: Array  # (n, B, H, T, 1), of each row of scores
+    mask: Array | None
+    lam: Array | None = None  # of a differential head
+    gate: Array | None = None  # of a gated one
 
     def _map(self, i):
         """(B, H, T, S), made again: nobody has kept it."""
@@ -92,6 +90,7 @@ def _scores(Q, K, keys, limit):
     return S if limit is None else array_module(S).fmin(S, limit, out=S)
 
 
+@undoes(TiledHeadCache, "B H T e")
 def streamed_backward(do, cache):
     """dqueries, dkeys, dv, dweights, the lists as in forward.                 [eq:streamed-backward, derived]
 
@@ -103,11 +102,10 @@ def streamed_backward(do, cache):
 
     In the code dS is still without its weight: w and 1 / sqrt(d) are on Q already, or are put on dQ at the end.
     """
-    Q, K, v, w, o_each, logsumexp, mask, *_ = check.cache("streamed_backward", cache, TiledHeadCache, do)
-    check.upstream("streamed_backward", do, o_each.shape[1:])
+    Q, K, v, w, o_each, logsumexp, mask, *_ = cache
     xp = array_module(do)
     # o = (w[..., None] * o_each).sum(axis=0)
-    dw = row_dot(do, o_each)
+    dw = row_sum(do * o_each)
     wQ = w[..., None] * Q
     dQ, dK, dv = (xp.zeros(a.shape, xp.result_type(do, o_each)) for a in (Q, K, v))
     for b, h, t, tiles in _slabs(Q, K, mask):
@@ -135,8 +133,8 @@ CPU_TILES = 64, 256, 2**17  # queries and keys of a tile, numbers in a slab of t
 GPU_TILES = 1024, 1024, 2**26
 
 
-def pays(xp, T, S):
-    """From which size on tiles are faster: on a CPU measured, see docs/performance.md; on a GPU they save memory."""
+def tiles_are_faster(xp, T, S) -> bool:
+    """On a CPU from a size that was measured, see docs/performance.md; on a GPU they save memory."""
     least = 2**15 if xp is np else 2**24
     return least <= T * S
 
@@ -181,44 +179,42 @@ def _cuts(start, stop, size):
 # ------------------------------------------------------------------------------- the heads, one by one
 
 
-def tiled_softmax_head_forward(q, k, v, mask=None):
+@takes(q="B H T d", k="B H S d", v="B H S e", mask="mask B H T S")
+def tiled_softmax_head_forward(q, k, v, mask=None) -> tuple[Array, TiledHeadCache]:
     """softmax_head_forward on tiles.                                        [eq:softmax-head, standard]
 
-    q : (B, H, T, d)      k : (B, H, S, d)      v : (B, H, S, e)      mask : bool, broadcastable to (B, H, T, S)
     returns o : (B, H, T, e), and a TiledHeadCache
     """
-    shape = check_head("tiled_softmax_head_forward", {"q": q, "k": k, "v": v}, mask)
-    weights = [array_module(v).ones(shape[:3], v.dtype)]
+    weights = [array_module(v).ones(q.shape[:3], v.dtype)]
     o, head = streamed_forward([q], [k], v, weights, mask)
     return o, head
 
 
-def tiled_softmax_head_backward(do, cache):
+@undoes(TiledHeadCache, "B H T e")
+def tiled_softmax_head_backward(do, cache) -> tuple[Array, Array, Array]:
     """dq (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e)."""
-    _check_backward("tiled_softmax_head_backward", do, cache)
     # o, head = streamed_forward([q], [k], v, weights, mask)
     (dq,), (dk,), dv, _ = streamed_backward(do, cache)
     return dq, dk, dv
 
 
-def tiled_differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None):
+@takes(q_exc="B H T d", k_exc="B H S d", q_inh="B H T d", k_inh="B H S d", v="B H S e", lam=as_lam,
+       mask="mask B H T S")  # fmt: skip
+def tiled_differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None) -> tuple[Array, TiledHeadCache]:
     """differential_head_forward on tiles.                                   [eq:differential-head, published]
 
-    q_exc, q_inh : (B, H, T, d)      k_exc, k_inh : (B, H, S, d)      v : (B, H, S, e)
-    lam : broadcastable to (B, H, T), a number or an array      mask : bool, broadcastable to (B, H, T, S)
+    lam : broadcastable to (B, H, T), a number or an array
     returns o : (B, H, T, e), and a TiledHeadCache
     """
-    arrays = {"q_exc": q_exc, "k_exc": k_exc, "q_inh": q_inh, "k_inh": k_inh, "v": v}
-    shape = check_head("tiled_differential_head_forward", arrays, mask)[:3]
-    lam, xp = as_lam("tiled_differential_head_forward", lam, q_exc, shape), array_module(v)
+    shape, xp = q_exc.shape[:3], array_module(v)
     weights = [xp.ones(shape, v.dtype), xp.broadcast_to(-lam, shape)]
     o, head = streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
     return o, head._replace(lam=lam)
 
 
-def tiled_differential_head_backward(do, cache):
+@undoes(TiledHeadCache, "B H T e")
+def tiled_differential_head_backward(do, cache) -> tuple[Array, Array, Array, Array, Array, Array]:
     """dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam, each shaped like its argument."""
-    _check_backward("tiled_differential_head_backward", do, cache)
     # o, head = streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
     (dq_exc, dq_inh), (dk_exc, dk_inh), dv, (_, dw_inh) = streamed_backward(do, cache)
     # weights = [xp.ones(shape, v.dtype), xp.broadcast_to(-lam, shape)]
@@ -226,60 +222,42 @@ def tiled_differential_head_backward(do, cache):
     return dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam
 
 
-def tiled_differential_v2_head_forward(q_exc, q_inh, k, v, lam, mask=None):
+@takes(q_exc="B H T d", k="B H S d", q_inh="B H T d", v="B H S e", lam=as_lam, mask="mask B H T S")
+def tiled_differential_v2_head_forward(q_exc, q_inh, k, v, lam, mask=None) -> tuple[Array, TiledHeadCache]:
     """differential_v2_head_forward on tiles.                                [eq:differential-v2-head, published]
 
-    q_exc, q_inh : (B, H, T, d)      k : (B, H, S, d)      v : (B, H, S, e)
-    lam : (B, H, T)      mask : bool, broadcastable to (B, H, T, S)
+    lam : broadcastable to (B, H, T)
     returns o : (B, H, T, e), and a TiledHeadCache
     """
-    arrays = {"q_exc": q_exc, "k": k, "q_inh": q_inh, "v": v}
-    shape = check_head("tiled_differential_v2_head_forward", arrays, mask)
-    check_lam("tiled_differential_v2_head_forward", q_exc, lam, shape[:3])
     o, head = tiled_differential_head_forward(q_exc, k, q_inh, k, v, lam, mask)
     return o, head
 
 
-def tiled_differential_v2_head_backward(do, cache):
+@undoes(TiledHeadCache, "B H T e")
+def tiled_differential_v2_head_backward(do, cache) -> tuple[Array, Array, Array, Array, Array]:
     """dq_exc, dq_inh (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e), dlam (B, H, T)."""
-    _check_backward("tiled_differential_v2_head_backward", do, cache)
     # o, head = tiled_differential_head_forward(q_exc, k, q_inh, k, v, lam, mask)
     dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam = tiled_differential_head_backward(do, cache)
     return dq_exc, dq_inh, dk_exc + dk_inh, dv, dlam
 
 
-def tiled_gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
+@takes(q_exc="B H T d", k_exc="B H S d", q_inh="B H T d", k_inh="B H S d", v="B H S e", z_gate="B H T",
+       mask="mask B H T S")  # fmt: skip
+def tiled_gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None) -> tuple[Array, TiledHeadCache]:
     """gated_head_forward on tiles.                                          [eq:gated-head, machine review]
 
-    q_exc, q_inh : (B, H, T, d)      k_exc, k_inh : (B, H, S, d)      v : (B, H, S, e)
-    z_gate : (B, H, T)      mask : bool, broadcastable to (B, H, T, S)
     returns o : (B, H, T, e), and a TiledHeadCache
     """
-    arrays = {"q_exc": q_exc, "k_exc": k_exc, "q_inh": q_inh, "k_inh": k_inh, "v": v, "z_gate": z_gate}
-    check_head("tiled_gated_head_forward", arrays, mask)
     weights = [sigmoid(z_gate), -sigmoid(-z_gate)]
     o, head = streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
     return o, head._replace(gate=weights[0])
 
 
-def tiled_gated_head_backward(do, cache):
+@undoes(TiledHeadCache, "B H T e")
+def tiled_gated_head_backward(do, cache) -> tuple[Array, Array, Array, Array, Array, Array]:
     """dq_exc, dk_exc, dq_inh, dk_inh, dv, dz_gate, shaped like the arguments."""
-    _check_backward("tiled_gated_head_backward", do, cache)
     # o, head = streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
     (dq_exc, dq_inh), (dk_exc, dk_inh), dv, (dw_exc, dw_inh) = streamed_backward(do, cache)
     # weights = [sigmoid(z_gate), -sigmoid(-z_gate)]
     dz_gate = -cache.w[0] * cache.w[1] * (dw_exc + dw_inh)
     return dq_exc, dk_exc, dq_inh, dk_inh, dv, dz_gate
-
-
-def _check_backward(function, do, cache):
-    check.cache(function, cache, TiledHeadCache, do)
-    check.upstream(function, do, cache.o_each.shape[1:])
-
-
-TILED = {  # the plain forward: its pair on tiles
-    softmax_head_forward: (tiled_softmax_head_forward, tiled_softmax_head_backward),
-    differential_head_forward: (tiled_differential_head_forward, tiled_differential_head_backward),
-    gated_head_forward: (tiled_gated_head_forward, tiled_gated_head_backward),
-    differential_v2_head_forward: (tiled_differential_v2_head_forward, tiled_differential_v2_head_backward),
-}

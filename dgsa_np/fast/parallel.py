@@ -13,7 +13,7 @@ from ..backend import array_module
 from ..model import ModelConfig, loss_and_grads
 from ..params import tree_map
 
-WORTH = 2**16  # B T C, below which handing work to threads costs more than it saves
+LARGE_STEP = 2**16  # B T C, below which handing work to threads costs more than it saves
 
 
 def loss_and_grads_threaded(params, inputs, targets, cfg, keep=None, threads=None):
@@ -49,7 +49,7 @@ def loss_and_grads_threaded(params, inputs, targets, cfg, keep=None, threads=Non
 
 def choose_threads(device, batch_size, cfg) -> int:
     """One per core where the step is large enough, one in all for small steps and on a GPU."""
-    large = batch_size * cfg.n_tokens * cfg.width >= WORTH
+    large = batch_size * cfg.n_tokens * cfg.width >= LARGE_STEP
     return min(cores(), batch_size) if large and device == "cpu" else 1
 
 

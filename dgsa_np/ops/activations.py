@@ -1,0 +1,61 @@
+"""SiLU and GELU, element by element."""
+
+import math
+from typing import Annotated, NamedTuple
+
+from ..backend import array_module, erf
+from ..shapes import Array, takes, undoes
+from .softmax import sigmoid
+
+
+class SiluCache(NamedTuple):
+    y: Annotated[Array, "..."]
+    sigma: Array
+
+
+@takes(x="...")
+def silu_forward(x) -> tuple[Array, SiluCache]:
+    """x sigmoid(x), element by element.                                     [eq:silu, standard]
+
+    returns y : (...), and a SiluCache
+    """
+    sigma = sigmoid(x)
+    y = x * sigma
+    return y, SiluCache(y, sigma)
+
+
+@undoes(SiluCache, "...")
+def silu_backward(dy, cache) -> Array:
+    """dx (...)."""
+    y, sigma = cache
+    # y = x * sigma
+    # sigma = sigmoid(x)
+    return dy * (sigma + y * (1 - sigma))  # x times sigma's own slope, sigma (1 - sigma), is y (1 - sigma)
+
+
+class GeluCache(NamedTuple):
+    x: Annotated[Array, "..."]
+    Phi: Array
+
+
+@takes(x="...")
+def gelu_forward(x) -> tuple[Array, GeluCache]:
+    """x times the normal distribution function, exact, not the tanh approximation.   [eq:gelu, standard]
+
+        y = x Phi(x),   Phi(x) = (1 + erf(x / sqrt(2))) / 2
+
+    returns y : (...), and a GeluCache
+    """
+    Phi = 0.5 * (1 + erf(x * math.sqrt(0.5)))
+    y = x * Phi
+    return y, GeluCache(x, Phi)
+
+
+@undoes(GeluCache, "...")
+def gelu_backward(dy, cache) -> Array:
+    """dx (...)."""
+    x, Phi = cache
+    # y = x * Phi
+    # Phi = 0.5 * (1 + erf(x * math.sqrt(0.5)))
+    density = array_module(x).exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    return dy * (Phi + x * density)

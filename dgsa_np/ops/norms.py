@@ -1,0 +1,81 @@
+"""RMSNorm and LayerNorm, of the last axis."""
+
+from typing import Annotated, NamedTuple
+
+from ..shapes import Array, takes, undoes
+from .axes import row_mean, sum_rows
+
+
+class RmsnormCache(NamedTuple):
+    n: Annotated[Array, "... n"]
+    r: Array
+    w: Annotated[Array, "n"]
+
+
+@takes(x="... n", w="n", eps="number >= 0")
+def rmsnorm_forward(x, w, eps=1e-5) -> tuple[Array, RmsnormCache]:
+    """Divide the last axis by its root mean square, then apply a gain.      [eq:rmsnorm, standard]
+
+        y = w x r,   r = (mean(x^2) + eps)^(-1/2)
+
+    eps : added to the mean square, in its units
+    returns y : (..., n), and a RmsnormCache
+    """
+    r = (row_mean(x * x) + eps) ** -0.5
+    n = x * r
+    y = n * w
+    return y, RmsnormCache(n, r, w)
+
+
+@undoes(RmsnormCache, "... n")
+def rmsnorm_backward(dy, cache) -> tuple[Array, Array]:
+    """dx (..., n), dw (n,).                                                 [eq:rmsnorm-backward, derived]"""
+    n, r, w = cache
+    # y = n * w
+    dn, dw = dy * w, sum_rows(dy * n)
+    # n = x * r
+    # r = (row_mean(x * x) + eps) ** -0.5
+    dx = r * (dn - n * row_mean(dn * n))
+    return dx, dw
+
+
+class LayernormCache(NamedTuple):
+    n: Annotated[Array, "... n"]
+    r: Array
+    w: Annotated[Array, "n"]
+
+
+@takes(x="... n", w="n", b="n", eps="number >= 0")
+def layernorm_forward(x, w, b, eps=1e-5) -> tuple[Array, LayernormCache]:
+    """Centre the last axis, divide by its standard deviation, apply gain and bias.   [eq:layernorm, standard]
+
+        y = w (x - mean(x)) r + b,   r = (var(x) + eps)^(-1/2)
+
+    eps : added to the variance, in its units
+    returns y : (..., n), and a LayernormCache
+
+    The mean is taken off twice: once far from 0 it is rounded, and what is left of it the second time takes off.
+    A row of equal numbers gives b.
+    """
+    centred = x - row_mean(x)
+    centred = centred - row_mean(centred)
+    r = (row_mean(centred * centred) + eps) ** -0.5
+    n = centred * r
+    y = n * w + b
+    return y, LayernormCache(n, r, w)
+
+
+@undoes(LayernormCache, "... n")
+def layernorm_backward(dy, cache) -> tuple[Array, Array, Array]:
+    """dx (..., n), dw (n,), db (n,)."""
+    n, r, w = cache
+    # y = n * w + b
+    dn, dw, db = dy * w, sum_rows(dy * n), sum_rows(dy)
+    # n = centred * r
+    # r = (row_mean(centred * centred) + eps) ** -0.5
+    dcentred = r * (dn - n * row_mean(dn * n))
+    # centred = centred - row_mean(centred)
+    dcentred = dcentred - row_mean(dcentred)
+    # centred = x - row_mean(x)
+    dx = dcentred - row_mean(dcentred)
+    return dx, dw, db

@@ -43,8 +43,7 @@ def softmax_backward(dA, cache) -> Array:
 
 
 def sigmoid(z) -> Array:
-    """1 / (1 + exp(-z)), without overflow; 1 - sigmoid(z) is sigmoid(-z)."""
+    """1 / (1 + exp(-z)), as the first of softmax(z, 0), so that no exp is above 1; 1 - sigmoid(z) is sigmoid(-z)."""
     xp = array_module(z)
-    negative = z.real < 0
-    e = xp.exp(xp.where(negative, z, -z))  # exp(-|z|), at most 1
-    return xp.where(negative, e, 1) / (1 + e)
+    e, e_0 = xp.exp(xp.minimum(z, 0)), xp.exp(-xp.maximum(z, 0))
+    return e / (e + e_0)

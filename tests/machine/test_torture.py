@@ -1,6 +1,6 @@
 """What takes minutes: kills, full disks, damaged files by the ten thousand, Ctrl-C. `make torture` prints the figures.
 
-Each test prints one line. Short versions of them stand in test_checkpoint.py, test_data.py and test_runs.py.
+Each test prints one line. Short versions of them stand in test_checkpoint.py, test_fuzzed_data.py and test_runs.py.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from itertools import product
 
 import numpy as np
 import pytest
+from support.data_files import FUZZ, IMAGES, idx, write_idx
 from test_checkpoint import ONES, Bomb, W, lies, manifest, same
-from test_data import FUZZ, IMAGES, idx, write_idx
 from test_runs import assert_same, break_at, flags, run_whole
 
 from dgsa_np.attention import KINDS

@@ -25,6 +25,7 @@ from dgsa_np.attention import (
     gated_head_backward,
     gated_head_forward,
     init_attention,
+    mechanisms,
     output_gate_head_backward,
     output_gate_head_forward,
     padding_mask,
@@ -36,10 +37,11 @@ from dgsa_np.attention import (
 from dgsa_np.attention.mechanisms import MECHANISMS
 from dgsa_np.attention.multihead import head_norm_forward
 from dgsa_np.check import ShapeError
+from dgsa_np.gradcheck import relative_error
 from dgsa_np.lab.cases import random_params
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_backward, model_forward
 from dgsa_np.ops import merge_heads, rmsnorm_forward, rotary_backward, rotary_forward, sigmoid
-from dgsa_np.params import count, flatten, tree_map
+from dgsa_np.params import Spec, count, flatten, tree_map
 
 B, H, T, S, D, E, C = 2, 3, 4, 6, 5, 7, 12
 seeds = pytest.mark.parametrize("seed", most_later(range(20), now=[0, 1]))
@@ -869,3 +871,15 @@ def test_the_loss_of_a_language_model_leaves_dropped_targets_out(kind, rotary):
     ]
     assert float(loss) == pytest.approx(sum(terms) / 9, rel=1e-13)
     assert float(loss_and_grads(params, tokens, targets, cfg)[0]) != pytest.approx(float(loss), rel=1e-3)
+
+
+def test_a_control_with_one_matrix_goes_by_the_name_that_it_is_given():
+    control, rng = mechanisms.token_gate("W_other"), np.random.default_rng(0)
+    assert control.specs(None) == {"W_other": Spec("C H")}
+    x, W, dgate = rng.standard_normal((2, 3, 5)), rng.standard_normal((5, 4)), rng.standard_normal((2, 4, 3))
+    gate, cache = control.forward(x, {"W_other": W}, None, None)
+    assert relative_error(gate, 1 / (1 + np.exp(-(x @ W).swapaxes(1, 2)))) < 1e-14
+    dx, grads = control.backward(dgate, cache)
+    dz = (dgate * gate * (1 - gate)).swapaxes(1, 2)
+    assert relative_error(dx, dz @ W.T) < 1e-14 and list(grads) == ["W_other"]
+    assert relative_error(grads["W_other"], np.einsum("btc,bth->ch", x, dz)) < 1e-14

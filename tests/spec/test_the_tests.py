@@ -12,12 +12,17 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import pytest
 import test_checkpoint
-import test_edges
+import test_dtypes
+import test_far_from_zero
 import test_model
+import test_norms
+import test_ops
+import test_optim
+import test_padding
 import test_parity
 import test_properties
+import test_sample
 import test_second_order
-import test_small_floors
 import test_train
 from support.tiers import most_later
 
@@ -253,26 +258,26 @@ MORE = {  # what is wrong: (the change, the rung that catches it)
         (ops.softmax_backward, "    check.upstream", "    A *= 1.1\n    check.upstream"), lambda _: complex_step("softmax [none]")),
     "AdamW moves the parameters it was given": (
         (optim._adamw, "m = b1 * m", "p += 1e-3\n    m = b1 * m"),
-        calls(test_small_floors.test_a_step_changes_none_of_its_arguments_and_keeps_the_dtype, "float64")),
+        calls(test_optim.test_a_step_changes_none_of_its_arguments_and_keeps_the_dtype, "float64")),
     "AdamW decays gains": (
-        (optim.adamw_step, "if p.ndim >= 2 else 0.0", ""), calls(test_small_floors.test_decay_acts_on_matrices_only)),
+        (optim.adamw_step, "if p.ndim >= 2 else 0.0", ""), calls(test_optim.test_decay_acts_on_matrices_only)),
     "AdamW without bias correction": (
-        (optim._adamw, "m / m_share", "m"), calls(test_small_floors.test_adamw_is_the_formula_computed_by_hand)),
+        (optim._adamw, "m / m_share", "m"), calls(test_optim.test_adamw_is_the_formula_computed_by_hand)),
     "a NumPy number in a formula": (
         (softmax.softmax_map_forward, "1 / math.sqrt(q.shape[-1])", "(q.real.max() * 0 + 1).astype('float64') / math.sqrt(q.shape[-1])"),
         calls(test_model.test_dtype_follows_the_parameters_and_gradients_have_their_shapes)),
     "sums in single precision": (
         (ops.sum_to_shape, "dtype=np.promote_types(x.dtype, \"float64\")", "dtype=x.dtype"),
-        calls(test_small_floors.test_sums_over_a_million_rows_keep_the_accuracy_of_float32)),
+        calls(test_ops.test_sums_over_a_million_rows_keep_the_accuracy_of_float32)),
     "a sigmoid that overflows": (
         (ops.sigmoid, "z * (2 * below - 1)", "-z"),
-        calls(test_small_floors.test_sigmoid_and_its_complement_sum_to_one_without_overflow, "float32")),
+        calls(test_ops.test_sigmoid_and_its_complement_sum_to_one_without_overflow, "float32")),
     "softmax without its maximum": (
         (ops._exp_from, "S - np.maximum(largest, lowest)", "S + 0"),
-        calls(test_small_floors.test_softmax_rows_sum_to_one_for_huge_logits_too_in_silence, "float32", 1e4)),
+        calls(test_ops.test_softmax_rows_sum_to_one_for_huge_logits_too_in_silence, "float32", 1e4)),
     "masked after exp": (
         (ops._masked, "np.fmin(S, np.where(mask, nan, least).astype(S.dtype))", "S + np.where(mask, 0, -1e3)"),
-        calls(test_small_floors.test_what_is_forbidden_may_hold_anything, np.inf, "float64")),
+        calls(test_ops.test_what_is_forbidden_may_hold_anything, np.inf, "float64")),
     "a row without keys looks everywhere": (
         (ops.softmax_forward, "-math.inf", "lowest"), lambda _: golden("softmax_rows")),
     "a later token is seen": (
@@ -305,20 +310,20 @@ def edge(test, *args, **options):
 
 
 LOW = "softmax", tiled.TILED[softmax.softmax_head_forward], "float32"
-GATE_30 = test_edges.test_the_slope_of_a_gate_keeps_its_digits_where_1_minus_g_has_none
-UNSEEN = test_edges.test_a_key_that_no_query_sees_reaches_nothing
+GATE_30 = test_far_from_zero.test_the_slope_of_a_gate_keeps_its_digits_where_1_minus_g_has_none
+UNSEEN = test_padding.test_a_key_that_no_query_sees_reaches_nothing
 EDGES = {
     "tiles whose maximum starts at 0": (
-        (tiled._stream, "xp.finfo(Q.dtype).min", "0.0"), edge(test_edges.test_a_level_that_all_scores_share_changes_no_output, *LOW, -1e4)),
+        (tiled._stream, "xp.finfo(Q.dtype).min", "0.0"), edge(test_far_from_zero.test_a_level_that_all_scores_share_changes_no_output, *LOW, -1e4)),
     "tiles whose maximum starts at -1000": (
-        (tiled._stream, "xp.finfo(Q.dtype).min", "-1e3"), edge(test_edges.test_a_level_that_all_scores_share_changes_no_output, *LOW, -1e4)),
+        (tiled._stream, "xp.finfo(Q.dtype).min", "-1e3"), edge(test_far_from_zero.test_a_level_that_all_scores_share_changes_no_output, *LOW, -1e4)),
     "tiles whose maximum starts in the middle of the range": (
         (tiled._stream, "xp.finfo(Q.dtype).min", "xp.finfo(Q.dtype).min / 2"),
-        edge(test_edges.test_a_level_that_all_scores_share_changes_no_output, *LOW, test_edges.LOWEST / 16 * 15)),
+        edge(test_far_from_zero.test_a_level_that_all_scores_share_changes_no_output, *LOW, test_far_from_zero.LOWEST / 16 * 15)),
     "a softmax that takes half the lowest number for none": (
         (ops.softmax_forward, "keepdims=True), lowest)", "keepdims=True), lowest / 2)"),
-        edge(test_edges.test_a_level_that_all_scores_share_changes_no_output,
-             "dgsa", (gated.gated_head_forward, gated.gated_head_backward), "float32", test_edges.LOWEST / 16 * 15)),
+        edge(test_far_from_zero.test_a_level_that_all_scores_share_changes_no_output,
+             "dgsa", (gated.gated_head_forward, gated.gated_head_backward), "float32", test_far_from_zero.LOWEST / 16 * 15)),
     "the slope of a gate by 1 - g": (
         (gated.gated_head_backward, "gate * one_minus_gate * dgate", "gate * (1 - gate) * dgate"), edge(GATE_30, "dgsa", "plain", 30.0)),
     "the slope of a gate on tiles by 1 - g": (
@@ -330,29 +335,29 @@ EDGES = {
         edge(GATE_30, "dgsa", "plain", -30.0)),
     "a row centred once": (
         (ops.layernorm_forward, "    centred = centred - centred.mean(axis=-1, keepdims=True)\n", ""),
-        edge(test_edges.test_norms_of_rows_far_from_zero_keep_the_digits_of_float32, "layernorm", 1e6, 1e-5)),
+        edge(test_norms.test_norms_of_rows_far_from_zero_keep_the_digits_of_float32, "layernorm", 1e6, 1e-5)),
     "dropped tokens times 0": (
-        (model.mean_pool_forward, "_kept_only(keep, x)", "x"), edge(test_edges.test_a_pooled_mean_does_not_look_at_dropped_tokens)),
+        (model.mean_pool_forward, "_kept_only(keep, x)", "x"), edge(test_padding.test_a_pooled_mean_does_not_look_at_dropped_tokens)),
     "dropped patches times 0": (
         (model.patch_embed_forward, "_kept_only(keep, patches(images, cfg))", "patches(images, cfg)"),
-        edge(test_edges.test_a_dropped_token_may_hold_anything, "dgsa", "vision", np.nan)),
+        edge(test_padding.test_a_dropped_token_may_hold_anything, "dgsa", "vision", np.nan)),
     "rows of dropped tokens times 0": (
         (model.token_embed_forward, "np.where(keep, to_numpy(tokens), 0)", "tokens"),
-        edge(test_edges.test_a_dropped_token_may_hold_anything, "dgsa", "text", np.nan)),
+        edge(test_padding.test_a_dropped_token_may_hold_anything, "dgsa", "text", np.nan)),
     "unseen values times 0": (
         (masks.seen_only, "select(seen, k) for k", "k for k"), edge(UNSEEN, "dgsa", (gated.gated_head_forward, gated.gated_head_backward), np.nan)),
     "blind queries times 0": (
         (masks.seen_only, "select(sees, q) for q", "q for q"), edge(UNSEEN, "softmax", (softmax.softmax_head_forward, softmax.softmax_head_backward), np.nan)),
     "moments that widen": (
-        (optim._as_precise, "a.astype(p.dtype, copy=False)", "a"), edge(test_edges.test_float32_parameters_stay_float32_whatever_comes)),
+        (optim._as_precise, "a.astype(p.dtype, copy=False)", "a"), edge(test_dtypes.test_float32_parameters_stay_float32_whatever_comes)),
     "images that widen": (
-        (model.patch_embed_forward, 'if images.dtype.kind == "c"', "if True"), edge(test_edges.test_float32_parameters_stay_float32_whatever_comes)),
+        (model.patch_embed_forward, 'if images.dtype.kind == "c"', "if True"), edge(test_dtypes.test_float32_parameters_stay_float32_whatever_comes)),
     "top-k by threshold": (
         (sampling._draw, "rank < top_k", "logits >= np.sort(logits)[-min(top_k, logits.size)]"),
-        edge(test_edges.test_top_k_draws_among_exactly_k_of_equals_the_first)),
+        edge(test_sample.test_top_k_draws_among_exactly_k_of_equals_the_first)),
     "positions that count padding": (
         (model._places, "keep.cumsum(axis=1) - keep", "(keep | True).cumsum(axis=1) - 1"),
-        edge(test_edges.test_a_text_with_padding_is_the_text_alone, "dgsa", "lm", True, "on the left")),
+        edge(test_padding.test_a_text_with_padding_is_the_text_alone, "dgsa", "lm", True, "on the left")),
 }  # fmt: skip
 
 

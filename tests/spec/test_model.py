@@ -76,19 +76,6 @@ def test_patches_are_taken_row_by_row():
     assert patches(image, cfg)[0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
 
 
-def test_dropped_tokens_change_nothing():
-    """A dropped patch is seen neither by attention nor by the mean: its pixels do not matter, bit for bit."""
-    cfg = ModelConfig(depth=2, patch_size=2)
-    rng = np.random.default_rng(0)
-    params, images = init_model(cfg, rng, "float64"), rng.random((2, 8, 8))
-    keep = np.ones((2, 16), bool)
-    keep[:, 0] = False
-    other = images.copy()
-    other[:, :2, :2] = rng.random((2, 2, 2))
-    assert np.array_equal(model_forward(images, params, cfg, keep)[0], model_forward(other, params, cfg, keep)[0])
-    assert not np.array_equal(model_forward(images, params, cfg)[0], model_forward(other, params, cfg)[0])
-
-
 def test_the_ffn_width_follows_its_rule():
     assert (ModelConfig().F, ModelConfig(ffn="gelu").F, ModelConfig(width=32).F) == (168, 256, 80)
     assert ModelConfig(ffn_width=7).F == 7

@@ -1,14 +1,28 @@
 """What is dropped or masked away may hold anything, and positions count what is kept."""
 
+import math
+
 import numpy as np
 import pytest
-from support.compare import error, same
-from support.problems import LOUD, ODD, head_arguments, heads, kinds, run_head, whole_model
+from support.compare import bits, error, rel, same
+from support.problems import (
+    LOUD,
+    ODD,
+    B,
+    head_arguments,
+    heads,
+    kinds,
+    rotary_or_not,
+    run_head,
+    token_model,
+    whole_model,
+)
 
 from dgsa_np.attention import padding_mask
 from dgsa_np.data import Split
 from dgsa_np.gradcheck import same_bits
-from dgsa_np.model import loss_and_grads, mean_pool_forward, model_backward, model_forward
+from dgsa_np.lab.cases import random_params
+from dgsa_np.model import ModelConfig, init_model, loss_and_grads, mean_pool_forward, model_backward, model_forward
 from dgsa_np.params import flatten
 from dgsa_np.train import evaluate
 
@@ -139,3 +153,79 @@ def test_a_dropped_patch_does_not_move_the_others(rotary):
     assert same_bits(cache.blocks[0].norm1.n[:, 3:], whole.blocks[0].norm1.n[:, 3:])
     turned = cache.blocks[0].attention.rotations
     assert all(cos.shape[0] == 1 for cos, _, _ in turned.values()) and bool(turned) == rotary
+
+
+@kinds
+def test_tokens_that_are_not_kept_change_nothing_in_a_model(kind):
+    cfg, rng = ModelConfig(kind=kind, width=8, n_heads=2, depth=2, n_out=3, patch_size=2), np.random.default_rng(0)
+    params, images = random_params(init_model(cfg, rng, "float64"), rng), rng.random((2, 8, 8))
+    keep = np.ones((2, 16), bool)
+    keep[0, 0] = keep[1, -1] = False  # the patches in two corners
+    changed = images.copy()
+    changed[0, :2, :2] += 5
+    changed[1, -2:, -2:] -= 5
+    logits, other = (model_forward(inputs, params, cfg, keep)[0] for inputs in (images, changed))
+    assert logits.tobytes() == other.tobytes()
+    assert rel(model_forward(changed, params, cfg)[0], logits) > 1e-3
+
+
+@kinds
+@rotary_or_not
+def test_dropped_tokens_of_a_text_change_nothing(kind, rotary):
+    params, cfg, tokens = token_model(kind, "text", rotary=rotary)
+    keep, targets = np.ones((B, 6), bool), np.array([2, 0])
+    keep[0, 4:] = keep[1, 1] = False
+    changed = np.where(keep, tokens, tokens + 5)
+    assert (
+        model_forward(tokens, params, cfg, keep)[0].tobytes() == model_forward(changed, params, cfg, keep)[0].tobytes()
+    )
+    assert rel(model_forward(changed, params, cfg)[0], model_forward(tokens, params, cfg)[0]) > 1e-4
+    changed[~keep] = 9  # nowhere else
+    loss, grads = loss_and_grads(params, changed, targets, cfg, keep)
+    assert loss == loss_and_grads(params, tokens, targets, cfg, keep)[0]
+    assert not grads["embed"]["tokens"][9].any()
+
+
+@kinds
+@rotary_or_not
+def test_padding_a_text_changes_nothing_but_rounding(kind, rotary):
+    params, cfg, tokens = token_model(kind, "text", rotary=rotary)
+    targets = np.array([2, 0])
+    padded = np.concatenate([tokens, np.full((B, 5), 9)], axis=1)
+    keep = np.arange(11) < np.array([[6], [6]])
+    assert rel(model_forward(padded, params, cfg, keep)[0], model_forward(tokens, params, cfg)[0]) < 1e-12
+    _, expected = loss_and_grads(params, tokens, targets, cfg)
+    _, grads = loss_and_grads(params, padded, targets, cfg, keep)
+    for name, g in flatten(expected).items():
+        assert rel(flatten(grads)[name], g) < 1e-11, name
+
+
+@kinds
+@rotary_or_not
+def test_the_loss_of_a_language_model_leaves_dropped_targets_out(kind, rotary):
+    params, cfg, tokens = token_model(kind, "lm", rotary=rotary)
+    keep, targets = np.ones((B, 6), bool), np.random.default_rng(1).integers(0, 11, (B, 6))
+    keep[0, 3:] = False
+    loss, grads = loss_and_grads(params, tokens, targets, cfg, keep)
+    other, other_grads = loss_and_grads(params, tokens, np.where(keep, targets, (targets + 1) % 11), cfg, keep)
+    assert loss == other and bits(grads) == bits(other_grads)
+    logits, _ = model_forward(tokens, params, cfg, keep)
+    terms = [
+        math.log(sum(math.exp(z) for z in logits[b, t].tolist())) - float(logits[b, t, targets[b, t]])
+        for b, t in np.argwhere(keep)
+    ]
+    assert float(loss) == pytest.approx(sum(terms) / 9, rel=1e-13)
+    assert float(loss_and_grads(params, tokens, targets, cfg)[0]) != pytest.approx(float(loss), rel=1e-3)
+
+
+def test_dropped_tokens_change_nothing():
+    """A dropped patch is seen neither by attention nor by the mean: its pixels do not matter, bit for bit."""
+    cfg = ModelConfig(depth=2, patch_size=2)
+    rng = np.random.default_rng(0)
+    params, images = init_model(cfg, rng, "float64"), rng.random((2, 8, 8))
+    keep = np.ones((2, 16), bool)
+    keep[:, 0] = False
+    other = images.copy()
+    other[:, :2, :2] = rng.random((2, 2, 2))
+    assert np.array_equal(model_forward(images, params, cfg, keep)[0], model_forward(other, params, cfg, keep)[0])
+    assert not np.array_equal(model_forward(images, params, cfg)[0], model_forward(other, params, cfg)[0])

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
+import test_attention
 import test_checkpoint
 import test_dtypes
 import test_far_from_zero
@@ -20,7 +21,6 @@ import test_ops
 import test_optim
 import test_padding
 import test_parity
-import test_properties
 import test_sample
 import test_second_order
 import test_train
@@ -281,7 +281,7 @@ MORE = {  # what is wrong: (the change, the rung that catches it)
     "a row without keys looks everywhere": (
         (ops.softmax_forward, "-math.inf", "lowest"), lambda _: golden("softmax_rows")),
     "a later token is seen": (
-        (masks.causal_mask, "<= S - T", "<= S - T + 1"), calls(test_properties.test_under_a_causal_mask_later_inputs_change_nothing, "dgsa", 0, 2)),
+        (masks.causal_mask, "<= S - T", "<= S - T + 1"), calls(test_attention.test_under_a_causal_mask_later_inputs_change_nothing, "dgsa", 0, 2)),
     "a dropped token is seen": (
         (model._mask, "padding_mask(keep)", "padding_mask(keep | True)"), lambda _: golden("model_dgsa_swiglu_keep")),
     "a checkpoint is not looked at": (

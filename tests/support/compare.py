@@ -3,6 +3,7 @@
 import numpy as np
 
 from dgsa_np.gradcheck import same_bits
+from dgsa_np.params import flatten
 
 
 def error(got, want):
@@ -16,4 +17,11 @@ def same(got, want):
 
 
 def rel(a, b):
-    return abs(np.asarray(a, "float64") - b).max() / abs(b).max()
+    """max |a - b| over max |b|; b must not be all but zero."""
+    scale = abs(b).max()
+    assert a.shape == b.shape and scale > 1e-8
+    return abs(a - b).max() / scale
+
+
+def bits(tree):
+    return {name: a.tobytes() for name, a in flatten(tree).items()}

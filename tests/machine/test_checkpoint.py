@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
 from support.checkpoints import ONES, Bomb, W, lies, manifest, member, same_state
+from support.planting import assert_caught
 
+from dgsa_np import checkpoint
 from dgsa_np.checkpoint import FORMAT, CheckpointError, load_checkpoint, save_checkpoint
 from dgsa_np.gradcheck import same_bits
 
@@ -273,3 +276,35 @@ def test_kill_9_while_saving_leaves_a_whole_checkpoint(tmp_path):
         for p in left:
             p.unlink()
     assert unfinished  # some were killed while they wrote
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+BUGS = {  # what is wrong: (the test that catches it, the change)
+    "a checkpoint is not looked at": (
+        lambda tmp_path, _: test_hostile_files_are_refused("another sum", tmp_path),
+        (
+            checkpoint._restore,
+            '_sha256(a)] != [tree["shape"], tree["dtype"], tree["sha256"]]',
+            '0] != [tree["shape"], tree["dtype"], 0]',
+        ),
+    ),
+    "arrays are unpacked": (
+        lambda tmp_path, _: test_nothing_is_unpacked(tmp_path),
+        (
+            checkpoint._check_members,
+            "m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size",
+            "False",
+        ),
+    ),
+    "a checkpoint is written in place": (
+        lambda *given: test_a_save_that_fails_leaves_the_old_checkpoint("replace", *given),
+        (save_checkpoint, 'aside = path.with_name(f".{path.name}.{os.getpid()}")', "aside = path"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bugs_are_caught(name, tmp_path, monkeypatch):
+    test, change = BUGS[name]
+    assert_caught(partial(test, tmp_path, monkeypatch), change)

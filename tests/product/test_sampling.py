@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from support.planting import assert_caught
 from support.problems import ODD, TOKENS
 
 from dgsa_np.attention import KINDS
@@ -121,3 +122,19 @@ def test_top_k_draws_among_exactly_k_of_equals_the_first():
         for k in (None, 2):
             with pytest.raises(ValueError, match="logits that are not finite"):
                 drawn([0] * 10 + [odd], k)
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+BUGS = {  # what is wrong: (the test that catches it, the change)
+    "top-k by threshold": (
+        test_top_k_draws_among_exactly_k_of_equals_the_first,
+        (sample_module._draw, "rank < top_k", "logits >= np.sort(logits)[-min(top_k, logits.size)]"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_planted_bugs_are_caught(name):
+    assert_caught(*BUGS[name])

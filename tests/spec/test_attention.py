@@ -3,12 +3,15 @@
 Where a test says "the same bits" it compares bytes; elsewhere the tolerance stands in the test.
 """
 
+from functools import partial
+
 import numpy as np
 import pytest
 from support.compare import bits, rel
+from support.planting import assert_caught
 from support.problems import B, H, T, kinds, layer, mask_for, over_masks, run_layer, seeds
 
-from dgsa_np.attention import attention_backward, attention_forward, attention_map, causal_mask
+from dgsa_np.attention import attention_backward, attention_forward, attention_map, causal_mask, masks
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads
 from dgsa_np.ops import merge_heads
 from dgsa_np.params import flatten, tree_map
@@ -141,3 +144,18 @@ def test_the_map_of_every_kind_is_what_was_applied_to_v(kind, seed, mask, rotary
     assert A.shape == (B, H, T, T)
     assert rel(y, merge_heads(A @ cache.heads["v"]) @ p["W_o"]) < 1e-13
     assert np.array_equal(A, attention_map(cache.head))
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+BUGS = {  # what is wrong: (the test that catches it, the change)
+    "a later token is seen": (
+        partial(test_under_a_causal_mask_later_inputs_change_nothing, "dgsa", 0, 2),
+        (masks.causal_mask, "<= S - T", "<= S - T + 1"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bugs_are_caught(name):
+    assert_caught(*BUGS[name])

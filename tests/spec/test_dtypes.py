@@ -1,11 +1,13 @@
 """float32 stays float32, whatever the data, the options and the numbers in a formula are."""
 
 import numpy as np
+import pytest
 from support.compare import same
+from support.planting import assert_caught
 from support.problems import TILED, whole_model
 from support.training import ONE_EPOCH, SMALL, small_data
 
-from dgsa_np import attention, ops, optim
+from dgsa_np import attention, model, ops, optim
 from dgsa_np.attention import differential_head_backward, differential_head_forward
 from dgsa_np.attention.mechanisms import MECHANISMS
 from dgsa_np.data import Split, corrupt
@@ -69,3 +71,23 @@ def test_images_of_float64_train_the_same_float32_parameters():
     wide = wide._replace(inputs=wide.inputs.astype("float64"))
     results = [train(SMALL, ONE_EPOCH, small_data(train=split, valid=split)) for split in (wide, narrow)]
     assert same(*(flatten(result.params).values() for result in results))
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+BUGS = {  # what is wrong: (the test that catches it, the change)
+    "moments that widen": (
+        test_float32_parameters_stay_float32_whatever_comes,
+        (optim._as_precise, "a.astype(p.dtype, copy=False)", "a"),
+    ),
+    "images that widen": (
+        test_float32_parameters_stay_float32_whatever_comes,
+        (model.patch_embed_forward, 'if images.dtype.kind == "c"', "if True"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_planted_bugs_are_caught(name):
+    assert_caught(*BUGS[name])

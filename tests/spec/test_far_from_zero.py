@@ -1,12 +1,15 @@
 """Scores and logits far from zero: neither the level that all share nor a gate that is all but shut loses digits."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from support.compare import error
+from support.planting import assert_caught
 from support.problems import TILED, head_arguments, heads, run_head
 
-from dgsa_np import attention
-from dgsa_np.attention import AttentionConfig, causal_mask, padding_mask, tiled
+from dgsa_np import attention, ops
+from dgsa_np.attention import AttentionConfig, causal_mask, gated, output_gate, padding_mask, tiled
 from dgsa_np.attention.mechanisms import MECHANISMS
 
 LOWEST = float(np.finfo("float32").min)
@@ -77,3 +80,62 @@ def slope_of_gates(kind, impl, z, dtype):
 def test_the_slope_of_a_gate_keeps_its_digits_where_1_minus_g_has_none(kind, impl, z):
     for got, want in zip(*(slope_of_gates(kind, impl, z, dtype) for dtype in ("float32", "float64")), strict=True):
         assert got.dtype == "float32" and 0 < abs(want).max() < 1e-10 and error(got, want) < 1e-5
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+MIDDLE, START = LOWEST / 16 * 15, "xp.finfo(Q.dtype).min"
+GATED_HEAD = "dgsa", (gated.gated_head_forward, gated.gated_head_backward)
+MAXIMA = {  # what is wrong: (a head, a level that shows it, the change)
+    "tiles whose maximum starts at 0": (("softmax", TILED["softmax"]), -1e4, (tiled._stream, START, "0.0")),
+    "tiles whose maximum starts at -1000": (("softmax", TILED["softmax"]), -1e4, (tiled._stream, START, "-1e3")),
+    "tiles whose maximum starts in the middle of the range": (
+        ("softmax", TILED["softmax"]),
+        MIDDLE,
+        (tiled._stream, START, START + " / 2"),
+    ),
+    "a softmax that takes half the lowest number for none": (
+        GATED_HEAD,
+        MIDDLE,
+        (ops.softmax_forward, "keepdims=True), lowest)", "keepdims=True), lowest / 2)"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MAXIMA)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_planted_bugs_in_the_start_of_a_maximum_are_caught(name, monkeypatch):
+    head, level, change = MAXIMA[name]
+    test = test_a_level_that_all_scores_share_changes_no_output
+    assert_caught(partial(test, *head, "float32", level, monkeypatch), change)
+
+
+SLOPES = {  # what is wrong: (the mechanism, its form and its logit that show it, the change)
+    "the slope of a gate by 1 - g": (
+        ("dgsa", "plain", 30.0),
+        (gated.gated_head_backward, "gate * one_minus_gate * dgate", "gate * (1 - gate) * dgate"),
+    ),
+    "the slope of a gate on tiles by 1 - g": (
+        ("dgsa", "tiled", 30.0),
+        (tiled.tiled_gated_head_backward, "-cache.w[0] * cache.w[1] *", "cache.w[0] * (1 - cache.w[0]) *"),
+    ),
+    "the slope of a token gate by 1 - g": (
+        ("diff_v2", "plain", 30.0),
+        (output_gate.token_gate_backward, "sigmoid(z) * sigmoid(-z)", "sigmoid(z) * (1 - sigmoid(z))"),
+    ),
+    "the same, of a gate that is shut": (
+        ("dgsa", "plain", -30.0),
+        (
+            gated.gated_head_backward,
+            "gate * one_minus_gate * dgate",
+            "(1 - one_minus_gate) * one_minus_gate * dgate",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SLOPES)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_planted_bugs_in_the_slope_of_a_gate_are_caught(name):
+    arguments, change = SLOPES[name]
+    assert_caught(partial(test_the_slope_of_a_gate_keeps_its_digits_where_1_minus_g_has_none, *arguments), change)

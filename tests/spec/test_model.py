@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from support.planting import assert_caught
 
 from dgsa_np.attention import KINDS, attention_map
+from dgsa_np.attention.softmax import softmax_map_forward
 from dgsa_np.losses import cross_entropy_forward
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_forward, patches
 from dgsa_np.params import count, flatten
@@ -79,3 +81,22 @@ def test_patches_are_taken_row_by_row():
 def test_the_ffn_width_follows_its_rule():
     assert (ModelConfig().F, ModelConfig(ffn="gelu").F, ModelConfig(width=32).F) == (168, 256, 80)
     assert ModelConfig(ffn_width=7).F == 7
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+BUGS = {  # what is wrong: (the test that catches it, the change)
+    "a NumPy number in a formula": (
+        test_dtype_follows_the_parameters_and_gradients_have_their_shapes,
+        (
+            softmax_map_forward,
+            "1 / math.sqrt(q.shape[-1])",
+            "(q.real.max() * 0 + 1).astype('float64') / math.sqrt(q.shape[-1])",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bugs_are_caught(name):
+    assert_caught(*BUGS[name])

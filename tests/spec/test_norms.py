@@ -1,8 +1,11 @@
 """RMSNorm and LayerNorm of rows that are far from zero, all equal, or without size."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from support.compare import error
+from support.planting import assert_caught
 
 from dgsa_np import ops
 
@@ -42,3 +45,19 @@ def test_a_row_without_size_and_without_eps_is_nan_and_numpy_warns():
     with pytest.warns(RuntimeWarning):
         y, _ = ops.rmsnorm_forward(np.zeros((1, 3)), np.ones(3), 0.0)
     assert np.isnan(y).all()
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+BUGS = {  # what is wrong: (the test that catches it, the change)
+    "a row centred once": (
+        partial(test_norms_of_rows_far_from_zero_keep_the_digits_of_float32, "layernorm", 1e6, 1e-5),
+        (ops.layernorm_forward, "    centred = centred - centred.mean(axis=-1, keepdims=True)\n", ""),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_planted_bugs_are_caught(name):
+    assert_caught(*BUGS[name])

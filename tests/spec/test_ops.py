@@ -1,9 +1,13 @@
 """Softmax, sigmoid, sums and embeddings where numbers are huge, many, forbidden or equal."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from support.compare import rel
+from support.planting import assert_caught
 
+from dgsa_np import ops
 from dgsa_np.attention import causal_mask
 from dgsa_np.ops import (
     embedding_backward,
@@ -114,3 +118,30 @@ def test_a_huge_gradient_of_one_token_leaves_the_other_rows_alone(value):
     with np.errstate(invalid="ignore"):
         dtable = embedding_backward(dx, embedding_forward(np.array([[0, 2, 2, 4]]), np.zeros((5, 2)))[1])
     assert dtable[1:, 0].tolist() == [0, 2, 0, 1]
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+BUGS = {  # what is wrong: (the test that catches it, the change)
+    "sums in single precision": (
+        test_sums_over_a_million_rows_keep_the_accuracy_of_float32,
+        (ops.sum_to_shape, 'dtype=np.promote_types(x.dtype, "float64")', "dtype=x.dtype"),
+    ),
+    "a sigmoid that overflows": (
+        partial(test_sigmoid_and_its_complement_sum_to_one_without_overflow, "float32"),
+        (ops.sigmoid, "z * (2 * below - 1)", "-z"),
+    ),
+    "softmax without its maximum": (
+        partial(test_softmax_rows_sum_to_one_for_huge_logits_too_in_silence, "float32", 1e4),
+        (ops._exp_from, "S - np.maximum(largest, lowest)", "S + 0"),
+    ),
+    "masked after exp": (
+        partial(test_what_is_forbidden_may_hold_anything, np.inf, "float64"),
+        (ops._masked, "np.fmin(S, np.where(mask, nan, least).astype(S.dtype))", "S + np.where(mask, 0, -1e3)"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bugs_are_caught(name):
+    assert_caught(*BUGS[name])

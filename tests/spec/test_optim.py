@@ -1,9 +1,11 @@
 """AdamW, SGD, clipping and the schedule are their formulas, and touch nothing that they are given."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
+from support.planting import assert_caught
 from support.problems import ODD
 
 from dgsa_np import optim
@@ -80,3 +82,23 @@ def test_a_gradient_that_is_not_finite_spoils_all_rather_than_vanish(odd):
     clipped, norm = optim.clip_by_norm({"a": np.array([1.0, odd]), "b": np.ones(2, "float32")}, 1.0)
     assert not np.isfinite(norm) and all(np.isnan(g).all() for g in clipped.values())
     assert clipped["b"].dtype == "float32"
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+BUGS = {  # what is wrong: (the test that catches it, the change)
+    "AdamW moves the parameters it was given": (
+        partial(test_a_step_changes_none_of_its_arguments_and_keeps_the_dtype, "float64"),
+        (optim._adamw, "m = b1 * m", "p += 1e-3\n    m = b1 * m"),
+    ),
+    "AdamW decays gains": (test_decay_acts_on_matrices_only, (adamw_step, "if p.ndim >= 2 else 0.0", "")),
+    "AdamW without bias correction": (
+        test_adamw_is_the_formula_computed_by_hand,
+        (optim._adamw, "m / m_share", "m"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bugs_are_caught(name):
+    assert_caught(*BUGS[name])

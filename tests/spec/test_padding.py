@@ -1,10 +1,12 @@
 """What is dropped or masked away may hold anything, and positions count what is kept."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 from support.compare import bits, error, rel, same
+from support.planting import assert_caught
 from support.problems import (
     LOUD,
     ODD,
@@ -18,7 +20,8 @@ from support.problems import (
     whole_model,
 )
 
-from dgsa_np.attention import padding_mask
+from dgsa_np import model
+from dgsa_np.attention import gated, masks, padding_mask, softmax
 from dgsa_np.data import Split
 from dgsa_np.gradcheck import same_bits
 from dgsa_np.lab.cases import random_params
@@ -229,3 +232,44 @@ def test_dropped_tokens_change_nothing():
     other[:, :2, :2] = rng.random((2, 2, 2))
     assert np.array_equal(model_forward(images, params, cfg, keep)[0], model_forward(other, params, cfg, keep)[0])
     assert not np.array_equal(model_forward(images, params, cfg)[0], model_forward(other, params, cfg)[0])
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+HOLDS_ANYTHING = partial(test_a_dropped_token_may_hold_anything, "dgsa", odd=np.nan)
+GATED, PLAIN = (
+    (gated.gated_head_forward, gated.gated_head_backward),
+    (softmax.softmax_head_forward, softmax.softmax_head_backward),
+)
+BUGS = {  # what is wrong: (the test that catches it, the change)
+    "dropped tokens times 0": (
+        test_a_pooled_mean_does_not_look_at_dropped_tokens,
+        (model.mean_pool_forward, "_kept_only(keep, x)", "x"),
+    ),
+    "dropped patches times 0": (
+        partial(HOLDS_ANYTHING, task="vision"),
+        (model.patch_embed_forward, "_kept_only(keep, patches(images, cfg))", "patches(images, cfg)"),
+    ),
+    "rows of dropped tokens times 0": (
+        partial(HOLDS_ANYTHING, task="text"),
+        (model.token_embed_forward, "np.where(keep, to_numpy(tokens), 0)", "tokens"),
+    ),
+    "unseen values times 0": (
+        partial(test_a_key_that_no_query_sees_reaches_nothing, "dgsa", GATED, np.nan),
+        (masks.seen_only, "select(seen, k) for k", "k for k"),
+    ),
+    "blind queries times 0": (
+        partial(test_a_key_that_no_query_sees_reaches_nothing, "softmax", PLAIN, np.nan),
+        (masks.seen_only, "select(sees, q) for q", "q for q"),
+    ),
+    "positions that count padding": (
+        partial(test_a_text_with_padding_is_the_text_alone, "dgsa", "lm", True, "on the left"),
+        (model._places, "keep.cumsum(axis=1) - keep", "(keep | True).cumsum(axis=1) - 1"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_planted_bugs_are_caught(name):
+    assert_caught(*BUGS[name])

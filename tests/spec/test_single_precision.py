@@ -29,8 +29,8 @@ from support.make_golden import (
     single_errors,
     torch_kernels,
 )
+from support.parity import arguments, need_torch, pair, run
 from support.tiers import most_later
-from test_parity import arguments, need_torch, pair, run
 
 from dgsa_np.attention import AttentionConfig
 from dgsa_np.attention.gated import gate_lambda_backward, gate_lambda_forward, gated_head_backward, gated_head_forward

@@ -1,9 +1,11 @@
 """The training loop: it learns, repeats itself bit for bit, and stops when a number breaks."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+from support.planting import assert_caught
 from support.tiers import most_later
 
 from dgsa_np import train as train_module
@@ -12,7 +14,7 @@ from dgsa_np.data import Split
 from dgsa_np.gradcheck import same_bits
 from dgsa_np.model import ModelConfig, init_model
 from dgsa_np.params import flatten
-from dgsa_np.train import NonFiniteError, TrainConfig, evaluate, first_state, predict, train
+from dgsa_np.train import NonFiniteError, TrainConfig, evaluate, first_state, predict, train, train_steps
 
 SMALL = ModelConfig(width=32, depth=2, patch_size=2)
 
@@ -99,3 +101,41 @@ def test_numpy_numbers_as_settings_keep_single_precision(digits):
     cfg = TrainConfig(epochs=1, lr=np.float64(0.01), weight_decay=np.float64(0.1), clip=np.float64(1), device="cpu")
     result = train(model, cfg, first(digits, 64))
     assert {a.dtype.name for a in flatten(result.params).values()} == {"float32"}
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+
+def goes_on_like_one_that_did_not_stop(digits):
+    """The learning rate and the loss of the steps after the third, in one go and from a state in between."""
+    model_config, cfg = ModelConfig(width=8, n_heads=2, depth=1), TrainConfig(epochs=1, device="cpu")
+    steps = list(train_steps(model_config, cfg, digits, first_state(model_config, cfg)))
+    assert len({step["lr"] for _, step, _ in steps}) > 3
+    again = list(train_steps(model_config, cfg, digits, steps[3][0]))
+    assert [step for _, step, _ in again] == [step for _, step, _ in steps[4:]]
+
+
+BUGS = {  # what is wrong: (what catches it, the change)
+    "the order of the data is not that of the seed": (
+        test_two_runs_are_equal_bit_for_bit_and_another_seed_is_not,
+        (train_steps, "rng.bit_generator.state = state.rng", "pass"),
+    ),
+    "training changes the parameters it was given": (
+        test_training_leaves_the_given_parameters_alone,
+        (first_state, "    order =", "    params['head']['b'] += 1\n    order ="),
+    ),
+    "a resumed epoch starts from its beginning": (
+        goes_on_like_one_that_did_not_stop,
+        (train_steps, "[state.batch :]", "[0:]"),
+    ),
+    "a resumed step forgets its number": (
+        goes_on_like_one_that_did_not_stop,
+        (train_steps, "number = state.epoch * per_epoch + state.batch", "number = 0"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bugs_are_caught(name, digits):
+    test, change = BUGS[name]
+    assert_caught(partial(test, digits), change)

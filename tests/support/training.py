@@ -15,3 +15,7 @@ def small_data(n=40, **changed):
 
 SMALL = ModelConfig(image_size=4, patch_size=2, n_out=3, width=8, n_heads=2, depth=1)
 ONE_EPOCH = TrainConfig(epochs=1, batch_size=10, device="cpu")
+
+# Settings of a run of a grid.
+TINY = {"data": "digits", "width": 8, "n_heads": 1, "depth": 1, "patch_size": 4, "epochs": 1, "batch_size": 256}
+TINY |= {"train_size": 512, "test_size": 40}

@@ -8,6 +8,7 @@ from support.compare import bits, rel
 from support.problems import B, C, E, H, S, T, gated_arguments, inner, kinds, layer, run_layer, seeds
 
 from dgsa_np.attention import (
+    KINDS,
     AttentionConfig,
     attention_forward,
     attention_map,
@@ -18,6 +19,7 @@ from dgsa_np.attention import (
     init_attention,
     softmax_head_forward,
 )
+from dgsa_np.attention.mechanisms import MECHANISMS
 from dgsa_np.attention.multihead import head_norm_forward
 from dgsa_np.ops import rmsnorm_forward, sigmoid
 from dgsa_np.params import count
@@ -129,7 +131,7 @@ def test_fact_8_euler_identities(kind, seed):
 
 
 @seeds
-@pytest.mark.parametrize("kind", ["dgsa", "diff_v1"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if MECHANISMS[kind].lambda_init])
 def test_facts_8_and_12_with_the_norm_w_o_keeps_its_identity_and_w_v_has_none(kind, seed):
     x, p, cfg, dy = layer(kind, seed, eps=0.0)
     r = run_layer(x, p, cfg, dy)

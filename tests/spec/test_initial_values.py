@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from dgsa_np.attention import AttentionConfig, init_attention
+from dgsa_np.attention import KINDS, AttentionConfig, init_attention
 from dgsa_np.params import flatten
 
 
-@pytest.mark.parametrize("kind", ["softmax", "diff_v1", "dgsa"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_float32_parameters_are_the_float64_ones_rounded(kind):
     cfg = AttentionConfig(kind=kind, width=12, n_heads=3)
     wide = flatten(init_attention(cfg, np.random.default_rng(7), "float64"))

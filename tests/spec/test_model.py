@@ -15,14 +15,16 @@ from dgsa_np.params import count, flatten
 
 def parameters_of_attention(kind, C, H):
     d, square = C // (2 * H if kind in ("dgsa", "diff_v1") else H), 4 * C * C
-    return {
+    formulas = {
         "softmax": square,
         "dgsa": square + C * H + H + 2 * d,
         "diff_v1": square + 4 * d + 2 * d,
         "diff_v2": 5 * C * C + C * H,
         "output_gate": square + C * H,
         "twicing": square,
-    }[kind]
+    }
+    assert kind in formulas, f"write the number of parameters of {kind!r} above, by its formula"
+    return formulas[kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)

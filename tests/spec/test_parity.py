@@ -12,9 +12,13 @@ import pytest
 from support.make_golden import GOLDEN, cases, evaluate, load, main
 from support.parity import assert_golden, compare, compare_arrays, need_torch, run
 
+from dgsa_np.attention import KINDS
+from dgsa_np.attention.mechanisms import MECHANISMS
+
 NAMES = [case.name for case in cases()]
 drawn = cache(lambda seed: {case.name: case for case in cases(seed)})
 SEEDS = (1, 2, 3)
+WRITE = "tests/support/make_golden.py, which writes tests/support/golden"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -22,8 +26,15 @@ def test_golden(name):
     assert_golden(name)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_its_cases(kind):
+    head = MECHANISMS[kind].head_forward.__name__.removesuffix("_forward")
+    for start, place in ((f"{head}_", "HEADS"), (f"attention_{kind}_", "PROJECTIONS and small_attention_cases")):
+        assert any(name.startswith(start) for name in NAMES), f"add {start}.. to {place} of {WRITE}"
+
+
 def test_golden_files_and_cases_are_the_same():
-    assert {file.stem for file in GOLDEN.glob("*.npz")} == set(NAMES)
+    assert {file.stem for file in GOLDEN.glob("*.npz")} == set(NAMES), f"run {WRITE}"
     assert len(NAMES) == len(set(NAMES))
     for case in cases():
         stored, _ = load(case.name)

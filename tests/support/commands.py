@@ -43,15 +43,3 @@ def assert_parts_add_up(said):
     total = int(re.search(r"([\d,]+) parameters", said)[1].replace(",", ""))
     parts = [int(n.replace(",", "")) for n in re.findall(r"^ {11}[\w ]+? {2,}([\d,]+)  ", said, re.MULTILINE)]
     assert len(parts) == 7 and sum(parts) == total
-
-
-QUICK = ["--epochs", "1", "--width", "16", "--depth", "1", "--device", "cpu"]
-
-
-def refuse(argv, capsys):
-    """The exit status and the last line of a call that argparse or a command refuses."""
-    try:
-        status = main(argv)
-    except SystemExit as stop:
-        status = stop.code
-    return status, capsys.readouterr().err.strip().splitlines()[-1]

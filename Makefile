@@ -34,7 +34,7 @@ gpu: .venv/test
 
 # Without a GPU: the kernels are compiled for one, and CuPy takes them.
 kernels: .venv/test .venv/kernels
-	$(BIN)/python -m pytest $(ALL) tests/machine/test_fused.py tests/machine/test_strict.py -k "compiles or real_cupy"
+	$(BIN)/python -m pytest $(ALL) tests/machine/test_fused.py tests/machine/test_stand_in.py -k "compiles or real_cupy"
 
 # A grid on a Dask scheduler with two workers, one of which is killed.
 cluster: .venv/test .venv/cluster

@@ -1,19 +1,20 @@
 """Checkpoints: what comes back is what was saved, bit for bit, or an error."""
 
-import hashlib
-import io
 import json
 import os
 import pickle
-import re
 import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
+from support.checkpoints import ONES, Bomb, W, lies, manifest, member, same_state
+from support.planting import assert_caught
 
+from dgsa_np import checkpoint
 from dgsa_np.checkpoint import FORMAT, CheckpointError, load_checkpoint, save_checkpoint
 from dgsa_np.gradcheck import same_bits
 
@@ -27,22 +28,12 @@ STATE = {
 }
 
 
-def same(a, b):
-    if isinstance(a, np.ndarray):
-        return same_bits(a, b)
-    if isinstance(a, dict):
-        return isinstance(b, dict) and list(a) == list(b) and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
-    return type(a) is type(b) and repr(a) == repr(b)  # -0.0 and nan too
-
-
 def test_what_is_saved_comes_back(tmp_path):
     save_checkpoint(tmp_path / "a.npz", STATE)
-    assert same(STATE, load_checkpoint(tmp_path / "a.npz"))
-    assert same([1, [2.5]], load_checkpoint(saved(tmp_path, (1, (2.5,)))))  # a tuple comes back as a list
+    assert same_state(STATE, load_checkpoint(tmp_path / "a.npz"))
+    assert same_state([1, [2.5]], load_checkpoint(saved(tmp_path, (1, (2.5,)))))  # a tuple comes back as a list
     for state in (np.arange(3), float("nan"), None, "", {}, []):
-        assert same(state, load_checkpoint(saved(tmp_path, state)))
+        assert same_state(state, load_checkpoint(saved(tmp_path, state)))
 
 
 def test_the_state_of_a_generator_comes_back(tmp_path):
@@ -104,24 +95,10 @@ def test_fuzzed_files_are_read_right_or_refused(tmp_path, fuzzed):
     path, refused, start = saved(tmp_path, small), 0, time.monotonic()
     for _ in fuzzed([path], 3000):
         try:
-            assert same(small, load_checkpoint(path))
+            assert same_state(small, load_checkpoint(path))
         except CheckpointError:
             refused += 1
     assert 2000 < refused < 3000 and time.monotonic() - start < 30
-
-
-def member(a, **options):
-    file = io.BytesIO()
-    np.save(file, a, **options)
-    return file.getvalue()
-
-
-ONES = {"__array__": "W", "shape": [2], "dtype": "<f8", "sha256": hashlib.sha256(np.ones(2).tobytes()).hexdigest()}
-
-
-def manifest(*more, **changes):
-    """That of a file with an array W of two ones, and more beside it."""
-    return json.dumps({"format": FORMAT, "state": [ONES | changes, *more]})
 
 
 def archive(tmp_path, *members, compression=zipfile.ZIP_STORED):
@@ -129,16 +106,6 @@ def archive(tmp_path, *members, compression=zipfile.ZIP_STORED):
         for name, content in members:
             file.writestr(name, content)
     return tmp_path / "c.npz"
-
-
-class Bomb:
-    """Unpickled, it would leave a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 def test_code_in_a_file_is_never_run(tmp_path):
@@ -157,7 +124,6 @@ def test_code_in_a_file_is_never_run(tmp_path):
     assert (tmp_path / "was run").exists()  # the bomb is a live one
 
 
-W = ("W.npy", member(np.ones(2)))
 HOSTILE = {
     "no manifest": [W],
     "no JSON": [("manifest.json", "{"), W],
@@ -182,7 +148,7 @@ HOSTILE = {
 
 
 def test_what_the_hostile_files_spoil_is_read(tmp_path):
-    assert same([np.ones(2)], load_checkpoint(archive(tmp_path, ("manifest.json", manifest()), W)))
+    assert same_state([np.ones(2)], load_checkpoint(archive(tmp_path, ("manifest.json", manifest()), W)))
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -208,24 +174,6 @@ def test_a_member_that_is_there_twice_is_refused(tmp_path):
             load_checkpoint(archive(tmp_path, *members))
 
 
-HEADERS = {  # of a zip: where their fields stand, and how long they are
-    b"PK\3\4": [(6, 2), (8, 2), (14, 4), (18, 4), (22, 4), (26, 2), (28, 2)],  # flags, method, sum, sizes, lengths
-    b"PK\1\2": [(8, 2), (10, 2), (16, 4), (20, 4), (24, 4), (28, 2), (30, 2), (32, 2), (34, 2), (42, 4)],  # and place
-    b"PK\5\6": [(4, 2), (6, 2), (8, 2), (10, 2), (12, 4), (16, 4), (20, 2)],  # disks, counts, size, place, comment
-}
-
-
-def lies(whole):
-    """Place, length and value of everything that a field of a header may say instead of the truth."""
-    for mark, fields in HEADERS.items():
-        for start in (match.start() for match in re.finditer(re.escape(mark), whole)):
-            for place, size in ((start + at, size) for at, size in fields):
-                true = int.from_bytes(whole[place : place + size], "little")
-                said = {0, 1, true ^ 1, true + 1, 2 * true, true ^ 64, len(whole), 2 ** (8 * size - 1), -1}
-                for value in sorted({n % 2 ** (8 * size) for n in said} - {true}):
-                    yield place, size, value
-
-
 def test_a_header_that_lies_is_seen_through(tmp_path):
     """Encrypted, beyond the file, of another size, of no size: read right or refused."""
     path, refused = archive(tmp_path, ("manifest.json", manifest()), W), set()
@@ -234,7 +182,7 @@ def test_a_header_that_lies_is_seen_through(tmp_path):
         path.unlink()
         path.write_bytes(whole[:place] + value.to_bytes(size, "little") + whole[place + size :])
         try:
-            assert same([np.ones(2)], load_checkpoint(path))
+            assert same_state([np.ones(2)], load_checkpoint(path))
         except CheckpointError:
             refused.add(place)
     assert len(refused) > 20  # fields of the directory that matter; what stands beside the members hardly does
@@ -328,3 +276,35 @@ def test_kill_9_while_saving_leaves_a_whole_checkpoint(tmp_path):
         for p in left:
             p.unlink()
     assert unfinished  # some were killed while they wrote
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+BUGS = {  # what is wrong: (the test that catches it, the change)
+    "a checkpoint is not looked at": (
+        lambda tmp_path, _: test_hostile_files_are_refused("another sum", tmp_path),
+        (
+            checkpoint._restore,
+            '_sha256(a)] != [tree["shape"], tree["dtype"], tree["sha256"]]',
+            '0] != [tree["shape"], tree["dtype"], 0]',
+        ),
+    ),
+    "arrays are unpacked": (
+        lambda tmp_path, _: test_nothing_is_unpacked(tmp_path),
+        (
+            checkpoint._check_members,
+            "m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size",
+            "False",
+        ),
+    ),
+    "a checkpoint is written in place": (
+        lambda *given: test_a_save_that_fails_leaves_the_old_checkpoint("replace", *given),
+        (save_checkpoint, 'aside = path.with_name(f".{path.name}.{os.getpid()}")', "aside = path"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bugs_are_caught(name, tmp_path, monkeypatch):
+    test, change = BUGS[name]
+    assert_caught(partial(test, tmp_path, monkeypatch), change)

@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
-import test_fused
+from support.chains import CHAINS, arguments, everywhere, precisions, results, same
+from support.devices import assert_a_pair_agrees_and_repeats
 
 from dgsa_np.attention import KINDS
-from dgsa_np.backend import DeviceError, array_module, resolve_device, to_device, to_numpy
+from dgsa_np.backend import DeviceError, resolve_device, to_device, to_numpy
 from dgsa_np.data import load
-from dgsa_np.gradcheck import relative_error, same_bits
 from dgsa_np.lab.selfcheck import self_check
 from dgsa_np.model import ModelConfig
-from dgsa_np.params import flatten
 from dgsa_np.train import OutOfMemoryError, TrainConfig, evaluate, train
 
 
@@ -24,25 +23,17 @@ def why_not():
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(why_not() is not None, reason=f"needs a GPU: {why_not()}")]
 
 
-def gradients(case, args):
-    """Output and gradients for a fixed upstream gradient, all on the host."""
-    out, cache = case.forward(*args)
-    dout = array_module(out).asarray(np.random.default_rng(8).standard_normal(out.shape))
-    grads = case.backward(cache) if out.shape == () else case.backward(dout, cache)
-    return flatten({"out": to_numpy(out), "grads": to_numpy(grads)})
-
-
-@test_fused.everywhere
-@test_fused.precisions
+@everywhere
+@precisions
 def test_a_kernel_gives_the_bits_of_its_chain_and_agrees_with_numpy(name, dtype):
-    chain, args = test_fused.CHAINS[name], test_fused.arguments(name, dtype)
+    chain, args = CHAINS[name], arguments(name, dtype)
     there = [to_device(a, "cuda") if isinstance(a, np.ndarray) else a for a in args]
-    kernel = to_numpy(list(test_fused.results(chain(*there))))
-    plain = to_numpy(list(test_fused.results(chain.__wrapped__(*there))))
+    kernel = to_numpy(list(results(chain(*there))))
+    plain = to_numpy(list(results(chain.__wrapped__(*there))))
     with np.errstate(all="ignore"):
-        expected = test_fused.results(chain(*args))
+        expected = results(chain(*args))
     for a, b, here in zip(kernel, plain, expected, strict=True):
-        assert a.dtype == dtype and test_fused.same(a, b)
+        assert a.dtype == dtype and same(a, b)
         np.testing.assert_allclose(a, here, rtol=8 * np.finfo(dtype).eps)
 
 
@@ -60,14 +51,7 @@ def test_a_device_without_memory_says_what_is_large(digits):
 
 
 def test_a_pair_agrees_with_numpy_and_repeats_bit_for_bit(case):
-    args = [to_device(a, "cuda") if isinstance(a, (np.ndarray, dict, list)) else a for a in case.args]
-    here, there = gradients(case, case.args), gradients(case, args)
-    assert here.keys() == there.keys()
-    for name in here:
-        assert there[name].dtype == here[name].dtype
-        assert relative_error(there[name], here[name]) <= 1e-12, name
-    again = gradients(case, args)
-    assert all(same_bits(again[name], there[name]) for name in there)
+    assert_a_pair_agrees_and_repeats(case)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,9 +3,12 @@
 import os
 import signal
 import time
+from functools import partial
 
 import numpy as np
 import pytest
+from support.compare import error
+from support.problems import whole_model
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from dgsa_np.fast.parallel import choose_threads, loss_and_grads_threaded
@@ -74,14 +77,14 @@ def test_arguments_are_left_alone_and_blas_gets_its_threads_back():
 @pytest.mark.parametrize("threads", [1, 3])
 def test_what_one_piece_refuses_the_shards_refuse(threads):
     params, tokens, targets, cfg, keep = batch("lm")
-    for wrong, error, words in (
+    for wrong, refusal, words in (
         ((tokens, targets + 9, keep), IndexError, "targets holds .*expected 0 <= targets < 11"),
         ((tokens - 1, targets, keep), IndexError, "tokens holds -1"),
         ((tokens, targets[:, :5], None), ValueError, r"targets is \(., 5\), expected \(., 6\)"),
         ((tokens, targets, keep & False), ValueError, "keep is all False"),
         ((tokens, targets, keep * 1), TypeError, "keep has dtype int64"),
     ):
-        with pytest.raises(error, match=words):
+        with pytest.raises(refusal, match=words):
             loss_and_grads_threaded(params, *wrong[:2], cfg, wrong[2], threads)
 
 
@@ -115,3 +118,17 @@ def test_a_forked_process_has_threads_of_its_own():
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     pytest.fail("the child hangs")
+
+
+def test_shards_with_different_numbers_of_kept_targets_are_the_step_at_once():
+    cfg, params, tokens, targets = whole_model("dgsa", "lm", T=8)
+    tokens, targets = tokens.repeat(3, axis=0)[:5], targets.repeat(3, axis=0)[:5]
+    keep = np.arange(8) < np.array([8, 1, 5, 0, 2])[:, None]
+    whole, split = (f(params, tokens, targets, cfg, keep) for f in (loss_and_grads, partial(in_shards, 3)))
+    assert error(split[0], whole[0]) < 1e-12
+    for name, g in flatten(whole[1]).items():
+        assert error(flatten(split[1])[name], g) < 1e-11, name
+
+
+def in_shards(n, *args):
+    return loss_and_grads_threaded(*args, threads=n)

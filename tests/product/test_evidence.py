@@ -1,4 +1,4 @@
-"""Grids that survive, statistics that are right, measures with known answers, a report that says what was measured."""
+"""Grids that survive, costs that are counted, and a report that says what was measured."""
 
 import json
 import os
@@ -15,202 +15,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy import stats
+from support.training import TINY
 
 from dgsa_np import backend, check
-from dgsa_np.data import load
-from dgsa_np.data.needle import KEYS, PAIR, QUERY, SPURIOUS, VALUES
 from dgsa_np.lab.cli import main
-from dgsa_np.lab.evidence import compare, costs, grid, measures, statistics, studies
+from dgsa_np.lab.evidence import compare, costs, grid, studies
 from dgsa_np.lab.evidence.report import report
 from dgsa_np.lab.experiments import count_parameters
-from dgsa_np.lab.settings import DataConfig, SettingsError
+from dgsa_np.lab.settings import SettingsError
 from dgsa_np.model import ModelConfig, init_model, model_forward
 from dgsa_np.params import tree_map
-
-TINY = {"data": "digits", "width": 8, "n_heads": 1, "depth": 1, "patch_size": 4, "epochs": 1, "batch_size": 256}
-TINY |= {"train_size": 512, "test_size": 40}
-
-
-# --------------------------------------------------------------------------------------------- needle
-
-
-@pytest.mark.parametrize("spurious", [0, 1, 4, 10])
-def test_a_needle_sentence_has_one_needle_and_its_spurious_keys(spurious):
-    data = load("needle", spurious=spurious)
-    for split in data[:3]:
-        tokens, query = split.inputs, split.inputs[:, :1] - QUERY
-        assert tokens.shape[1] == 12 and query.min() == 0 and query.max() == KEYS - 1
-        keys, plain = (tokens - PAIR) % (KEYS * VALUES) // VALUES, (tokens >= PAIR) & (tokens < SPURIOUS)
-        marked = (tokens >= SPURIOUS) & (tokens < QUERY)
-        needle = plain & (keys == query)
-        assert (needle.sum(axis=1) == 1).all() and ((tokens[needle] - PAIR) % VALUES == split.targets).all()
-        assert (marked.sum(axis=1) == spurious).all() and (keys == query)[marked].all()
-        assert abs(np.bincount(split.targets, minlength=VALUES) / len(tokens) - 1 / VALUES).max() < 0.05
-    again = load("needle", spurious=spurious)
-    assert again.meta["sha256"] == data.meta["sha256"] and (again.train.inputs == data.train.inputs).all()
-
-
-@pytest.mark.parametrize("wrong", [{"spurious": 11}, {"spurious": -1}, {"length": 2}, {"root": "here"}])
-def test_a_needle_that_cannot_be_made_is_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        load("needle", **wrong)
-
-
-def test_a_part_of_a_split_is_drawn_once_and_the_rest_left_alone():
-    whole, some = DataConfig().load(), DataConfig(train_size=100, test_size=50).load()
-    assert some.train.inputs.shape == (100, 8, 8) and len(some.test.targets) == 50
-    assert (some.valid.inputs == whole.valid.inputs).all() and some.meta == whole.meta
-    rows = {a.tobytes() for a in whole.train.inputs}
-    assert all(a.tobytes() in rows for a in some.train.inputs)
-    assert (DataConfig(train_size=100).load().train.inputs == some.train.inputs).all()
-    assert len(DataConfig(train_size=10**6).load().train.targets) == len(whole.train.targets)
-
-
-# ----------------------------------------------------------------------------------------- statistics
-
-
-def test_holm_is_the_step_down_that_is_in_the_books():
-    assert np.allclose(statistics.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
-    assert np.allclose(statistics.holm([0.5, 0.9, 0.6]), [1, 1, 1]) and statistics.holm([]).size == 0
-
-
-def test_holm_keeps_the_chance_of_any_false_alarm():
-    rng = np.random.default_rng(0)
-    alarms = [(statistics.holm(rng.random(8)) < 0.05).any() for _ in range(4000)]
-    assert abs(np.mean(alarms) - 0.05) < 0.012
-
-
-def test_a_paired_test_is_that_of_scipy():
-    a, b = np.random.default_rng(0).standard_normal((2, 10))
-    a = a + 0.5
-    told, theirs = statistics.paired(a - b), stats.ttest_rel(a, b)
-    low, high = theirs.confidence_interval()
-    assert np.isclose(told["p"], theirs.pvalue, rtol=1e-12)
-    assert np.allclose([told["mean"] - told["half"], told["mean"] + told["half"]], [low, high], rtol=1e-12)
-    assert np.isclose(told["effect"], theirs.statistic / np.sqrt(10), rtol=1e-12)
-
-
-def test_without_spread_nothing_is_significant():
-    assert statistics.paired([0.0, 0.0, 0.0])["p"] == 1
-    assert np.isnan(statistics.paired([1.0, 1.0])["p"]) and np.isnan(statistics.paired([1.0])["p"])
-
-
-def fake(accuracy, **more):
-    return {"x": accuracy} | more
-
-
-METRIC = studies.Metric("x", "%", lambda record: record["x"])
-
-
-def test_the_primary_comparison_is_not_corrected_and_all_others_are():
-    rng = np.random.default_rng(0)
-    cells = {name: [fake(x) for x in rng.standard_normal(10)] for name in ("a", "b", "c")}
-    made = statistics.comparisons({"d1": cells, "d2": cells}, (METRIC,), (METRIC, "a", "b"))
-    assert [(c.data, c.label, c.other, c.primary) for c in made] == [
-        ("d1", "a", "b", True), ("d1", "a", "c", False), ("d2", "a", "b", False), ("d2", "a", "c", False)]  # fmt: skip
-    assert np.isnan(made[0].holm) and np.allclose([c.holm for c in made[1:]], statistics.holm([c.p for c in made[1:]]))
-    assert np.isclose(made[0].mean, np.mean([a["x"] - b["x"] for a, b in zip(cells["a"], cells["b"], strict=True)]))
-
-
-def test_seeds_that_broke_down_are_left_out_in_pairs():
-    cells = {"a": [fake(1.0), fake(5.0, failed="!"), fake(4.0)], "b": [fake(0.0), fake(0.0), fake(1.0)]}
-    (only,) = statistics.comparisons({"d": cells}, (METRIC,), (METRIC, "a", "b"))
-    assert only.n == 2 and only.mean == 2
-
-
-def test_seeds_stay_in_pairs_where_runs_are_missing_from_the_middle():
-    gone = {"failed": "missing"}
-    cells = {"a": [fake(1.0), gone, fake(5.0), fake(8.0)], "b": [fake(0.0), fake(0.0), gone, fake(6.0)]}
-    (only,) = statistics.comparisons({"d": cells}, (METRIC,), (METRIC, "a", "b"))
-    assert (only.n, only.mean) == (2, 1.5)
-
-
-def test_what_cannot_be_tested_is_not_counted_by_holm():
-    corrected = statistics.holm([np.nan, 0.04, 0.5])
-    assert np.isnan(corrected[0]) and np.allclose(corrected[1:], [0.08, 0.5])
-
-
-def test_an_endpoint_without_another_is_tested_against_zero():
-    cells = {"a": [fake(1.0), fake(2.0)], "b": [fake(0.0), fake(1.0)]}
-    made = statistics.comparisons({"d": cells}, (METRIC,), (METRIC, "a", None))
-    assert [(c.label, c.other, c.mean, c.primary) for c in made] == [("a", None, 1.5, True), ("b", None, 0.5, False)]
-
-
-# ------------------------------------------------------------------------------------------- measures
-
-
-def maps(A):
-    return SimpleNamespace(A=np.array(A, float)[None, None])
-
-
-def test_rejection_and_sign_of_maps_that_are_known():
-    uniform = measures.layer(maps(np.full((4, 4), 1 / 4)))
-    assert np.isclose(uniform["rejection"], -20 * np.log10(2)) and uniform["negative"] == 0
-    assert np.allclose(uniform["row_sum"], [1, 0])
-    one_key = measures.layer(maps(np.eye(4)))
-    assert np.isclose(one_key["rejection"], 0)  # softmax at its sharpest
-    tilted = measures.layer(maps([[1.0, -0.5], [-0.5, 1.0]]))
-    assert np.isclose(tilted["negative"], 1 / 3) and np.isclose(tilted["row_sum"][0], 0.5)
-    assert np.isclose(tilted["rejection"], 20 * np.log10(np.sqrt(1.25) / 0.5))
-    assert measures.layer(maps([[1.0, -1.0], [-1.0, 1.0]]))["rejection"] > 200  # balanced: all that is common goes
-
-
-def test_padding_plays_no_part_in_a_layers_figures():
-    A, keep = [[0.5, 0.5, 0], [0.25, 0.75, 0], [9, -9, -9]], np.array([[True, True, False]])
-    padded, plain = measures.layer(maps(A), keep), measures.layer(maps([[0.5, 0.5], [0.25, 0.75]]))
-    assert padded == plain
-
-
-def test_a_gate_that_falls_with_noise_is_seen_to_fall():
-    rng = np.random.default_rng(0)
-    hit, kept = rng.random((20, 10)) < 0.5, np.ones((20, 10), bool)
-    clean = rng.uniform(0.6, 0.9, (20, 10, 3))
-    mixed = clean.copy()
-    mixed[hit, 0] -= 0.5  # head 0: corrupted tokens have the lower gate; head 1: the higher one; head 2 is blind
-    mixed[hit, 1] += 0.5
-    told = measures._gates(clean, mixed, kept, hit)
-    assert told["auc"][0] == 0 and told["auc"][1] == 1 and abs(told["auc"][2] - 0.5) < 0.15
-    assert np.allclose(told["mean"], clean.mean(axis=(0, 1))) and (told["saturated"] == 0).all()
-    assert all(np.isclose(h.sum(), 1) for h in told["histogram"][:1])
-
-
-def test_half_of_the_patches_are_corrupted_and_no_other():
-    model, data = ModelConfig(patch_size=2), load("digits")
-    inputs, hit = measures.half_corrupted(data.test, model)
-    changed = (inputs != data.test.inputs).reshape(-1, 4, 2, 4, 2).any(axis=(2, 4)).reshape(-1, 16)
-    assert (changed == hit).all() and (hit.sum(axis=1) == 8).all()
-
-
-def test_the_gate_of_a_lambda_has_the_same_ratio():
-    lam = np.array(0.25)
-    gate = measures.gate_of(SimpleNamespace(A=np.zeros((2, 3, 4, 4)), lam=lam))
-    assert gate.shape == (2, 3, 4) and np.allclose((1 - gate) / gate, lam)
-
-
-@pytest.mark.parametrize("kind", studies.KINDS)
-def test_every_kind_can_be_measured(kind):
-    (settings,) = grid.plan([TINY | {"kind": kind}], [0], TINY)
-    record, params = grid.run(settings)
-    assert len(record["layers"]) == 1 and len(record["accuracy"]) == 6 and params is not None
-    assert (record["gates"] is None) == (kind in ("softmax", "twicing"))
-    assert record["accuracy"]["gaussian"][0] == pytest.approx(record["clean"]["accuracy"])
-    assert json.loads(json.dumps(record)) == record
-    if kind == "softmax":
-        assert np.allclose(record["layers"][0]["row_sum"], [1, 0], atol=1e-5) and record["layers"][0]["negative"] == 0
-        shared = record["brightness"]["after"][0]
-        assert 0 < shared["common"] <= 1 and shared["to_common_mode"] > 0
-
-
-@pytest.mark.slow
-def test_weights_of_the_needle_are_those_of_its_query():
-    (settings,) = grid.plan([{"data": "needle", "kind": "softmax", "epochs": 4}], [0])
-    record, _ = grid.run(settings)
-    on_needle, on_spurious, on_others = record["needle"]["weights"]["A"]
-    assert on_needle > 0.5 > on_others  # it has learned to look there
-    query_itself = 1 - on_needle - on_spurious - on_others
-    assert 0 <= query_itself < 0.5 and record["needle"]["accuracy"]["1"] > 0.9
-
 
 # ----------------------------------------------------------------------------------------------- plans
 

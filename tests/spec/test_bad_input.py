@@ -1,6 +1,7 @@
 """Every wrong call is refused with a line that names the function, the argument, what it is and what was expected."""
 # ruff: noqa: E501 - a table reads best with a row to a line
 
+import re
 import sys
 import types
 from dataclasses import replace
@@ -459,3 +460,17 @@ def test_a_backward_refuses_another_cache_and_a_gradient_from_elsewhere(name, mo
         monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(ndarray=FakeCupyArray))
         with pytest.raises(TypeError, match="live on different devices"):
             case.backward(FakeCupyArray(out), cache)
+
+
+def test_other_masks_and_other_floats_are_refused_by_name():
+    scores = np.random.default_rng(0).standard_normal((2, 3, 4))
+    wrong = {
+        "mask is (2, 4, 3), expected a shape that broadcasts": (scores, np.ones((2, 4, 3), bool)),
+        "mask has dtype float64, expected bool": (scores, np.where(np.ones((2, 3, 4)), 0.0, -np.inf)),
+        "mask has dtype int64, expected bool": (scores, np.ones((2, 3, 4), int)),
+        "scores has dtype float16, expected float32": (scores.astype("float16"), None),
+        "scores has dtype >f8, expected float32": (scores.astype(">f8"), None),
+    }
+    for said, args in wrong.items():
+        with pytest.raises((TypeError, ValueError), match=re.escape(f"softmax_forward: {said}")):
+            ops.softmax_forward(*args)

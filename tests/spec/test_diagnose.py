@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support.tiers import most_later
 
+from dgsa_np import attention
 from dgsa_np.attention import (
     differential_head_backward,
     differential_head_forward,
@@ -168,3 +169,69 @@ def test_a_thousand_seeds_of_right_code_raise_no_alarm(seeds):
         args = choose(arguments(seed, T=3, S=5, D=2 + seed % 3, E=4))
         results = check_pair(forward, backward, args, method=method, n_directions=2, seed=seed, sizes=SIZES)
         assert all(r.message == "" for r in results)
+
+
+# ----------------------------------------------------------------------------------------- on the softmax head
+
+
+def softmax_arguments(d=5):
+    rng = np.random.default_rng(1)
+    return tuple(rng.standard_normal(shape) for shape in ((2, 3, 4, d), (2, 3, 6, d), (2, 3, 6, 7)))
+
+
+def spoilt_softmax(change):
+    """softmax_head_backward with one gradient spoilt."""
+
+    def spoilt_backward(do, cache):
+        return change(*attention.softmax_head_backward(do, cache))
+
+    return spoilt_backward
+
+
+SOFTMAX_MISTAKES = {
+    "sign": (lambda dq, dk, dv: (-dq, dk, dv), "q (2, 3, 4, 5)", "the sign is wrong"),
+    "cut path": (lambda dq, dk, dv: (dq, 0 * dk, dv), "k (2, 3, 6, 5)", "path is cut"),
+    "scale missing": (lambda dq, dk, dv: (dq * 5**0.5, dk, dv), "q (2, 3, 4, 5)", "1/sqrt(d) is missing"),
+    "scale twice": (lambda dq, dk, dv: (dq / 5**0.5, dk, dv), "q (2, 3, 4, 5)", "1/sqrt(d) is applied twice"),
+    "counted twice": (lambda dq, dk, dv: (dq, dk, 2 * dv), "v (2, 3, 6, 7)", "counted twice"),
+    "mean for sum": (lambda dq, dk, dv: (dq, dk, dv / 4), "v (2, 3, 6, 7)", "a mean over T where a sum belongs"),
+    "sign and factor": (
+        lambda dq, dk, dv: (dq, dk, -2 * dv),
+        "v (2, 3, 6, 7)",
+        "the sign is wrong, and the gradient is 2",
+    ),
+    "one element": (
+        lambda dq, dk, dv: (dq, dk, dv + (np.arange(dv.size) == 9).reshape(dv.shape)),
+        "v (2, 3, 6, 7)",
+        "index (0, 0, 1, 2)",
+    ),
+    "hardly wrong": (lambda dq, dk, dv: (dq, dk, dv * (1 + 1e-11)), "v (2, 3, 6, 7)", "its precision is at fault"),
+    "nan": (lambda dq, dk, dv: (dq, dk * np.nan, dv), "k (2, 3, 6, 5)", "nan or inf"),
+    "argument changed order": (lambda dq, dk, dv: (dk, dq, dv), "the gradient of q", "expected float64 (2, 3, 4, 5)"),
+    "too few": (lambda dq, dk, dv: (dq, dk), "returns 2 gradients", "expected 3, for q, k, v"),
+    "single precision": (
+        lambda dq, dk, dv: (dq, dk, dv.astype("float32")),
+        "gradient of v is float32",
+        "expected float64",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SOFTMAX_MISTAKES)
+def test_a_planted_mistake_is_caught_and_named(name):
+    change, argument, message = SOFTMAX_MISTAKES[name]
+    with pytest.raises(GradientError) as caught:
+        check_pair(attention.softmax_head_forward, spoilt_softmax(change), softmax_arguments(), sizes={"d": 5, "T": 4})
+    assert argument in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_transposed_gradient_is_named():
+    rng = np.random.default_rng(0)
+    g = rng.standard_normal((3, 4, 4))
+    assert diagnose(g, g.swapaxes(-1, -2)).kind == "transposed"
+    assert diagnose(g, g).kind == "close"
+    assert diagnose(g, rng.standard_normal(g.shape)).kind == "angle"
+    assert diagnose(0 * g, g).kind == "not zero"
+    assert diagnose(0 * g, 0 * g).kind == "vacuous"
+    assert diagnose(g, g[0]).kind == "shape"

@@ -19,8 +19,10 @@ from dgsa_np.gradcheck import (
     _adaptive_difference,
     _make_pair,
     _upstream,
+    central_difference,
     check_pair,
     compare_pair,
+    complex_step,
     diagnose,
 )
 from dgsa_np.lab.cases import all_cases
@@ -561,3 +563,66 @@ def test_compare_pair_says_by_which_derivative_and_how_sure():
     assert (by_complex.method, by_central.method) == ("complex", "central")
     assert by_complex.error < 1e-14 and by_complex.doubt == 0
     assert by_central.error <= 10 * by_central.doubt < 1e-7
+
+
+# ------------------------------------------------------------------------------------------ what it must catch
+
+
+def test_derivatives_of_a_known_function():
+    x = np.array([[0.3, -1.2, 2.0]])
+    assert abs(complex_step(lambda x: (np.sin(x) * x).sum(), x) - (np.cos(x) * x + np.sin(x))).max() < 1e-15
+    assert abs(central_difference(lambda x: (x**3).sum(), x) - 3 * x**2).max() < 1e-9
+    along = complex_step(lambda x: (x**2).sum(), x, directions=[np.ones_like(x)])
+    assert along == pytest.approx([2 * x.sum()], rel=1e-15)
+
+
+def test_softmax_backward_without_its_sum_passes_ones_but_not_a_random_upstream():
+    """Why the upstream is random: rows of A sum to 1, so an upstream of ones has zero gradient, right or wrong."""
+    scores = np.random.default_rng(0).standard_normal((3, 5))
+    ones = complex_step(lambda s: ops.softmax_forward(s)[0].sum(), scores)
+    assert abs(ones).max() < 1e-15
+    with pytest.raises(GradientError, match="degrees away"):
+        check_pair(ops.softmax_forward, lambda dA, cache: cache.A * dA, (scores,))
+
+
+def test_state_and_mutation_are_caught():
+    x = np.random.default_rng(0).standard_normal((2, 3))
+    calls = []
+
+    def stateful_forward(x):
+        calls.append(1)
+        return x * len(calls), x
+
+    def mutating_forward(x):
+        x *= 2
+        return x.copy(), x
+
+    def mutating_backward(dout, cache):
+        dout *= 2
+        return dout
+
+    with pytest.raises(GradientError, match="a second call gives another result"):
+        check_pair(stateful_forward, lambda dout, x: dout, (x.copy(),))
+    with pytest.raises(GradientError, match="changed its argument x"):
+        check_pair(mutating_forward, lambda dout, x: 2 * dout, (x.copy(),))
+    with pytest.raises(GradientError, match="changed the upstream gradient"):
+        check_pair(lambda x: (2 * x, None), mutating_backward, (x.copy(),))
+
+
+def test_a_changed_mask_is_caught_too():
+    def forgetful_forward(x, mask):
+        mask[0] = False
+        return 2 * x, None
+
+    with pytest.raises(GradientError, match="changed its argument mask"):
+        check_pair(forgetful_forward, lambda dout, cache: 2 * dout, (np.ones(3), np.ones(3, bool)))
+
+
+def test_a_vacuous_check_fails():
+    with pytest.raises(GradientError, match="all but zero"):
+        check_pair(lambda x, y: (0 * x + y, None), lambda dout, c: (0 * dout, dout), (np.ones(3), np.ones(3)))
+
+
+def test_single_precision_is_refused():
+    with pytest.raises(TypeError, match="expected float64"):
+        check_pair(ops.silu_forward, ops.silu_backward, (np.ones((2, 2), "float32"),))

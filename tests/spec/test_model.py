@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from support.planting import assert_caught
 
 from dgsa_np.attention import KINDS, attention_map
+from dgsa_np.attention.softmax import softmax_map_forward
 from dgsa_np.losses import cross_entropy_forward
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_forward, patches
 from dgsa_np.params import count, flatten
@@ -13,14 +15,16 @@ from dgsa_np.params import count, flatten
 
 def parameters_of_attention(kind, C, H):
     d, square = C // (2 * H if kind in ("dgsa", "diff_v1") else H), 4 * C * C
-    return {
+    formulas = {
         "softmax": square,
         "dgsa": square + C * H + H + 2 * d,
         "diff_v1": square + 4 * d + 2 * d,
         "diff_v2": 5 * C * C + C * H,
         "output_gate": square + C * H,
         "twicing": square,
-    }[kind]
+    }
+    assert kind in formulas, f"write the number of parameters of {kind!r} above, by its formula"
+    return formulas[kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -76,19 +80,25 @@ def test_patches_are_taken_row_by_row():
     assert patches(image, cfg)[0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
 
 
-def test_dropped_tokens_change_nothing():
-    """A dropped patch is seen neither by attention nor by the mean: its pixels do not matter, bit for bit."""
-    cfg = ModelConfig(depth=2, patch_size=2)
-    rng = np.random.default_rng(0)
-    params, images = init_model(cfg, rng, "float64"), rng.random((2, 8, 8))
-    keep = np.ones((2, 16), bool)
-    keep[:, 0] = False
-    other = images.copy()
-    other[:, :2, :2] = rng.random((2, 2, 2))
-    assert np.array_equal(model_forward(images, params, cfg, keep)[0], model_forward(other, params, cfg, keep)[0])
-    assert not np.array_equal(model_forward(images, params, cfg)[0], model_forward(other, params, cfg)[0])
-
-
 def test_the_ffn_width_follows_its_rule():
     assert (ModelConfig().F, ModelConfig(ffn="gelu").F, ModelConfig(width=32).F) == (168, 256, 80)
     assert ModelConfig(ffn_width=7).F == 7
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+BUGS = {  # what is wrong: (the test that catches it, the change)
+    "a NumPy number in a formula": (
+        test_dtype_follows_the_parameters_and_gradients_have_their_shapes,
+        (
+            softmax_map_forward,
+            "1 / math.sqrt(q.shape[-1])",
+            "(q.real.max() * 0 + 1).astype('float64') / math.sqrt(q.shape[-1])",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bugs_are_caught(name):
+    assert_caught(*BUGS[name])

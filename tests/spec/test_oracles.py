@@ -19,6 +19,7 @@ from support import oracles
 import dgsa_np
 from dgsa_np import attention, losses, model, ops
 from dgsa_np.attention import AttentionConfig, attention_map, differential, gated, multihead, output_gate, softmax
+from dgsa_np.attention.mechanisms import MECHANISMS
 from dgsa_np.lab.cases import all_cases, random_params
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads
 
@@ -65,7 +66,9 @@ def plain(value):
 
 def oracle(forward):
     """The function of oracles.py with the name of the pair."""
-    return getattr(oracles, forward.__name__.removeprefix("tiled_").removesuffix("_forward"))
+    name = forward.__name__.removeprefix("tiled_").removesuffix("_forward")
+    assert hasattr(oracles, name), f"write {name}, in loops over numbers, into tests/support/oracles.py"
+    return getattr(oracles, name)
 
 
 def expected(forward, *args, **options):
@@ -214,15 +217,11 @@ def test_cross_entropy_is_what_loops_over_numbers_say(size):
 # ---------------------------------------------------------------------------------------------------- heads
 
 AXES = {"q": "BHTD", "k": "BHSD", "v": "BHSE", "w": "BHT"}  # w weighs: lam, gate or z_gate
-HEADS = {
-    softmax.softmax_map_forward: "qk",
-    attention.softmax_head_forward: "qkv",
-    attention.differential_head_forward: "qkqkvw",
-    attention.gated_head_forward: "qkqkvw",
-    attention.differential_v2_head_forward: "qqkvw",
-    attention.output_gate_head_forward: "qkvw",
-    attention.twicing_head_forward: "qkv",
+HEADS = {softmax.softmax_map_forward: "qk"} | {
+    row.head_forward: "".join(name[0] for name in row.projections) + "w" * (row.control is not None)
+    for row in MECHANISMS.values()
 }
+SQUARE = [row.head_forward for row in MECHANISMS.values() if not row.decodes]  # as many keys as queries
 MASKS = ("none", "causal", "padding", "causal and padding", "per head", "rows masked", "all masked")
 over_heads = pytest.mark.parametrize("head", HEADS, ids=lambda head: head.__name__)
 over_masks = pytest.mark.parametrize("mask", MASKS)
@@ -241,8 +240,7 @@ def make_mask(name, B, H, T, S, rng):
 
 
 def head_arguments(head, rng, T, S, B=2, H=3, D=5, E=7):
-    """Normal numbers. Twicing has as many keys as queries."""
-    S = T if head is attention.twicing_head_forward else S
+    S = T if head in SQUARE else S
     sizes = {"B": B, "H": H, "T": T, "S": S, "D": D, "E": E}
     return [rng.standard_normal([sizes[letter] for letter in AXES[name]]) for name in HEADS[head]]
 
@@ -355,7 +353,7 @@ def test_what_weighs_the_maps_is_what_loops_over_numbers_say():
 def switches(kind):
     """Every combination of the switches that a kind has, with one eps or another."""
     options = {"rotary": (False, True)}
-    if kind in ("dgsa", "diff_v1"):
+    if MECHANISMS[kind].lambda_init:
         options |= {"head_norm": (True, False), "lambda_init": (None, 0.5)}
     if kind == "dgsa":
         options |= {"gate": ("token", "head"), "gate_on": ("both", "inhibition")}
@@ -405,7 +403,7 @@ def test_attention_with_extreme_scores(kind, mask):
     """Whole numbers and d = 4: scores up to 1e4 and beyond are exact."""
     for seed in range(3):
         rng = np.random.default_rng(seed)
-        x, p, cfg = layer(kind, rng, C=16, H=2 if kind in ("dgsa", "diff_v1") else 4)
+        x, p, cfg = layer(kind, rng, C=16, H=4 // MECHANISMS[kind].split)
         x = np.round(2 * x)
         p = p | {name: np.round(45 * p[name]) for name in p if name[:3] in ("W_q", "W_k")}
         q, k = (x @ next(a for name, a in p.items() if name.startswith(start)) for start in ("W_q", "W_k"))

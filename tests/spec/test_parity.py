@@ -9,100 +9,37 @@ from functools import cache
 
 import numpy as np
 import pytest
-from support.make_golden import GOLDEN, TOLERANCE, cases, evaluate, load, main, nest
+from support.make_golden import GOLDEN, cases, evaluate, load, main
+from support.parity import assert_golden, compare, compare_arrays, need_torch, run
 
-from dgsa_np import attention, losses, model, ops
-from dgsa_np.params import flatten
+from dgsa_np.attention import KINDS
+from dgsa_np.attention.mechanisms import MECHANISMS
 
 NAMES = [case.name for case in cases()]
 drawn = cache(lambda seed: {case.name: case for case in cases(seed)})
 SEEDS = (1, 2, 3)
-VACUOUS = 1e-6  # a reference below this would agree with almost anything
-CONFIGS = {"attention": attention.AttentionConfig, "model": model.ModelConfig, "loss": model.ModelConfig}
-HOMES = {"attention": attention, "cross_entropy": losses, "model": model}
-
-
-# ---------------------------------------------------------------------------------- our side of it
-
-
-def run(case):
-    """{"out": ..., "grad.x": ..., "grad.p.W_q": ...} by the package, named as in make_golden.evaluate."""
-    if case.spec["function"] == "loss":
-        out, grads = model.loss_and_grads(**arguments(case))
-        return {"out": out} | flatten({"grad": {"params": grads}})
-    forward, backward = pair(case.spec["function"])
-    out, cache = forward(**arguments(case))
-    grads = backward(cache) if case.upstream is None else backward(case.upstream, cache)
-    return {"out": out} | flatten({"grad": name_gradients(case, grads)})
-
-
-def pair(function):
-    home = HOMES.get(function, attention if function.endswith("_head") else ops)
-    return getattr(home, f"{function}_forward"), getattr(home, f"{function}_backward")
-
-
-def arguments(case):
-    keywords = nest(case.inputs) | case.spec.get("options", {})
-    if case.spec["function"] in CONFIGS:
-        keywords["cfg"] = CONFIGS[case.spec["function"]](**case.spec["config"])
-    return keywords
-
-
-def name_gradients(case, grads):
-    """An op returns gradients in argument order, a layer (dx, grads), a model grads."""
-    if case.spec["function"] == "attention":
-        return dict(zip(("x", "p"), grads, strict=True))
-    if case.spec["function"] == "model":
-        return {"params": grads}
-    names = [name for name, a in case.inputs.items() if a.dtype.kind == "f"]
-    return dict(zip(names, grads if isinstance(grads, tuple) else (grads,), strict=True))
-
-
-# ------------------------------------------------------------------------------------ the comparison
-
-
-def compare(got, want, zero=()):
-    """The same names, and under each shape, dtype and numbers; zero lists what vanishes by construction."""
-    assert got.keys() == want.keys()
-    for name in want:
-        compare_arrays(name, got[name], want[name], name in zero)
-
-
-def compare_arrays(name, got, want, zero=False):
-    assert got.shape == want.shape, f"{name}: shape {got.shape}, expected {want.shape}"
-    assert got.dtype == want.dtype, f"{name}: dtype {got.dtype}, expected {want.dtype}"
-    size = np.abs(want).max()
-    if zero:
-        assert size == 0, f"{name}: the reference should vanish, but holds {size}"
-        assert not got.any(), f"{name}: should vanish, but holds {np.abs(got).max()}"
-        return
-    assert size > VACUOUS, f"{name}: the reference is all but zero, {size}: nothing is tested"
-    error = np.abs(got - want).max() / size
-    if not (error <= TOLERANCE):  # written so that nan fails, too
-        pytest.fail(f"{name}: off by {error:.1e} of the largest entry")
-
-
-# ----------------------------------------------------------------------------------------- the tests
+WRITE = "tests/support/make_golden.py, which writes tests/support/golden"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_golden(name):
-    case, want = load(name)
-    compare(run(case), want, case.spec.get("zero", ()))
+    assert_golden(name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_its_cases(kind):
+    head = MECHANISMS[kind].head_forward.__name__.removesuffix("_forward")
+    for start, place in ((f"{head}_", "HEADS"), (f"attention_{kind}_", "PROJECTIONS and small_attention_cases")):
+        assert any(name.startswith(start) for name in NAMES), f"add {start}.. to {place} of {WRITE}"
 
 
 def test_golden_files_and_cases_are_the_same():
-    assert {file.stem for file in GOLDEN.glob("*.npz")} == set(NAMES)
+    assert {file.stem for file in GOLDEN.glob("*.npz")} == set(NAMES), f"run {WRITE}"
     assert len(NAMES) == len(set(NAMES))
     for case in cases():
         stored, _ = load(case.name)
         assert stored.spec == case.spec
         assert {n: a.shape for n, a in stored.inputs.items()} == {n: a.shape for n, a in case.inputs.items()}
-
-
-def need_torch():
-    reason = "torch is not installed: pip install 'dgsa-np[peers]'"
-    pytest.importorskip("torch", reason=reason, exc_type=ImportError)
 
 
 @pytest.mark.peers

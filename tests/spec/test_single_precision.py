@@ -29,8 +29,8 @@ from support.make_golden import (
     single_errors,
     torch_kernels,
 )
+from support.parity import arguments, need_torch, pair, run
 from support.tiers import most_later
-from test_parity import arguments, need_torch, pair, run
 
 from dgsa_np.attention import AttentionConfig
 from dgsa_np.attention.gated import gate_lambda_backward, gate_lambda_forward, gated_head_backward, gated_head_forward
@@ -114,7 +114,7 @@ def test_the_stored_medians_are_of_the_size_of_those_that_torch_gives_now(name):
 
 
 def test_every_case_has_its_medians():
-    assert [case.name for case in single_cases(0)] == NAMES
+    assert [case.name for case in single_cases(0)] == NAMES, "run tests/support/make_golden.py --single"
     assert STORED["meta"]["seeds"] == [FEW, MANY] and {"torch", "numpy"} <= STORED["meta"].keys()
 
 

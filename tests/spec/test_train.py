@@ -1,27 +1,20 @@
 """The training loop: it learns, repeats itself bit for bit, and stops when a number breaks."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+from support.planting import assert_caught
 from support.tiers import most_later
 
 from dgsa_np import train as train_module
 from dgsa_np.attention import KINDS
 from dgsa_np.data import Split
 from dgsa_np.gradcheck import same_bits
-from dgsa_np.lab.experiments import (
-    accuracy_under_corruption,
-    collect,
-    count_parameters,
-    equal_models,
-    interval,
-    per_seed_scores,
-    run_baselines,
-)
 from dgsa_np.model import ModelConfig, init_model
 from dgsa_np.params import flatten
-from dgsa_np.train import NonFiniteError, TrainConfig, evaluate, first_state, predict, train
+from dgsa_np.train import NonFiniteError, TrainConfig, evaluate, first_state, predict, train, train_steps
 
 SMALL = ModelConfig(width=32, depth=2, patch_size=2)
 
@@ -103,44 +96,46 @@ def test_wrong_settings_are_refused(wrong):
         TrainConfig(**wrong)
 
 
-# ---------------------------------------------------------------------------------------- experiments
-
-
-def test_models_are_compared_at_equal_size_and_key_width():
-    models = equal_models(SMALL)
-    counts = [count_parameters(m) for m in models.values()]
-    assert max(counts) / min(counts) < 1.01
-    assert len({m.sizes["d"] for m in models.values()}) == 1
-    assert models["softmax"].n_heads == 2 * models["dgsa"].n_heads
-
-
-def test_the_baselines_reach_their_yardsticks(digits):
-    runs = {r.name: r for r in run_baselines(digits)}
-    scores = {n: per_seed_scores(a)["clean"][0] for n, a in collect(runs.values()).items()}
-    assert scores["logistic regression"] > 0.95
-    assert scores["nearest neighbour"] > 0.97
-
-
-def test_every_classifier_sees_the_same_damage(digits):
-    seen = []
-
-    def classify(split):
-        seen.append(split.inputs)
-        return np.zeros(len(split.inputs), int)
-
-    once, again = (accuracy_under_corruption(classify, digits.test, "vision") for _ in range(2))
-    assert once == again
-    assert all(np.array_equal(a, b) for a, b in zip(seen[:36], seen[36:], strict=True))
-
-
-def test_the_interval_is_students():
-    mean, half = interval([1.0, 2.0, 3.0])
-    assert (mean, half) == (2.0, pytest.approx(4.302653 / 3**0.5, rel=1e-6))
-    assert np.isnan(interval([1.0])[1])
-
-
 def test_numpy_numbers_as_settings_keep_single_precision(digits):
     model = replace(SMALL, eps=np.float64(1e-5), lambda_init=np.float64(0.5), gate_bias=np.float64(1))
     cfg = TrainConfig(epochs=1, lr=np.float64(0.01), weight_decay=np.float64(0.1), clip=np.float64(1), device="cpu")
     result = train(model, cfg, first(digits, 64))
     assert {a.dtype.name for a in flatten(result.params).values()} == {"float32"}
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+
+def goes_on_like_one_that_did_not_stop(digits):
+    """The learning rate and the loss of the steps after the third, in one go and from a state in between."""
+    model_config, cfg = ModelConfig(width=8, n_heads=2, depth=1), TrainConfig(epochs=1, device="cpu")
+    steps = list(train_steps(model_config, cfg, digits, first_state(model_config, cfg)))
+    assert len({step["lr"] for _, step, _ in steps}) > 3
+    again = list(train_steps(model_config, cfg, digits, steps[3][0]))
+    assert [step for _, step, _ in again] == [step for _, step, _ in steps[4:]]
+
+
+BUGS = {  # what is wrong: (what catches it, the change)
+    "the order of the data is not that of the seed": (
+        test_two_runs_are_equal_bit_for_bit_and_another_seed_is_not,
+        (train_steps, "rng.bit_generator.state = state.rng", "pass"),
+    ),
+    "training changes the parameters it was given": (
+        test_training_leaves_the_given_parameters_alone,
+        (first_state, "    order =", "    params['head']['b'] += 1\n    order ="),
+    ),
+    "a resumed epoch starts from its beginning": (
+        goes_on_like_one_that_did_not_stop,
+        (train_steps, "[state.batch :]", "[0:]"),
+    ),
+    "a resumed step forgets its number": (
+        goes_on_like_one_that_did_not_stop,
+        (train_steps, "number = state.epoch * per_epoch + state.batch", "number = 0"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bugs_are_caught(name, digits):
+    test, change = BUGS[name]
+    assert_caught(partial(test, digits), change)

@@ -96,6 +96,8 @@ class Draw:
 
 def attention_parameters(draw, kind, C, H, head_norm=True, gate="token"):
     """Everything that one layer of attention owns, by its kind."""
+    if kind not in (*PROJECTIONS, "diff_v1", "dgsa"):
+        raise NotImplementedError(f"write the matrices of {kind!r} into PROJECTIONS of tests/support/make_golden.py")
     if kind in PROJECTIONS:
         shapes = {f"W_{name}": (C, C) for name in PROJECTIONS[kind]}
         return draw.parameters(**shapes, **({GATES[kind]: (C, H)} if kind in GATES else {}))

@@ -337,6 +337,8 @@ def heads(x, p, cfg, mask=None, layer=0, positions=None):
         return differential_v2_head(*some("q_exc", "q_inh", "k"), v, token_gate(x, p["W_lambda"]), mask)
     if cfg.kind == "output_gate":
         return output_gate_head(*some("q", "k"), v, token_gate(x, p["W_gate"]), mask)
+    if cfg.kind not in ("softmax", "twicing"):
+        raise NotImplementedError(f"write the head of {cfg.kind!r} into tests/support/oracles.py, and call it in heads")
     return {"softmax": softmax_head, "twicing": twicing_head}[cfg.kind](*some("q", "k"), v, mask)
 
 

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from support.runs import assert_same, break_at, flags, run_whole
 from support.tiers import most_later
 
 from dgsa_np.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -32,36 +33,6 @@ def given(request, sources):
             "lm": {"data": "text", "root": str(sources / "text.txt"), "length": 16, "threads": 2},
         }[request.param]
     )
-
-
-def flags(given):
-    return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-
-
-def run_whole(folder, given):
-    made = settle(given)
-    return runs.follow(folder, *made[1:], runs.begin(folder, *made))
-
-
-def assert_same(one, two):
-    """Two folders hold the same run, bit for bit."""
-    for name in ("checkpoint", "best"):
-        a, b = (flatten(load_checkpoint(folder / f"{name}.npz")) for folder in (one, two))
-        assert a.keys() == b.keys()
-        assert [k for k in a if not (same_bits(a[k], b[k]) if hasattr(a[k], "dtype") else a[k] == b[k])] == []
-    assert (one / "metrics.jsonl").read_text() == (two / "metrics.jsonl").read_text()
-
-
-def break_at(monkeypatch, n):
-    """The process dies after n steps, with nothing saved since the start."""
-
-    def steps(*args):
-        for i, result in enumerate(train_steps(*args)):
-            if i == n:
-                raise SystemExit
-            yield result
-
-    monkeypatch.setattr(runs, "train_steps", steps)
 
 
 def test_a_run_that_broke_off_and_goes_on_equals_one_that_did_not(given, tmp_path, monkeypatch):

@@ -1,28 +1,20 @@
-"""The tests tested: each planted bug is caught by the rung that is named for it, and right variants pass them all.
+"""The tests tested: each bug planted here is caught by the check that is named for it, and right variants pass them all.
 
 A bug is planted by exchanging a function's code in place, so every module that holds the function runs the bug. Where
-forward and backward are wrong together the gradient check must stay silent: that is why the other rungs exist.
+forward and backward are wrong together the gradient check must stay silent: that is why the other checks exist. Bugs
+that one test alone catches stand at the end of that test's file, under "planted bugs".
 """
 # ruff: noqa: E501 - a table reads best with a row to a line
 
-import inspect
-import textwrap
-from contextlib import ExitStack, contextmanager
+from functools import partial
 
-import numpy as np
 import pytest
-import test_checkpoint
-import test_edges
-import test_model
-import test_parity
-import test_properties
-import test_second_order
-import test_small_floors
-import test_train
+from support.parity import assert_golden
+from support.planting import FAILURES, assert_caught, planted
+from support.second_order import assert_the_hessian_is_symmetric, assert_the_rest_shrinks_with_the_square_of_the_step
 from support.tiers import most_later
 
-from dgsa_np import checkpoint, losses, model, ops, optim
-from dgsa_np import train as training
+from dgsa_np import losses, model, ops
 from dgsa_np.attention import (
     differential,
     differential_v2,
@@ -31,33 +23,12 @@ from dgsa_np.attention import (
     multihead,
     output_gate,
     softmax,
-    tiled,
     twicing,
 )
-from dgsa_np.gradcheck import GradientError, check_pair
-from dgsa_np.lab import sample as sampling
+from dgsa_np.gradcheck import check_pair
 from dgsa_np.lab.cases import all_cases
 
 CASES = {str(case): case for case in all_cases()}
-
-
-@contextmanager
-def planted(*changes):
-    """Functions, fused ones too, with texts in their source exchanged: (function, old, new), one after the other."""
-    sources = {}
-    for function, old, new in changes:
-        function = inspect.unwrap(function)
-        source = sources.get(function) or textwrap.dedent(inspect.getsource(function))
-        assert old in source, f"{function.__name__} does not say {old!r}"
-        sources[function] = source.replace(old, new)
-    with ExitStack() as stack:
-        for function, source in sources.items():
-            stack.callback(setattr, function, "__code__", function.__code__)
-            scope = dict(function.__globals__)
-            exec(compile(source, f"<{function.__name__}, changed>", "exec"), scope)
-            name = source.split(" = ")[0] if function.__name__ == "<lambda>" else function.__name__
-            function.__code__ = inspect.unwrap(scope[name]).__code__
-        yield
 
 
 # ---------------------------------------------------------------------------------------------- the rungs
@@ -73,37 +44,13 @@ def central_difference(name):
     check_pair(case.forward, case.backward, case.args, without=case.without, method="central", n_directions=4)
 
 
-def golden(name):
-    test_parity.test_golden(name)
-
-
 def second_order(name):
-    test_second_order.test_the_hessian_is_symmetric(CASES[name])
+    assert_the_hessian_is_symmetric(CASES[name])
 
 
 def taylor(name):
-    test_second_order.test_what_the_gradient_leaves_over_shrinks_with_the_square_of_the_step(CASES[name])
+    assert_the_rest_shrinks_with_the_square_of_the_step(CASES[name])
 
-
-def calls(test, *args):
-    """A rung that is one test of the suite."""
-
-    def rung(_):
-        test(*args)
-
-    rung.__name__ = test.__name__
-    return rung
-
-
-FAILURES = (
-    AssertionError,
-    GradientError,
-    ValueError,
-    TypeError,
-    FloatingPointError,
-    RuntimeWarning,
-    pytest.fail.Exception,
-)
 
 # ----------------------------------------------------------------------------------- wrong backwards
 
@@ -231,182 +178,31 @@ TOGETHER = {  # what is wrong: (case of the gradient check, golden case, changes
 @pytest.mark.parametrize("name", TOGETHER)
 def test_a_wrong_forward_passes_the_gradient_check_and_not_the_golden_values(name):
     case, stored, changes = TOGETHER[name]
-    golden(stored)
+    assert_golden(stored)
     with planted(*changes):
         complex_step(case)  # blind to it
         with pytest.raises(FAILURES):
-            golden(stored)
-    golden(stored)
+            assert_golden(stored)
+    assert_golden(stored)
 
 
-# -------------------------------------------------------------------- state, precision, masks, training, files
+# ------------------------------------------------------------------------- state, mutation, and masks
 
-MORE = {  # what is wrong: (the change, the rung that catches it)
-    "linear counts its calls": (
-        (ops.linear_forward, "y = x @ W\n", "linear_forward.n = getattr(linear_forward, 'n', 0) + 1\n    y = x @ W * linear_forward.n\n"),
-        lambda _: complex_step("linear")),
-    "rmsnorm changes the upstream gradient": (
-        (ops.rmsnorm_backward, "    dn, dw =", "    dy *= 1.5\n    dn, dw ="), lambda _: complex_step("rmsnorm")),
-    "silu changes its argument": (
-        (ops.silu_forward, "    sigma = sigmoid(x)", "    x *= 1.5\n    sigma = sigmoid(x)"), lambda _: complex_step("silu")),
-    "softmax backward spoils its cache": (
-        (ops.softmax_backward, "    check.upstream", "    A *= 1.1\n    check.upstream"), lambda _: complex_step("softmax [none]")),
-    "AdamW moves the parameters it was given": (
-        (optim._adamw, "m = b1 * m", "p += 1e-3\n    m = b1 * m"),
-        calls(test_small_floors.test_a_step_changes_none_of_its_arguments_and_keeps_the_dtype, "float64")),
-    "AdamW decays gains": (
-        (optim.adamw_step, "if p.ndim >= 2 else 0.0", ""), calls(test_small_floors.test_decay_acts_on_matrices_only)),
-    "AdamW without bias correction": (
-        (optim._adamw, "m / m_share", "m"), calls(test_small_floors.test_adamw_is_the_formula_computed_by_hand)),
-    "a NumPy number in a formula": (
-        (softmax.softmax_map_forward, "1 / math.sqrt(q.shape[-1])", "(q.real.max() * 0 + 1).astype('float64') / math.sqrt(q.shape[-1])"),
-        calls(test_model.test_dtype_follows_the_parameters_and_gradients_have_their_shapes)),
-    "sums in single precision": (
-        (ops.sum_to_shape, "dtype=np.promote_types(x.dtype, \"float64\")", "dtype=x.dtype"),
-        calls(test_small_floors.test_sums_over_a_million_rows_keep_the_accuracy_of_float32)),
-    "a sigmoid that overflows": (
-        (ops.sigmoid, "z * (2 * below - 1)", "-z"),
-        calls(test_small_floors.test_sigmoid_and_its_complement_sum_to_one_without_overflow, "float32")),
-    "softmax without its maximum": (
-        (ops._exp_from, "S - np.maximum(largest, lowest)", "S + 0"),
-        calls(test_small_floors.test_softmax_rows_sum_to_one_for_huge_logits_too_in_silence, "float32", 1e4)),
-    "masked after exp": (
-        (ops._masked, "np.fmin(S, np.where(mask, nan, least).astype(S.dtype))", "S + np.where(mask, 0, -1e3)"),
-        calls(test_small_floors.test_what_is_forbidden_may_hold_anything, np.inf, "float64")),
-    "a row without keys looks everywhere": (
-        (ops.softmax_forward, "-math.inf", "lowest"), lambda _: golden("softmax_rows")),
-    "a later token is seen": (
-        (masks.causal_mask, "<= S - T", "<= S - T + 1"), calls(test_properties.test_under_a_causal_mask_later_inputs_change_nothing, "dgsa", 0, 2)),
-    "a dropped token is seen": (
-        (model._mask, "padding_mask(keep)", "padding_mask(keep | True)"), lambda _: golden("model_dgsa_swiglu_keep")),
-    "a checkpoint is not looked at": (
-        (checkpoint._restore, '_sha256(a)] != [tree["shape"], tree["dtype"], tree["sha256"]]', '0] != [tree["shape"], tree["dtype"], 0]'),
-        lambda tmp: test_checkpoint.test_hostile_files_are_refused("another sum", tmp)),
-    "arrays are unpacked": (
-        (checkpoint._check_members, "m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size", "False"),
-        lambda tmp: test_checkpoint.test_nothing_is_unpacked(tmp)),
-    "a checkpoint is written in place": (
-        (checkpoint.save_checkpoint, 'aside = path.with_name(f".{path.name}.{os.getpid()}")', "aside = path"),
-        lambda tmp: failing_save(tmp)),
+MORE = {  # what is wrong: (the rung that catches it, its case, the change)
+    "linear counts its calls": (complex_step, "linear", (
+        ops.linear_forward, "y = x @ W\n", "linear_forward.n = getattr(linear_forward, 'n', 0) + 1\n    y = x @ W * linear_forward.n\n")),
+    "rmsnorm changes the upstream gradient": (complex_step, "rmsnorm", (ops.rmsnorm_backward, "    dn, dw =", "    dy *= 1.5\n    dn, dw =")),
+    "silu changes its argument": (complex_step, "silu", (ops.silu_forward, "    sigma = sigmoid(x)", "    x *= 1.5\n    sigma = sigmoid(x)")),
+    "softmax backward spoils its cache": (complex_step, "softmax [none]", (ops.softmax_backward, "    check.upstream", "    A *= 1.1\n    check.upstream")),
+    "a row without keys looks everywhere": (assert_golden, "softmax_rows", (ops.softmax_forward, "-math.inf", "lowest")),
+    "a dropped token is seen": (assert_golden, "model_dgsa_swiglu_keep", (model._mask, "padding_mask(keep)", "padding_mask(keep | True)")),
 }  # fmt: skip
-
-
-
-
-def edge(test, *args, **options):
-    """A rung of test_edges.py; what is to be patched in it is taken back."""
-
-    def rung(_):
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            test(*args, **options, **({"monkeypatch": monkeypatch} if "monkeypatch" in signature else {}))
-
-    signature = inspect.signature(test).parameters
-    return rung
-
-
-LOW = "softmax", tiled.TILED[softmax.softmax_head_forward], "float32"
-GATE_30 = test_edges.test_the_slope_of_a_gate_keeps_its_digits_where_1_minus_g_has_none
-UNSEEN = test_edges.test_a_key_that_no_query_sees_reaches_nothing
-EDGES = {
-    "tiles whose maximum starts at 0": (
-        (tiled._stream, "xp.finfo(Q.dtype).min", "0.0"), edge(test_edges.test_a_level_that_all_scores_share_changes_no_output, *LOW, -1e4)),
-    "tiles whose maximum starts at -1000": (
-        (tiled._stream, "xp.finfo(Q.dtype).min", "-1e3"), edge(test_edges.test_a_level_that_all_scores_share_changes_no_output, *LOW, -1e4)),
-    "tiles whose maximum starts in the middle of the range": (
-        (tiled._stream, "xp.finfo(Q.dtype).min", "xp.finfo(Q.dtype).min / 2"),
-        edge(test_edges.test_a_level_that_all_scores_share_changes_no_output, *LOW, test_edges.LOWEST / 16 * 15)),
-    "a softmax that takes half the lowest number for none": (
-        (ops.softmax_forward, "keepdims=True), lowest)", "keepdims=True), lowest / 2)"),
-        edge(test_edges.test_a_level_that_all_scores_share_changes_no_output,
-             "dgsa", (gated.gated_head_forward, gated.gated_head_backward), "float32", test_edges.LOWEST / 16 * 15)),
-    "the slope of a gate by 1 - g": (
-        (gated.gated_head_backward, "gate * one_minus_gate * dgate", "gate * (1 - gate) * dgate"), edge(GATE_30, "dgsa", "plain", 30.0)),
-    "the slope of a gate on tiles by 1 - g": (
-        (tiled.tiled_gated_head_backward, "-cache.w[0] * cache.w[1] *", "cache.w[0] * (1 - cache.w[0]) *"), edge(GATE_30, "dgsa", "tiled", 30.0)),
-    "the slope of a token gate by 1 - g": (
-        (output_gate.token_gate_backward, "sigmoid(z) * sigmoid(-z)", "sigmoid(z) * (1 - sigmoid(z))"), edge(GATE_30, "diff_v2", "plain", 30.0)),
-    "the same, of a gate that is shut": (
-        (gated.gated_head_backward, "gate * one_minus_gate * dgate", "(1 - one_minus_gate) * one_minus_gate * dgate"),
-        edge(GATE_30, "dgsa", "plain", -30.0)),
-    "a row centred once": (
-        (ops.layernorm_forward, "    centred = centred - centred.mean(axis=-1, keepdims=True)\n", ""),
-        edge(test_edges.test_norms_of_rows_far_from_zero_keep_the_digits_of_float32, "layernorm", 1e6, 1e-5)),
-    "dropped tokens times 0": (
-        (model.mean_pool_forward, "_kept_only(keep, x)", "x"), edge(test_edges.test_a_pooled_mean_does_not_look_at_dropped_tokens)),
-    "dropped patches times 0": (
-        (model.patch_embed_forward, "_kept_only(keep, patches(images, cfg))", "patches(images, cfg)"),
-        edge(test_edges.test_a_dropped_token_may_hold_anything, "dgsa", "vision", np.nan)),
-    "rows of dropped tokens times 0": (
-        (model.token_embed_forward, "np.where(keep, to_numpy(tokens), 0)", "tokens"),
-        edge(test_edges.test_a_dropped_token_may_hold_anything, "dgsa", "text", np.nan)),
-    "unseen values times 0": (
-        (masks.seen_only, "select(seen, k) for k", "k for k"), edge(UNSEEN, "dgsa", (gated.gated_head_forward, gated.gated_head_backward), np.nan)),
-    "blind queries times 0": (
-        (masks.seen_only, "select(sees, q) for q", "q for q"), edge(UNSEEN, "softmax", (softmax.softmax_head_forward, softmax.softmax_head_backward), np.nan)),
-    "moments that widen": (
-        (optim._as_precise, "a.astype(p.dtype, copy=False)", "a"), edge(test_edges.test_float32_parameters_stay_float32_whatever_comes)),
-    "images that widen": (
-        (model.patch_embed_forward, 'if images.dtype.kind == "c"', "if True"), edge(test_edges.test_float32_parameters_stay_float32_whatever_comes)),
-    "top-k by threshold": (
-        (sampling._draw, "rank < top_k", "logits >= np.sort(logits)[-min(top_k, logits.size)]"),
-        edge(test_edges.test_top_k_draws_among_exactly_k_of_equals_the_first)),
-    "positions that count padding": (
-        (model._places, "keep.cumsum(axis=1) - keep", "(keep | True).cumsum(axis=1) - 1"),
-        edge(test_edges.test_a_text_with_padding_is_the_text_alone, "dgsa", "lm", True, "on the left")),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", EDGES)
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_bugs_at_the_edges_are_caught_by_the_test_of_their_kind(name):
-    change, rung = EDGES[name]
-    rung(None)
-    with planted(change), pytest.raises(FAILURES):
-        rung(None)
-
-
-def failing_save(tmp_path):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        test_checkpoint.test_a_save_that_fails_leaves_the_old_checkpoint("replace", tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", MORE)
-def test_other_bugs_are_caught_by_the_test_that_is_named_for_them(name, tmp_path):
-    change, rung = MORE[name]
-    (tmp_path / "right").mkdir()
-    (tmp_path / "wrong").mkdir()
-    rung(tmp_path / "right")
-    with planted(change), pytest.raises((*FAILURES, checkpoint.CheckpointError)):
-        rung(tmp_path / "wrong")
-
-
-TRAINING = {
-    "the order of the data is not that of the seed": (
-        (training.train_steps, "rng.bit_generator.state = state.rng", "pass"), test_train.test_two_runs_are_equal_bit_for_bit_and_another_seed_is_not),
-    "training changes the parameters it was given": (
-        (training.first_state, "    order =", "    params['head']['b'] += 1\n    order ="),
-        test_train.test_training_leaves_the_given_parameters_alone),
-    "a resumed epoch starts from its beginning": ((training.train_steps, "[state.batch :]", "[0:]"), None),
-    "a resumed step forgets its number": ((training.train_steps, "number = state.epoch * per_epoch + state.batch", "number = 0"), None),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", TRAINING)
-def test_bugs_of_training_are_caught(name, digits):
-    change, test = TRAINING[name]
-    test = test or goes_on_like_one_that_did_not_stop
-    test(digits)
-    with planted(change), pytest.raises(FAILURES):
-        test(digits)
-
-
-def goes_on_like_one_that_did_not_stop(digits):
-    """The learning rate and the loss of the steps after the third, in one go and from a state in between."""
-    model_config, cfg = model.ModelConfig(width=8, n_heads=2, depth=1), training.TrainConfig(epochs=1, device="cpu")
-    steps = list(training.train_steps(model_config, cfg, digits, training.first_state(model_config, cfg)))
-    assert len({step["lr"] for _, step, _ in steps}) > 3
-    again = list(training.train_steps(model_config, cfg, digits, steps[3][0]))
-    assert [step for _, step, _ in again] == [step for _, step, _ in steps[4:]]
+def test_other_bugs_are_caught_by_the_rung_that_is_named_for_them(name):
+    rung, case, change = MORE[name]
+    assert_caught(partial(rung, case), change)
 
 
 # --------------------------------------------------------------------------------------- right variants
@@ -431,8 +227,8 @@ def test_a_right_variant_passes_every_rung(name):
     with planted((function, old, new)):
         for rung in (complex_step, central_difference, second_order, taylor):
             rung(case)
-        golden(stored)
+        assert_golden(stored)
 
 
 def test_forty_bugs_and_eight_variants_are_there():
-    assert len(BACKWARD) + len(TOGETHER) + len(MORE) + len(TRAINING) >= 40 and len(VARIANTS) >= 8
+    assert len(BACKWARD) + len(TOGETHER) + len(MORE) >= 40 and len(VARIANTS) >= 8

@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from support.planting import assert_caught
+from support.problems import ODD, TOKENS
 
 from dgsa_np.attention import KINDS
 from dgsa_np.lab import sample as sample_module
@@ -102,3 +104,37 @@ def test_a_token_outside_the_vocabulary_and_a_classifier_are_refused():
     cfg = ModelConfig(width=16, n_heads=2)
     with pytest.raises(ValueError, match="task 'vision' and 10 outputs, expected task 'lm'"):
         draw(init_model(cfg, np.random.default_rng(0)), cfg)
+
+
+def test_top_k_draws_among_exactly_k_of_equals_the_first():
+    cfg = ModelConfig(task="lm", **TOKENS | {"n_out": 11})
+    params = init_model(cfg, np.random.default_rng(0), "float64")
+    params["head"]["W"][:] = 0
+
+    def drawn(bias, k, temperature=1.0):
+        params["head"]["b"] = np.array(bias, float)
+        return set(sample(params, cfg, [1], 120, np.random.default_rng(0), temperature, k))
+
+    assert [drawn([0] * 11, k) for k in (1, 3)] == [{0}, {0, 1, 2}]
+    assert drawn([0, 5, 0, 5, 5, 0, 9, 0, 0, 0, 0], 3) == {6, 1, 3} and drawn([0] * 11, 1, 0.01) == {0}
+    assert drawn([0] * 11, 11) == drawn([0] * 11, 12) == drawn([0] * 11, 10**6) == drawn([0] * 11, None) == {*range(11)}
+    for odd in ODD:
+        for k in (None, 2):
+            with pytest.raises(ValueError, match="logits that are not finite"):
+                drawn([0] * 10 + [odd], k)
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+BUGS = {  # what is wrong: (the test that catches it, the change)
+    "top-k by threshold": (
+        test_top_k_draws_among_exactly_k_of_equals_the_first,
+        (sample_module._draw, "rank < top_k", "logits >= np.sort(logits)[-min(top_k, logits.size)]"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_planted_bugs_are_caught(name):
+    assert_caught(*BUGS[name])

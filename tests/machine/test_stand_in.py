@@ -1,0 +1,219 @@
+"""The stand-in for CuPy itself: it refuses what a GPU would, counts what crosses, and has CuPy's names."""
+
+import copy
+import importlib.util
+import operator
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import strict_cupy
+from support.devices import on_device
+
+from dgsa_np.backend import resolve_device, to_device, to_numpy
+
+HOST, INTEGERS = np.ones((2, 3)), np.array([0, 1])
+HABITS = {  # what fails on a GPU, and with what
+    "np.asarray of an array": (TypeError, lambda xp, x: np.asarray(x)),
+    "np.array of a list of arrays": (TypeError, lambda xp, x: np.array([x, x])),
+    "an operator with a host array": (TypeError, lambda xp, x: x + HOST),
+    "a host array on the left": (TypeError, lambda xp, x: HOST * x),
+    "a host array without axes": (TypeError, lambda xp, x: x * np.array(2.0)),
+    "a comparison with a host array": (TypeError, lambda xp, x: x == HOST),
+    "a product with a host array": (TypeError, lambda xp, x: x @ HOST.T),
+    "a host array on the left of a product": (TypeError, lambda xp, x: HOST.T @ x),
+    "a host array in a function": (TypeError, lambda xp, x: xp.exp(HOST)),
+    "a host array in a reduction": (TypeError, lambda xp, x: xp.sum(HOST)),
+    "a host array in a list": (TypeError, lambda xp, x: xp.concatenate([x, HOST])),
+    "a host mask": (TypeError, lambda xp, x: xp.where(HOST > 0, x, 0.0)),
+    "host indices in take_along_axis": (TypeError, lambda xp, x: xp.take_along_axis(x, np.zeros((2, 1), int), 1)),
+    "host rows in an assignment": (ValueError, lambda xp, x: operator.setitem(x, slice(0, 1), HOST[:1])),
+    "a list in an assignment": (TypeError, lambda xp, x: operator.setitem(x, 0, [1, 2, 3])),
+    "in place, from the host": (TypeError, lambda xp, x: operator.iadd(x, HOST)),
+    "in place, into the host": (TypeError, lambda xp, x: operator.iadd(HOST, x)),
+    "in place, to a lesser kind": (TypeError, lambda xp, x: operator.iadd(xp.arange(3), 0.5)),
+    "an index of the device into a host array": (TypeError, lambda xp, x: HOST[xp.arange(2)]),
+    "an operator with a list": (TypeError, lambda xp, x: operator.add(x, [1, 2, 3])),
+    "an operator with None": (TypeError, lambda xp, x: x == None),  # noqa: E711
+    "where in a reduction": (TypeError, lambda xp, x: x.sum(where=x > 0)),
+    "initial in a reduction": (TypeError, lambda xp, x: x.max(initial=0.0)),
+    "where in a ufunc": (TypeError, lambda xp, x: xp.exp(x, where=x > 0)),
+    "where in a function of NumPy": (TypeError, lambda xp, x: np.sum(x, where=x > 0)),
+    "errstate": (AttributeError, lambda xp, x: xp.errstate(all="ignore")),
+    "add.at": (strict_cupy.NotReproducible, lambda xp, x: xp.add.at(x, xp.arange(2), 1.0)),
+    "scatter_add": (strict_cupy.NotReproducible, lambda xp, x: x.scatter_add(xp.arange(2), 1.0)),
+    "two values for one place": (
+        strict_cupy.NotReproducible,
+        lambda xp, x: operator.setitem(x, xp.asarray([1, 1]), xp.ones((2, 3))),
+    ),
+    "ufunc methods of NumPy": (TypeError, lambda xp, x: np.add.reduce(x)),
+    "a normal law of the generator": (AttributeError, lambda xp, x: xp.random.default_rng(0).normal()),
+    "a permutation of the generator": (AttributeError, lambda xp, x: xp.random.default_rng(0).permutation(3)),
+    "a name that NumPy has alone": (AttributeError, lambda xp, x: xp.setbufsize(8)),
+    "a method that NumPy has alone": (AttributeError, lambda xp, x: x.setflags(write=False)),
+    "an argument that NumPy has alone": (TypeError, lambda xp, x: x.item(0)),
+    "an object": (ValueError, lambda xp, x: xp.asarray(["text"])),
+    "an array as a whole number": (TypeError, lambda xp, x: range(xp.arange(2)[1])),
+    "an array as an axis": (TypeError, lambda xp, x: xp.sum(x, axis=xp.asarray(0))),
+    "an array as a key": (TypeError, lambda xp, x: {x: 1}),
+    "the truth of several numbers": (ValueError, lambda xp, x: bool(x)),
+    "booleans subtracted": (TypeError, lambda xp, x: (x > 0) - (x > 1)),
+    "complex numbers in a loop that has none": (TypeError, lambda xp, x: xp.floor(x * 1j)),
+    "a casting in astype": (TypeError, lambda xp, x: x.astype("float32", casting="safe")),
+}
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_the_stand_in_refuses(habit, cupy):
+    error, try_it = HABITS[habit]
+    with pytest.raises(error):
+        try_it(cupy, cupy.ones((2, 3)))
+
+
+READS = {
+    "get": lambda xp, x: x.get(),
+    "asnumpy": lambda xp, x: xp.asnumpy(x),
+    "float": lambda xp, x: float(x[0]),
+    "int": lambda xp, x: int(x[0]),
+    "complex": lambda xp, x: complex(x[0]),
+    "bool": lambda xp, x: bool(x[0]),
+    "if": lambda xp, x: 1 if x[0] else 2,
+    "comparison in a branch": lambda xp, x: max(x[0], x[1]),
+    "item": lambda xp, x: x[0].item(),
+    "tolist": lambda xp, x: x.tolist(),
+    "tobytes": lambda xp, x: x.tobytes(),
+    "iteration": lambda xp, x: list(x),
+    "print": lambda xp, x: f"{x}",
+    "repr": repr,
+    "copy.copy of a pickle": lambda xp, x: x.__reduce__(),
+    "a mask as an index": lambda xp, x: x[x > 0],
+    "a mask in an assignment": lambda xp, x: operator.setitem(x, x > 0, 0.0),
+    "nonzero": lambda xp, x: x.nonzero(),
+    "where with one argument": lambda xp, x: xp.where(x > 0),
+    "unique": lambda xp, x: xp.unique(x),
+}
+
+
+@pytest.mark.parametrize("what", READS)
+def test_the_stand_in_counts_a_read(what, cupy, traffic):
+    x = cupy.ones(3)
+    assert traffic.reads == []
+    READS[what](*([cupy, x] if what != "repr" else [x]))
+    assert len(traffic.reads) == 1
+
+
+def test_the_stand_in_counts_uploads(cupy, traffic):
+    x = cupy.asarray([1.0, 2.0])
+    cupy.asarray(range(3), "float64")
+    cupy.asarray(HOST)
+    x[np.array([1])], x[[0]]
+    x[cupy.arange(2)] = INTEGERS
+    assert traffic.uploads == ["asarray"] * 3 + ["index"] * 2 + ["setitem"]
+    cupy.asarray(x), cupy.asarray(2.0), x + np.float64(1), cupy.full(3, 2.0)
+    assert len(traffic.uploads) == 6 and traffic.reads == []
+
+
+def test_memory_is_the_devices_own(cupy):
+    host = np.ones(3)
+    x = cupy.asarray(host)
+    host[0] = 5
+    x.get()[1] = 5
+    assert x.tolist() == [1, 1, 1]
+    assert cupy.asarray(x) is x and copy.deepcopy(x) is not x
+    row = x[0]  # a view, where NumPy has a number
+    row += 1
+    x[1:] *= 3
+    assert x.tolist() == [2, 3, 3]
+    assert np.isnan(cupy.empty(2).get()).all()
+
+
+def test_numbers_come_back_as_arrays_without_axes(cupy):
+    x = cupy.ones((2, 3), "float32")
+    made = [x.sum(), x[0, 0], x.max(), cupy.sum(x), np.sum(x), x.sum() ** 0.5, -x.sum(), cupy.exp(0.0), x.any()]
+    made += [cupy.array_equal(x, x), cupy.allclose(x, x)]
+    assert all(on_device(a) and a.shape == () for a in made)
+    assert x.size == 6 and type(x.size) is int and type(len(x)) is int and x.shape == (2, 3)
+
+
+def test_indices_out_of_range_wrap_round(cupy):
+    x = cupy.arange(6).reshape(2, 3)
+    assert x[cupy.asarray([2, -1])].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert x[..., cupy.asarray([3, 4])].tolist() == [[0, 1], [3, 4]]
+    assert x[cupy.asarray([2, 3]), cupy.asarray([5, -4])].tolist() == [2, 5]
+    assert cupy.take_along_axis(x, cupy.asarray([[3], [4]]), 1).tolist() == [[0], [4]]
+    assert x.take(cupy.asarray([6, 7])).tolist() == cupy.take(x, cupy.asarray([0, 1])).tolist() == [0, 1]
+    x[cupy.asarray([2])] = -1
+    assert x.tolist() == [[-1, -1, -1], [3, 4, 5]]
+    with pytest.raises(IndexError):
+        x[2]  # a single number is checked
+
+
+def test_dtypes_promote_as_in_numpy_2(cupy):
+    x, n = cupy.ones(2, "float32"), cupy.arange(2)
+    for made, dtype in (
+        (x * 2.0, "float32"),
+        (x * np.float64(2), "float64"),
+        (np.float64(2) * x, "float64"),
+        (x * cupy.asarray(2.0), "float64"),
+        (x + n, "float64"),
+        (n / 2, "float64"),
+        (n * 2.0, "float64"),
+        (x * 1j, "complex64"),
+        (x + (x == 0), "float32"),
+        (cupy.where(x > 0, x, 0.0), "float32"),
+        (cupy.where(x > 0, x, np.float64(0)), "float64"),
+        (cupy.minimum(1, x), "float32"),
+        ((x > 0).sum(), "int64"),
+        (cupy.exp(n), "float64"),
+    ):
+        assert made.dtype == dtype
+
+
+def test_functions_of_numpy_on_an_array_are_those_of_cupy(cupy):
+    x = cupy.ones(3)
+    assert all(map(on_device, (np.exp(x), np.concatenate([x, x]), np.multiply(x, 2.0), np.sum(x))))
+    with pytest.raises(NotImplementedError, match=r"CuPy has cupy.linalg.norm, but the stand-in"):
+        np.linalg.norm(x)
+
+
+def test_the_stand_in_has_the_names_of_cupy_and_no_other(cupy):
+    facts = strict_cupy.FROZEN
+    names = {name for kind in ("type", "constant", "ufunc", "function", "other") for name in facts[kind]}
+    assert set(strict_cupy.public(cupy)) == names
+    assert set(strict_cupy.public(cupy.ndarray)) == facts["method"].keys() | facts["attribute"].keys()
+    own = {name for name in vars(cupy.ndarray) if name.startswith("__")}
+    assert own <= facts["special"].keys()
+    assert {"errstate", "setbufsize"}.isdisjoint(names) and not {"__index__", "__contains__"} & facts["special"].keys()
+
+
+def test_the_frozen_names_are_those_of_the_real_cupy():
+    """Of its own version all; a later one may have more. In a process of its own, which this one's warnings spare."""
+    if importlib.util.find_spec("cupy") is None:
+        pytest.skip("CuPy is not installed; pip install 'dgsa-np[kernels]' brings it; no GPU is needed")
+    code = "import cupy; from support import strict_cupy; print('\\n'.join(strict_cupy.collect(cupy)))"
+    paths = os.pathsep.join([str(Path(strict_cupy.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=True)
+    real, frozen = strict_cupy.parse(done.stdout), strict_cupy.FROZEN
+    if real["version"] == frozen["version"]:
+        assert real == frozen
+    missing = [
+        (kind, name)
+        for kind in frozen.keys() - {"version"}
+        for name, said in frozen[kind].items()
+        if not set(said.split()) <= set(real[kind].get(name, "?").split())
+    ]
+    assert missing == []
+
+
+def test_all_is_as_it_was_when_the_stand_in_leaves():
+    before = sys.modules.get("cupy"), resolve_device("auto")
+    with strict_cupy.installed():
+        assert sys.modules["cupy"] is strict_cupy.MODULE and resolve_device("auto") == "cuda"
+        x = to_device(np.ones(2), "cuda")
+    assert (sys.modules.get("cupy"), resolve_device("auto")) == before
+    with pytest.raises(TypeError, match="expected a NumPy or CuPy array"):
+        to_numpy({"x": x})

@@ -1,0 +1,21 @@
+"""A data set and a model so small that training takes no time."""
+
+import numpy as np
+
+from dgsa_np.data import Dataset, Split
+from dgsa_np.model import ModelConfig
+from dgsa_np.train import TrainConfig
+
+
+def small_data(n=40, **changed):
+    images, labels = np.random.default_rng(0).random((n, 4, 4), "float32"), np.random.default_rng(0).integers(0, 3, n)
+    meta = {"name": "small", "task": "vision", "n_out": 3, "image_size": 4, "channels": 1, "sha256": ""}
+    return Dataset(*(Split(images.copy(), labels),) * 3, meta)._replace(**changed)
+
+
+SMALL = ModelConfig(image_size=4, patch_size=2, n_out=3, width=8, n_heads=2, depth=1)
+ONE_EPOCH = TrainConfig(epochs=1, batch_size=10, device="cpu")
+
+# Settings of a run of a grid.
+TINY = {"data": "digits", "width": 8, "n_heads": 1, "depth": 1, "patch_size": 4, "epochs": 1, "batch_size": 256}
+TINY |= {"train_size": 512, "test_size": 40}

@@ -41,7 +41,7 @@ from joblib import Parallel, delayed
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from dgsa_np.attention import init_attention
+from dgsa_np.attention import KINDS, init_attention
 from dgsa_np.data import CORRUPTIONS, corrupt, load
 from dgsa_np.lab import demo, experiments, viz
 from dgsa_np.model import ModelConfig, model_forward, patches
@@ -49,6 +49,7 @@ from dgsa_np.params import count, tree_map
 from dgsa_np.train import TrainConfig, first_state, predict, train
 
 plt.style.use("dgsa_np.lab.viz")
+looks = viz.looks(KINDS)
 rng = np.random.default_rng(0)
 threadpool_limits(1)  # our matrices are small: one thread of BLAS is faster than several
 
@@ -170,7 +171,7 @@ scores = {name: experiments.per_seed_scores(by_corruption) for name, by_corrupti
 assert all(scores[kind]["clean"].min() > 0.5 for kind in demo.KINDS)  # all have learned; who is best is open
 
 # %%
-figure = viz.robustness_figure(kinds, accuracies, chance=0.1)
+figure = viz.robustness_figure(kinds, accuracies, 0.1, KINDS)
 figure.set_size_inches(9, 5.8)
 plt.show()
 
@@ -440,7 +441,7 @@ pixels = {"as scanned": scores, "standardised": cleaned}
 for i, (label, s) in enumerate(pixels.items()):
     for j, kind in enumerate(both):
         values = 100 * s[kind]["all corruptions"]
-        look = {"color": viz.LOOKS[kind]["color"], "label": kind if i == 0 else None, "alpha": 0.75}
+        look = {"color": looks[kind]["color"], "label": kind if i == 0 else None, "alpha": 0.75}
         left.bar(i + 0.36 * (j - 0.5), values.mean(), 0.34, **look)
         left.plot([i + 0.36 * (j - 0.5)] * 3, values, "o", color="0.2", ms=3)
     mean, half = experiments.interval(s["dgsa"]["all corruptions"] - s["softmax"]["all corruptions"])
@@ -714,7 +715,7 @@ figure, ax = plt.subplots(figsize=(7.5, 3.2))
 names = ("common part\nof the values", "rest\nof the values", "change\nof the map", "all together")
 for i, (kind, m) in enumerate(measured.items()):
     place = np.arange(4) + 0.26 * (i - 1)
-    ax.bar(place, m[:, :4].mean(axis=0), 0.24, color=viz.LOOKS[kind]["color"], label=kind, alpha=0.75)
+    ax.bar(place, m[:, :4].mean(axis=0), 0.24, color=looks[kind]["color"], label=kind, alpha=0.75)
     ax.plot(np.tile(place, 3), m[:, :4].ravel(), "o", color="0.2", ms=3, label="one seed" if i == 2 else None)
 ax.set(xticks=range(4), xticklabels=names, ylabel="change / clean output (rms)")
 ax.set_title("layer 0 under brightness + 0.3: only the first group is the common mode")

@@ -238,10 +238,10 @@ def scaling_figure(found):
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
     lengths = np.array(found["T"])
-    curves = ("plain", "diff_v1", 2, "quadratic", "--"), ("tiled", "dgsa", 1, "linear", ":")
+    curves = ("plain", 1, 2, "quadratic", "--"), ("tiled", 2, 1, "linear", ":")
     for ax, unit, title in zip(axes, ("ms", "MiB"), ("time", "most memory in use"), strict=True):
         for impl, look, power, name, style in curves:
-            ax.loglog(lengths, found[impl][unit], label=impl, **viz.LOOKS[look])
+            ax.loglog(lengths, found[impl][unit], label=impl, **viz.PALETTE[look])
             guide = found[impl][unit][-1] * (lengths / lengths[-1]) ** power
             ax.loglog(lengths, guide, style, color="0.6", label=name, zorder=0)
         viz.label(ax, title, "T, queries and keys", f"{title} ({unit})")
@@ -257,7 +257,7 @@ def profile_figure(shares):
     import matplotlib.pyplot as plt
 
     figure, ax = plt.subplots(figsize=(8, 4.2))
-    ax.barh(list(shares)[::-1], list(shares.values())[::-1], color=viz.LOOKS["dgsa"]["color"])
+    ax.barh(list(shares)[::-1], list(shares.values())[::-1], color=viz.PALETTE[2]["color"])
     title = f"one step on one thread: {sum(shares.values()):.0f} ms"
     viz.label(ax, title, "ms of its own, without the pairs it calls", None)
     return figure

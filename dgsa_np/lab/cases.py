@@ -1,6 +1,7 @@
 """Small arguments for every pair of the project: what `gradcheck` prints and the tests assert.
 
-All sizes differ, so that no transposed axis goes unnoticed.
+All sizes differ, so that no transposed axis goes unnoticed. What is here of a mechanism follows from
+its row in the table of mechanisms: its head, attention with it, and whole models.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import attention, losses, model, ops
-from ..attention import KINDS, AttentionConfig, causal_mask, multihead, padding_mask
-from ..attention.mechanisms import pair
+from .. import losses, model, ops
+from ..attention import KINDS, AttentionConfig, causal_mask, gated, mechanisms, multihead, padding_mask, softmax, tiled
 from ..params import tree_map
 
 
@@ -30,6 +30,8 @@ class Case(NamedTuple):
 
 
 B, H, T, S, D, E = 2, 3, 4, 6, 5, 7
+FORMS = {kind: {"kind": kind} for kind in KINDS}
+ON_INHIBITION = {f"{kind}, inhibition": {"kind": kind, "gate_on": "inhibition"} for kind in mechanisms.ON_INHIBITION}
 
 
 def all_cases(seed=0) -> Iterator[Case]:
@@ -50,53 +52,74 @@ def masks(rng, T, S) -> dict:
     return {"none": None, "causal": causal_mask(T, S), "padding": padding_mask(keep), "all masked": none_left}
 
 
-def _case(module, name, variant, args, sizes, without=()):
-    return Case(name, variant, *pair(module, name), args, sizes, without)
+def _case(forward, backward, variant, args, sizes, without=()):
+    return Case(forward.__name__.removesuffix("_forward"), variant, forward, backward, args, sizes, without)
 
 
 def op_cases(rng):
     normal, x, n = rng.standard_normal, rng.standard_normal((2, 3, 5)), {"n": 5}
-    yield _case(ops, "linear", "", (x, normal((5, 7)), normal(7)), {"n": 5, "m": 7})
-    yield _case(ops, "linear", "no bias", (x, normal((5, 7))), {"n": 5, "m": 7})
-    yield _case(ops, "embedding", "", (rng.integers(0, 5, (3, 4)), normal((6, 2))), {"V": 6})
-    for name, mask in masks(rng, T, S).items():
-        yield _case(ops, "softmax", name, (normal((B, H, T, S)), mask), {"S": S})
-    yield _case(ops, "silu", "", (x,), n)
-    yield _case(ops, "gelu", "", (x,), n)
-    yield _case(ops, "rmsnorm", "", (x, normal(5)), n)
-    yield _case(ops, "layernorm", "", (x, normal(5), normal(5)), n)
-    yield _case(ops, "rotary", "", (normal((2, 3, 4, 6)), np.array([0, 3, 4, 9])), {"d": 6}, ("positions",))
-    yield _case(ops, "swiglu", "", (x, normal((5, 7)), normal((5, 7)), normal((7, 5))), {"C": 5, "F": 7})
+    positions, swiglu = np.array([0, 3, 4, 9]), ((5, 7), (5, 7), (7, 5))
+    cases = [
+        _case(ops.linear_forward, ops.linear_backward, "", (x, normal((5, 7)), normal(7)), {"n": 5, "m": 7}),
+        _case(ops.linear_forward, ops.linear_backward, "no bias", (x, normal((5, 7))), {"n": 5, "m": 7}),
+        _case(
+            ops.embedding_forward, ops.embedding_backward, "", (rng.integers(0, 5, (3, 4)), normal((6, 2))), {"V": 6}
+        ),
+        *(
+            _case(ops.softmax_forward, ops.softmax_backward, name, (normal((B, H, T, S)), mask), {"S": S})
+            for name, mask in masks(rng, T, S).items()
+        ),
+        _case(ops.silu_forward, ops.silu_backward, "", (x,), n),
+        _case(ops.gelu_forward, ops.gelu_backward, "", (x,), n),
+        _case(ops.rmsnorm_forward, ops.rmsnorm_backward, "", (x, normal(5)), n),
+        _case(ops.layernorm_forward, ops.layernorm_backward, "", (x, normal(5), normal(5)), n),
+        _case(ops.rotary_forward, ops.rotary_backward, "", (normal((2, 3, 4, 6)), positions), {"d": 6}, ("positions",)),
+        _case(ops.swiglu_forward, ops.swiglu_backward, "", (x, *map(normal, swiglu)), {"C": 5, "F": 7}),
+    ]
+    cross_entropy = losses.cross_entropy_forward, losses.cross_entropy_backward
     targets, keep = rng.integers(0, 5, (2, 3)), np.array([[True, False, True], [True, True, False]])
-    yield _case(losses, "cross_entropy", "", (x, targets), {"N": 6})
-    yield _case(losses, "cross_entropy", "some dropped", (x, targets, keep), {"kept": 4})
+    return [
+        *cases,
+        _case(*cross_entropy, "", (x, targets), {"N": 6}),
+        _case(*cross_entropy, "some dropped", (x, targets, keep), {"kept": 4}),
+    ]
+
+
+IN_ORDER = ("q", "k", "v", "z", "q_inh", "k_inh", "lam")  # the arguments of today's heads, as they are drawn
 
 
 def head_cases(rng):
-    normal, d = rng.standard_normal, {"d": D}
-    for name, mask in masks(rng, T, S).items():
-        q, k, v, z = normal((B, H, T, D)), normal((B, H, S, D)), normal((B, H, S, E)), normal((B, H, T))
-        q_inh, k_inh, lam = normal((B, H, T, D)), normal((B, H, S, D)), normal((H, 1))
-        yield _case(attention.softmax, "softmax_map", name, (q, k, mask), d)
-        yield _case(attention.softmax, "softmax_head", name, (q, k, v, mask), d)
-        yield _case(attention.differential, "differential_head", name, (q, k, q_inh, k_inh, v, lam, mask), d)
-        yield _case(attention.gated, "gated_head", name, (q, k, q_inh, k_inh, v, z, mask), d)
-        yield _case(attention.differential_v2, "differential_v2_head", name, (q, q_inh, k, v, z, mask), d)
-        yield _case(attention.output_gate, "output_gate_head", name, (q, k, v, z, mask), d)
-    for name, mask in masks(rng, T, T).items():
-        args = (normal((B, H, T, D)), normal((B, H, T, D)), normal((B, H, T, E)), mask)
-        yield _case(attention.twicing, "twicing_head", name, args, d)
+    """The head of each mechanism under each mask. Heads share the arguments that they have in common."""
+    for decodes, keys in ((True, S), (False, T)):  # what cannot decode has as many keys as queries
+        rows = [row for row in mechanisms.MECHANISMS.values() if row.decodes == decodes]
+        heads = {row.head_forward: (row.head_backward, head_arguments(row)) for row in rows}
+        used = {argument for _, arguments in heads.values() for argument in arguments}
+        order = [argument for argument in dict.fromkeys([*IN_ORDER, *sorted(used)]) if argument in used]
+        shapes = {"q": (B, H, T, D), "k": (B, H, keys, D), "v": (B, H, keys, E), "z": (B, H, T), "l": (H, 1)}
+        for name, mask in masks(rng, T, keys).items():
+            drawn = {argument: rng.standard_normal(shapes[argument[0]]) for argument in order}
+            if decodes:
+                args = drawn["q"], drawn["k"], mask
+                yield _case(softmax.softmax_map_forward, softmax.softmax_map_backward, name, args, {"d": D})
+            for forward, (backward, arguments) in heads.items():
+                yield _case(forward, backward, name, (*map(drawn.get, arguments), mask), {"d": D})
+
+
+def head_arguments(row) -> list:
+    """Names of what a head takes: q and q_exc are one; z is what a control makes per token and head, lam per head."""
+    made = [] if row.control is None else ["lam" if row.control is mechanisms.LAMBDA else "z"]
+    return [*(name.removesuffix("_exc") for name in row.projections), *made]
 
 
 def tiled_cases(rng):
     """The heads on tiles, with arguments like those of the plain ones."""
     for case in head_cases(rng):
-        if hasattr(attention.tiled, f"tiled_{case.name}_forward"):
-            yield _case(attention.tiled, f"tiled_{case.name}", case.variant, case.args, case.sizes)
-        if case.name == "gated_head":
+        if case.forward in tiled.TILED:
+            yield _case(*tiled.TILED[case.forward], case.variant, case.args, case.sizes)
+        if case.forward is gated.gated_head_forward:
             q_exc, k_exc, q_inh, k_inh, v, z, mask = case.args
             args = [q_exc, q_inh], [k_exc, k_inh], v, [z, 2 - z], mask
-            yield _case(attention.tiled, "streamed", case.variant, args, case.sizes)
+            yield _case(tiled.streamed_forward, tiled.streamed_backward, case.variant, args, case.sizes)
 
 
 SWITCHES = {
@@ -107,21 +130,24 @@ SWITCHES = {
 }
 
 
-FORMS = {kind: {"kind": kind} for kind in KINDS}
-ON_INHIBITION = {"dgsa, inhibition": {"kind": "dgsa", "gate_on": "inhibition"}}
-
-
 def attention_cases(rng, forms=FORMS):
     x = rng.standard_normal((B, T, 12))
     for form, settings in forms.items():
-        kind = settings["kind"]
         plain = AttentionConfig(**settings, width=12, n_heads=3)
         variants = [(name, plain, mask) for name, mask in masks(rng, T, T).items()]
-        known = [n for n in SWITCHES if kind == "dgsa" or n == "rotary" or (plain.has_head_norm and "gate" not in n)]
-        variants += [(name, replace(plain, **SWITCHES[name]), None) for name in known]
+        variants += [(name, replace(plain, **SWITCHES[name]), None) for name in switches_of(plain)]
         for name, cfg, mask in variants:
             p = random_params(multihead.init_attention(cfg, rng, "float64"), rng)
-            yield Case(f"attention {form}", name, *pair(multihead, "attention"), (x, p, cfg, mask, 1), cfg.sizes)
+            pair = multihead.attention_forward, multihead.attention_backward
+            yield Case(f"attention {form}", name, *pair, (x, p, cfg, mask, 1), cfg.sizes)
+
+
+def switches_of(cfg) -> list:
+    """Names of the switches that change something for its kind."""
+    specs = multihead.attention_specs
+    has_gate = specs(cfg) != specs(replace(cfg, gate="head"))
+    changes = {"no head norm": cfg.has_head_norm, "lambda_init 0.5": cfg.has_head_norm, "gate per head": has_gate}
+    return [name for name in SWITCHES if changes.get(name, True)]
 
 
 SMALL = {"width": 8, "n_heads": 2, "depth": 2, "ffn_width": 5, "n_out": 3}
@@ -130,25 +156,31 @@ TOKENS = SMALL | {"vocab_size": 7, "max_len": 6}
 
 
 def part_cases(rng):
-    normal = rng.standard_normal
-    yield _case(multihead, "head_norm", "", (normal((B, H, T, E)), normal(E), 0.8), {"e": E})
-    yield _case(model, "gelu_mlp", "", (normal((2, 3, 5)), normal((5, 7)), normal((7, 5))), {})
+    """What stands around attention in a model."""
+    normal, mlp = rng.standard_normal, ((2, 3, 5), (5, 7), (7, 5))
+    mean_pool = model.mean_pool_forward, model.mean_pool_backward
+    o, w_norm = normal((B, H, T, E)), normal(E)
     keep = np.array([[True, True, False, True], [True, False, False, False]])
-    yield _case(model, "mean_pool", "", (normal((B, T, 5)),), {"T": T})
-    yield _case(model, "mean_pool", "some dropped", (normal((B, T, 5)), keep), {"T": T})
+    yield _case(multihead.head_norm_forward, multihead.head_norm_backward, "", (o, w_norm, 0.8), {"e": E})
+    yield _case(model.gelu_mlp_forward, model.gelu_mlp_backward, "", tuple(map(normal, mlp)), {})
+    yield _case(*mean_pool, "", (normal((B, T, 5)),), {"T": T})
+    yield _case(*mean_pool, "some dropped", (normal((B, T, 5)), keep), {"T": T})
     cfg = model.ModelConfig(**VISION, channels=5)
     p = random_params(model.init_model(cfg, rng, "float64"), rng)
-    yield _case(model, "patch_embed", "", (rng.random((B, 6, 6, 5)), p["embed"], cfg), cfg.sizes, ("images",))
-    yield _case(model, "block", "dgsa", (normal((B, 3, 8)), p["blocks"][0], cfg), cfg.sizes)
+    images, x = (rng.random((B, 6, 6, 5)), p["embed"], cfg), normal((B, 3, 8))
+    yield _case(model.patch_embed_forward, model.patch_embed_backward, "", images, cfg.sizes, ("images",))
+    yield _case(model.block_forward, model.block_backward, cfg.kind, (x, p["blocks"][0], cfg), cfg.sizes)
     cfg = model.ModelConfig(task="lm", **TOKENS)
-    p = random_params(model.init_model(cfg, rng, "float64"), rng)["embed"]
-    yield _case(model, "token_embed", "", (rng.integers(0, 5, (B, 4)), p, cfg, 1), cfg.sizes)
+    p = random_params(model.init_model(cfg, rng, "float64"), rng)
+    tokens = rng.integers(0, 5, (B, 4)), p["embed"], cfg, 1
+    yield _case(model.token_embed_forward, model.token_embed_backward, "", tokens, cfg.sizes)
 
 
 def model_cases(rng, forms=FORMS):
     """Whole models, over all of their parameters."""
     images, tokens = rng.random((B, 6, 6)), rng.integers(0, 6, (B, 4))
     keep = np.array([[True, True, False, True], [True, False, False, True]])
+    pair = model.model_forward, model.model_backward
     for form, chosen in forms.items():
         for variant, settings, inputs, kept in (
             ("swiglu, none", VISION, images, None),
@@ -160,7 +192,7 @@ def model_cases(rng, forms=FORMS):
             cfg = model.ModelConfig(**chosen, **settings)
             params = random_params(model.init_model(cfg, rng, "float64"), rng)
             args, n_directions = (inputs, params, cfg, kept), None if variant == "swiglu, none" else 3
-            yield Case(f"model {form}", variant, *pair(model, "model"), args, cfg.sizes, ("inputs",), n_directions)
+            yield Case(f"model {form}", variant, *pair, args, cfg.sizes, ("inputs",), n_directions)
 
 
 def random_params(p, rng):

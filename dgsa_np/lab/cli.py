@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__, check
+from ..attention import KINDS
 from ..backend import DeviceError, describe_device, resolve_device, to_device
 from ..checkpoint import CheckpointError
 from ..data import CORRUPTIONS, LOADERS, DataError, Vocabulary
@@ -417,5 +418,5 @@ def _write_evaluation(out, clean, accuracy, kinds, data):
     (out / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     if kinds:
         rows = {name: {kind: [by[kind]] for kind in kinds} for name, by in accuracy.items()}
-        viz.save(viz.robustness_figure(levels, rows, chance=1 / data.meta["n_out"]), out / "accuracy.png")
+        viz.save(viz.robustness_figure(levels, rows, 1 / data.meta["n_out"], KINDS), out / "accuracy.png")
     print(f"\nwritten to {out}/")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from .. import attention
 from ..data import CORRUPTIONS, corrupt, load
 from ..model import ModelConfig, model_forward
 from ..train import TrainConfig
@@ -90,9 +91,9 @@ def _draw(out, runs, accuracies, models, data):
     records = {kind: [(r.steps, r.epochs) for r in in_order if r.name == kind] for kind in models}
     gated = next(r for r in in_order if r.name == "dgsa")
     views, chance = _views(gated.params, models["dgsa"], data), 1 / data.meta["n_out"]
-    viz.save(viz.robustness_figure(CORRUPTIONS["vision"], accuracies, chance), out / "accuracy.png")
+    viz.save(viz.robustness_figure(CORRUPTIONS["vision"], accuracies, chance, attention.KINDS), out / "accuracy.png")
     viz.save(viz.attention_figure(views, layer=models["dgsa"].depth - 1), out / "maps.png")
-    viz.save(viz.training_figure(records), out / "training.png")
+    viz.save(viz.training_figure(records, attention.KINDS), out / "training.png")
 
 
 def _views(params, model, data):
@@ -102,8 +103,8 @@ def _views(params, model, data):
     noisy = corrupt(image, kind, level, np.random.default_rng(0))
     title = f"a {data.test.targets[0]}"
     images = {f"{title}, clean": image, f"{title}, {kind} {level}": noisy}
-    caches = {name: model_forward(x, params, model)[1] for name, x in images.items()}
-    return {name: (x[0], caches[name].blocks[-1].attention.head) for name, x in images.items()}
+    heads = {name: model_forward(x, params, model)[1].blocks[-1].attention.head for name, x in images.items()}
+    return {name: (x[0], heads[name], attention.attention_gate(heads[name])[0]) for name, x in images.items()}
 
 
 def _write_results(path, runs, accuracies, models, train):

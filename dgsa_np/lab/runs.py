@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
+from ..attention import KINDS
 from ..backend import describe_device, resolve_device
 from ..checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..train import TrainState, evaluate, first_state, train_steps, with_bar
@@ -116,7 +117,7 @@ def conclude(folder, model, data) -> dict:
         log.write(json.dumps({"result": figures}) + "\n")
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     run = tuple([r for r in records if key in r] for key in ("step", "epoch"))
-    viz.save(viz.training_figure({held["settings"]["kind"]: [run]}), folder / "training.png")
+    viz.save(viz.training_figure({held["settings"]["kind"]: [run]}, KINDS), folder / "training.png")
     return figures
 
 

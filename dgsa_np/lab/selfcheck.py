@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import __version__
 from ..attention import KINDS
-from ..backend import array_module, to_device, to_numpy
+from ..backend import describe_gpu, gpu_memory, resolve_device, start_products, to_device, to_numpy
 from ..data import load
 from ..gradcheck import relative_error, same_bits
 from ..model import ModelConfig, init_model, loss_and_grads
@@ -36,14 +36,14 @@ def self_check(seeds=SEEDS, busy=BUSY):
     busy  : how many products of matrices how wide keep the GPU at work
     raises: DeviceError without a usable GPU
     """
-    xp = array_module(to_device(np.ones(1), "cuda"))
+    resolve_device("cuda")
     checks = {
         "every pair, float64": check_pairs,
         "every pair, float32": lambda: check_single_precision(seeds),
         "a step of every kind, float64": check_steps,
         "the same bits again": check_repeats,
-        "reads within a step": lambda: check_waiting(xp, busy),
-        "memory": lambda: check_memory(xp),
+        "reads within a step": lambda: check_waiting(*busy),
+        "memory": check_memory,
         "training": check_training,
     }
     for what, check in checks.items():
@@ -55,14 +55,10 @@ def self_check(seeds=SEEDS, busy=BUSY):
 
 def describe_machine() -> dict:
     """Hardware and versions, as a record to keep beside figures."""
-    xp = array_module(to_device(np.ones(1), "cuda"))
-    runtime = xp.cuda.runtime
-    device = runtime.getDeviceProperties(runtime.getDevice())
+    resolve_device("cuda")
+    hardware, drivers = describe_gpu()
     versions = {"dgsa_np": __version__, "python": platform.python_version(), "numpy": np.__version__}
-    versions |= {"cupy": xp.__version__, "cuda": runtime.runtimeGetVersion(), "driver": runtime.driverGetVersion()}
-    gpu = {"gpu": device["name"].decode(), "compute": f"{device['major']}.{device['minor']}"}
-    memory, tf32 = round(runtime.memGetInfo()[1] / 2**30, 1), os.environ.get("CUPY_TF32", "0")
-    return gpu | {"GiB": memory, "tf32": tf32} | versions
+    return hardware | {"tf32": os.environ.get("CUPY_TF32", "0")} | versions | drivers
 
 
 def check_pairs():
@@ -108,11 +104,12 @@ def _error(a, b):
     return 0.0 if same_bits(a, b) else relative_error(a, b)
 
 
-def _task(kind="dgsa", dtype="float32", **settings):
-    """(params, images, targets, model): a batch of images and a model for it, on the host."""
-    model, rng = ModelConfig(**{"kind": kind, "width": 32, "depth": 1} | settings), np.random.default_rng(0)
+def _task(device, dtype="float32", **settings):
+    """(params, images, targets, model): a batch of images and a model for it, parameters and images on a device."""
+    model, rng = ModelConfig(**{"width": 32, "depth": 1} | settings), np.random.default_rng(0)
     params = tree_map(lambda a: a.astype(dtype), cases.random_params(init_model(model, rng), rng))
-    return params, rng.random((16, 8, 8)).astype(dtype), rng.integers(0, 10, 16), model
+    images, targets = rng.random((16, 8, 8)).astype(dtype), rng.integers(0, 10, 16)
+    return *to_device((params, images), device), targets, model
 
 
 def _step(params, images, targets, model):
@@ -123,11 +120,15 @@ def _step(params, images, targets, model):
     return {"loss": loss, "grads": grads, "norm": norm, "params": params}
 
 
+def _stepped(task) -> dict:
+    """What a step on a task made, on the host: {name: array}."""
+    return flatten(to_numpy(_step(*task)))
+
+
 def check_steps():
     errors = {}
     for kind in KINDS:
-        task = _task(kind, "float64", depth=2)
-        here, there = (flatten(to_numpy(_step(*to_device(task[:2], d), *task[2:]))) for d in ("cpu", "cuda"))
+        here, there = (_stepped(_task(device, "float64", kind=kind, depth=2)) for device in ("cpu", "cuda"))
         errors |= {f"{kind} {name}": _error(there[name], here[name]) for name in here}
     worst = max(errors, key=errors.get)
     return f"{errors[worst]:.1e} at most: {worst}", f"{PARITY:.0e}", errors[worst] <= PARITY
@@ -136,48 +137,37 @@ def check_steps():
 def check_repeats():
     different = 0
     for kind in KINDS:
-        task = _task(kind)
-        params, images = to_device(task[:2], "cuda")
-        first, *others = (flatten(to_numpy(_step(params, images, *task[2:]))) for _ in range(REPEATS))
+        task = _task("cuda", kind=kind)
+        first, *others = (_stepped(task) for _ in range(REPEATS))
         different += sum(not all(same_bits(a[name], first[name]) for name in first) for a in others)
     return f"{different} of {REPEATS} steps of each kind differ", "0", different == 0
 
 
-def check_waiting(xp, busy):
+def check_waiting(products, width):
     """A step is told to a GPU that is kept busy. It returns while the GPU still is, unless something in it reads."""
-    task = _task()
-    params, images = to_device(task[:2], "cuda")
-    _step(params, images, *task[2:])
-    products, width = busy
-    a = xp.zeros((width, width), "float32")
-    for work in (1, products, 5 * products):  # the first to warm up; the last, should a slow host have needed longer
-        done = xp.cuda.Event()
-        for _ in range(work):
-            a @ a
-        done.record()
-        _step(params, images, *task[2:])
-        waited = done.done
-        xp.cuda.Device().synchronize()
-        if not waited and work > 1:
+    task = _task(device="cuda")
+    _step(*task)
+    for n in (1, products, 5 * products):  # the first to warm up; the last, should a slow host have needed longer
+        are_done = start_products(n, width)
+        made = _step(*task)
+        waited = are_done()
+        to_numpy(made["loss"])
+        if not waited and n > 1:
             return "none before that of the loss", "none", True
     return "some, or a host that is slower than much work of the GPU", "none", False
 
 
-def check_memory(xp):
-    """What the pool of memory holds after some steps is all that further steps need."""
-    pool, task = xp.get_default_memory_pool(), _task(width=64, depth=4)
-    pool.free_all_blocks()
-    before = pool.total_bytes()
-    params, images = to_device(task[:2], "cuda")
-    *_, held, last = (_held_after(10, pool, params, images, *task[2:]) for _ in range(4))
-    found = f"{(last - before) / 2**20:.1f} MiB for {count(params):,} parameters, {last - held} more bytes in 10 steps"
-    return found, "some, and 0 more", held == last > before
-
-
-def _held_after(steps, pool, *task):
-    for _ in range(steps):
+def check_memory():
+    """What the GPU's memory holds after some steps is all that further steps need."""
+    before, held = gpu_memory(release=True), []
+    task = _task(device="cuda", width=64, depth=4)
+    for _ in range(40):
         _step(*task)
-    return pool.total_bytes()
+        held.append(gpu_memory())
+    after, last = held[29], held[39]
+    parameters, more = count(task[0]), last - after
+    found = f"{(last - before) / 2**20:.1f} MiB for {parameters:,} parameters, {more} more bytes in 10 steps"
+    return found, "some, and 0 more", after == last > before
 
 
 def check_training():

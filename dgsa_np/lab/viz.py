@@ -1,4 +1,7 @@
-"""Pictures. Matplotlib is imported when one is drawn; every function returns a Figure."""
+"""Pictures of arrays: nothing here computes attention. Every function returns a Figure.
+
+Matplotlib is imported when the first is drawn.
+"""
 
 import math
 from functools import wraps
@@ -8,19 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from .. import check
-from ..attention import attention_gate
-from ..attention.differential import DifferentialHeadCache
-from ..attention.gated import GatedHeadCache
-from .rollout import attention_rollout
 
 STYLE = Path(__file__).with_name("viz.mplstyle")
-LOOKS = {  # colours that colour-blind readers can tell apart; trivial baselines are grey
-    "softmax": {"color": "#0072B2", "marker": "o"},
-    "diff_v1": {"color": "#D55E00", "marker": "s"},
-    "dgsa": {"color": "#009E73", "marker": "^"},
-    "diff_v2": {"color": "#E69F00", "marker": "v"},
-    "output_gate": {"color": "#CC79A7", "marker": "D"},
-    "twicing": {"color": "#56B4E9", "marker": "P"},
+PALETTE = (  # colours that colour-blind readers can tell apart
+    {"color": "#0072B2", "marker": "o"},
+    {"color": "#D55E00", "marker": "s"},
+    {"color": "#009E73", "marker": "^"},
+    {"color": "#E69F00", "marker": "v"},
+    {"color": "#CC79A7", "marker": "D"},
+    {"color": "#56B4E9", "marker": "P"},
+    {"color": "#882255", "marker": "X"},
+    {"color": "#000000", "marker": "*"},
+)
+BASELINES = {
     "logistic regression": {"color": "0.35", "linestyle": "--"},
     "nearest neighbour": {"color": "0.55", "linestyle": ":"},
     "naive Bayes": {"color": "0.35", "linestyle": "--"},
@@ -29,8 +32,8 @@ SEED_RANGE = "their range", lambda ys: (ys.min(axis=0), ys.max(axis=0))
 MAPS = {"A_exc": "excitatory A_exc", "A_inh": "inhibitory A_inh", "A": "fused A = g A_exc - (1-g) A_inh"}
 GATE = {"cmap": "PuOr_r", "vmin": 0, "vmax": 1}
 GATE_UNIT = "g: 0 inhibits, 1 excites"
-ON_LAMBDA = MAPS | {"A": "fused A = A_exc - lambda A_inh"}, "lambda: 0 spares, 1 inhibits"  # gate_on="inhibition" too
-TIGHT = {"layout": "compressed", "squeeze": False}  # for axes of one aspect
+LAMBDA_MAPS = MAPS | {"A": "fused A = A_exc - lambda A_inh"}
+LAMBDA_UNIT = "lambda: 0 spares, 1 inhibits"
 LINE = 96  # characters across a strip of words
 
 
@@ -55,18 +58,39 @@ def save(figure, path, **options):
     plt.close(figure)
 
 
+def looks(names, kinds=()) -> dict:
+    """{name: colour, and marker or line}. Baselines are grey; a mechanism takes its place in the palette.
+
+    kinds : all mechanisms in the order of their table, so that each looks the same in every figure; a name that is
+            none of them takes a place that these leave
+    """
+    known = {kind: PALETTE[i % len(PALETTE)] for i, kind in enumerate(kinds)} | BASELINES
+    taken = [known[name] for name in names if name in known]
+    left = cycle([look for look in PALETTE if look not in taken] or PALETTE)
+    return {name: known.get(name) or next(left) for name in names}
+
+
+def _subplots(rows, columns, width, height, **layout):
+    """A figure of so many inches, and its axes as an array of two axes."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **layout)
+
+
 @in_style
-def robustness_figure(corruptions, accuracies, chance, band=SEED_RANGE):
+def robustness_figure(corruptions, accuracies, chance, kinds=(), band=SEED_RANGE):
     """Test accuracy against the level of each corruption, mean over seeds and a band.
 
     corruptions : {kind: Corruption}
     accuracies  : {name: {kind: (seeds, levels)}}
+    kinds       : the names of all mechanisms, which give each its look
     band        : its name, and a function of (seeds, levels) that returns its lower and upper edge
     """
     figure, axes = _panels(len(corruptions), 3.7, 3.1)
+    styles = looks(accuracies, kinds)
     for ax, (kind, corruption) in zip(axes, corruptions.items(), strict=True):
-        for i, (name, by_corruption) in enumerate(accuracies.items()):
-            _draw_band(ax, corruption.levels, by_corruption[kind], name, band, **look(name, i))
+        for name, by_corruption in accuracies.items():
+            _draw_band(ax, corruption.levels, by_corruption[kind], name, band, **styles[name])
         ax.axhline(chance, color="0.7", lw=1)
         ax.set(title=kind, xlabel=corruption.unit, ylim=(0, 1.02))
     axes[0].text(0, chance + 0.02, "chance", color="0.5")
@@ -80,24 +104,25 @@ def robustness_figure(corruptions, accuracies, chance, band=SEED_RANGE):
 
 
 @in_style
-def training_figure(runs):
+def training_figure(runs, kinds=()):
     """Loss and validation accuracy against the step, mean and range over seeds.
 
-    runs : {name: [per seed, (steps, epochs)]}, the records of train
+    runs  : {name: [per seed, (steps, epochs)]}, the records of train
+    kinds : the names of all mechanisms, which give each its look
     """
-    import matplotlib.pyplot as plt
     from matplotlib.ticker import LogFormatter
 
-    figure, (losses, accuracies) = plt.subplots(1, 2, figsize=(10, 3.6))
+    figure, ((losses, accuracies),) = _subplots(1, 2, 10, 3.6)
+    styles = looks(runs, kinds)
     for name, seeds in runs.items():
         bins = [b for b in np.array_split(np.arange(len(seeds[0][0])), 60) if len(b)]
         xs = [b.mean() + 1 for b in bins]
         ends = np.linspace(0, len(seeds[0][0]), len(seeds[0][1]) + 1)[1:]
         train = [[np.mean([steps[i]["loss"] for i in b]) for b in bins] for steps, _ in seeds]
-        _draw_band(losses, xs, train, f"{name}, training", color=LOOKS[name]["color"])
+        _draw_band(losses, xs, train, f"{name}, training", color=styles[name]["color"])
         for ax, key in ((losses, "valid_loss"), (accuracies, "valid_accuracy")):
             ys = [[epoch[key] for epoch in epochs] for _, epochs in seeds]
-            _draw_band(ax, ends, ys, f"{name}, validation", markersize=3, linestyle="--", **LOOKS[name])
+            _draw_band(ax, ends, ys, f"{name}, validation", markersize=3, linestyle="--", **styles[name])
     losses.set(xlabel="step", ylabel="loss (nats)", yscale="log")
     losses.yaxis.set_major_formatter("{x:g}")
     losses.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
@@ -108,10 +133,8 @@ def training_figure(runs):
 
 def _panels(n, width, height):
     """n axes, three to a row, with one y axis; in inches."""
-    import matplotlib.pyplot as plt
-
     columns, rows = min(3, n), -(-n // 3)
-    figure, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), sharey=True, squeeze=False)
+    figure, axes = _subplots(rows, columns, width * columns, height * rows, sharey=True)
     for ax in axes.flat[n:]:
         ax.remove()
     return figure, axes.flat[:n]
@@ -124,31 +147,26 @@ def _draw_band(ax, xs, ys, label, band=SEED_RANGE, **look):
     ax.fill_between(xs, *band[1](ys), color=look["color"], alpha=0.15, lw=0)
 
 
-def look(name, i):
-    """The look of a mechanism or baseline, or the i-th of them for another name."""
-    return LOOKS.get(name) or list(LOOKS.values())[i % len(LOOKS)]
-
-
 @in_style
 def attention_figure(views, layer):
     """Images, and what one head of gated attention does with them: excitation, inhibition, the fused map, the gates.
 
-    views : {title: (image (h, w), head cache of a batch of one)}; all maps share one signed scale with white at zero,
-            and show the head whose fused map differs most between the first view and the last
-    """
-    import matplotlib.pyplot as plt
+    views : {title: (image (h, w), head, gates (H, T))}, where head is the cache of the heads for a batch of one: it
+            has the maps A_exc, A_inh and A, each (1, H, T, T), and lam, if that weighs the inhibitory map alone
 
-    heads = [head for _, head in views.values()]
+    All maps share one signed scale with white at zero, and show the head whose fused map differs most between the
+    first view and the last.
+    """
+    heads = [head for _, head, _ in views.values()]
     shown = int(abs(heads[0].A - heads[-1].A)[0].sum(axis=(1, 2)).argmax())
-    layout = {"figsize": (13.5, 2.9 * len(views)), "squeeze": False, "width_ratios": (1, 1, 1, 1, 1.25)}
-    figure, axes = plt.subplots(len(views), 5, **layout)
+    figure, axes = _subplots(len(views), 5, 13.5, 2.9 * len(views), width_ratios=(1, 1, 1, 1, 1.25))
     _draw_maps(figure, axes[:, 1:4], [(head, shown) for head in heads], "key patch", "query patch")
-    for row, (title, (image, head)) in zip(axes, views.items(), strict=True):
+    for row, (title, (image, head, gates)) in zip(axes, views.items(), strict=True):
         _draw_image(row[0], title, image)
-        gates = row[4].imshow(attention_gate(head)[0], aspect="auto", **GATE)
+        drawn = row[4].imshow(gates, aspect="auto", **GATE)
         _label_cells(row[4], "gate g of each patch and head", "query patch", "head")
-        row[4].set_yticks(range(head.A.shape[1]))
-        figure.colorbar(gates, ax=row[4], label=_said_of(head)[1], shrink=0.85)
+        row[4].set_yticks(range(len(gates)))
+        figure.colorbar(drawn, ax=row[4], label=LAMBDA_UNIT if _has_lambda(head) else GATE_UNIT, shrink=0.85)
     figure.suptitle(f"layer {layer}; maps of head {shown}, the one that changes most; patches are numbered row by row")
     return figure
 
@@ -159,16 +177,16 @@ def _draw_image(ax, title, image, cmap="gray_r", low=0):
     ax.axis("off")
 
 
-def _said_of(head):
-    """Titles of the maps, and the unit of the gate: it weighs both maps, or the inhibitory one alone."""
-    return (MAPS, GATE_UNIT) if getattr(head, "lam", None) is None else ON_LAMBDA
+def _has_lambda(head):
+    """A number weighs the inhibitory map alone, and not both maps."""
+    return getattr(head, "lam", None) is not None
 
 
 def _draw_maps(figure, axes, shown, key, query):
-    """A row of maps for each (head cache, head) shown, all on one signed scale with white at zero; {} is the head."""
+    """A row of maps for each (cache, head) shown, all on one signed scale with white at zero; {} is the head."""
     limit = max(abs(getattr(head, name)[0, h]).max() for head, h in shown for name in MAPS)
     for row, (head, h) in zip(axes, shown, strict=True):
-        for ax, (name, title) in zip(row, _said_of(head)[0].items(), strict=True):
+        for ax, (name, title) in zip(row, (LAMBDA_MAPS if _has_lambda(head) else MAPS).items(), strict=True):
             drawn = ax.imshow(getattr(head, name)[0, h], cmap="RdBu_r", vmin=-limit, vmax=limit)
             _label_cells(ax, title, key, query.format(h))
         figure.colorbar(drawn, ax=row.tolist(), label="attention weight", shrink=0.85, pad=0.04)
@@ -193,13 +211,11 @@ def bars_figure(panels, one_scale=False):
     panels    : {axis label: {name: (mean, half an interval, or nan)}}
     one_scale : the panels have one unit and share their scale
     """
-    import matplotlib.pyplot as plt
-
-    n, shared = max(map(len, panels.values())), {"sharex": one_scale, "sharey": True, "squeeze": False}
-    figure, axes = plt.subplots(1, len(panels), figsize=(9, 0.8 + 0.27 * n), **shared)
-    for ax, (text, bars), style in zip(axes.flat, panels.items(), cycle(LOOKS.values())):
+    height = 0.8 + 0.27 * max(map(len, panels.values()))
+    figure, axes = _subplots(1, len(panels), 9, height, sharex=one_scale, sharey=True)
+    for ax, (text, bars), look in zip(axes.flat, panels.items(), cycle(PALETTE)):
         means, halves = np.transpose(list(bars.values()))
-        ax.barh(range(len(bars)), means, xerr=np.nan_to_num(halves), color=style["color"], ecolor="0.2", height=0.6)
+        ax.barh(range(len(bars)), means, xerr=np.nan_to_num(halves), color=look["color"], ecolor="0.2", height=0.6)
         ax.set_yticks(range(len(bars)), list(bars))
         ax.set_xlabel(text)
         ax.grid(axis="y", visible=False)
@@ -211,19 +227,16 @@ def bars_figure(panels, one_scale=False):
 
 
 @in_style
-def rollout_figure(image, maps_by_treatment):
+def rollout_figure(image, rollouts):
     """An image, and what attention gathers from each of its patches, by rollout, treatment by treatment.
 
-    image             : (h, w); over the heat it is drawn in squares, the darker the larger
-    maps_by_treatment : {treatment: the maps of attention_rollout, of a batch of one}
+    image    : (h, w); over the heat it is drawn in squares, the darker the larger
+    rollouts : {treatment: (T, T)}, row = the token that comes out, column = the patch that goes in
     """
-    import matplotlib.pyplot as plt
-
-    rollouts = {name: attention_rollout(maps, name)[0] for name, maps in maps_by_treatment.items()}
-    _agree("rollout_figure", "maps_by_treatment", "T T", rollouts)
+    _agree("rollout_figure", "rollouts", "T T", rollouts)
     grids = {name: _on_patches("rollout_figure", image, R.mean(axis=0)) for name, R in rollouts.items()}
     top = max(grid.max() for grid in grids.values())
-    figure, axes = plt.subplots(1, 1 + len(grids), figsize=(2.3 * len(grids) + 3.1, 2.8), **TIGHT)
+    figure, axes = _subplots(1, 1 + len(grids), 2.3 * len(grids) + 3.1, 2.8, layout="compressed")
     _draw_image(axes[0, 0], "image", image)
     for ax, (name, grid) in zip(axes[0, 1:], grids.items(), strict=True):
         drawn = ax.imshow(grid, cmap="YlOrBr", vmin=0, vmax=top)
@@ -240,20 +253,18 @@ def gate_map_figure(views):
 
     views : {title: (image (h, w), gates (layers, H, n_patches))}; the change of an image is drawn from -1 to 1
     """
-    import matplotlib.pyplot as plt
-
     _agree("gate_map_figure", "views", "layers H n_patches", {title: gates for title, (_, gates) in views.items()})
     rows = [(t, image, _on_patches("gate_map_figure", image, gates[-1])) for t, (image, gates) in views.items()]
-    looks = [("gray_r", 0, GATE, "gate g")] * len(rows)
+    scales = [("gray_r", 0, GATE, "gate g")] * len(rows)
     if len(rows) == 2:
         (_, image, gates), (_, other, others) = rows
         rows.append(("change (±1)", other - image, others - gates))
         limit = abs(others - gates).max() or 1
-        looks.append(("RdBu_r", -1, {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}, "change of g"))
+        scales.append(("RdBu_r", -1, {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}, "change of g"))
     n = 1 + len(rows[0][2])
     side = min(1.8, 9 / n)  # of a panel, in inches
-    figure, axes = plt.subplots(len(rows), n, figsize=(side * n + 1, (side + 0.25) * len(rows) + 0.3), **TIGHT)
-    for row, (title, image, gates), (cmap, low, scale, text) in zip(axes, rows, looks, strict=True):
+    figure, axes = _subplots(len(rows), n, side * n + 1, (side + 0.25) * len(rows) + 0.3, layout="compressed")
+    for row, (title, image, gates), (cmap, low, scale, text) in zip(axes, rows, scales, strict=True):
         _draw_image(row[0], title, image, cmap, low)
         for h, gate in enumerate(gates):
             drawn = row[1 + h].imshow(gate, **scale)
@@ -265,17 +276,19 @@ def gate_map_figure(views):
 
 
 @in_style
-def gate_histogram_figure(counts):
+def gate_histogram_figure(counts, kinds=()):
     """How the gates spread between 0 and 1, layer by layer.
 
     counts : {title: (layers, bins)}, fractions of the gates of a layer, in bins of equal width
+    kinds  : the names of all mechanisms, which give each its colour
     """
     _agree("gate_histogram_figure", "counts", "layers bins", counts)
+    styles = looks(counts, kinds)
     layers, bins = next(iter(counts.values())).shape
     figure, axes = _panels(layers, 3.3, 2.9)
     for layer, ax in enumerate(axes):
         for i, (title, fractions) in enumerate(counts.items()):
-            style = {"color": look(title, i)["color"], "linestyle": ("-", "--", ":")[i % 3], "linewidth": 1.8}
+            style = {"color": styles[title]["color"], "linestyle": ("-", "--", ":")[i % 3], "linewidth": 1.8}
             ax.stairs(fractions[layer], np.linspace(0, 1, bins + 1), label=title, **style)
         ax.axvline(0.5, color="0.7", lw=1)
         ax.set(title=f"layer {layer}", xlabel="gate g", ylabel="" if layer % 3 else "fraction of the gates")
@@ -288,15 +301,16 @@ def gate_histogram_figure(counts):
 def head_maps_figure(head, heads):
     """Excitation, inhibition and the fused map of chosen heads, a row each.
 
-    head  : the head cache of gated attention, of a batch of one
-    heads : which of its heads
+    head  : the cache of the heads for a batch of one, as in attention_figure
+    heads : which of them
     """
-    import matplotlib.pyplot as plt
-
-    check.instance("head_maps_figure", (GatedHeadCache, DifferentialHeadCache), head=head)
+    missing = [name for name in MAPS if not hasattr(head, name)]
+    if missing:
+        lacks = f"{type(head).__name__}, without {', '.join(missing)}"
+        raise TypeError(f"head_maps_figure: head is {lacks}; expected the cache of a head with two maps")
     heads = np.asarray(heads)
     check.indices("head_maps_figure", "heads", heads, head.A.shape[1], f"head.A {head.A.shape}", (heads.size,))
-    figure, axes = plt.subplots(len(heads), 3, figsize=(9.5, 2.8 * len(heads)), **TIGHT)
+    figure, axes = _subplots(len(heads), 3, 9.5, 2.8 * len(heads), layout="compressed")
     _draw_maps(figure, axes, [(head, h) for h in heads], "key", "head {}: query")
     return figure
 
@@ -314,8 +328,8 @@ def token_strip_figure(strips):
         known = ("n_words", len(words), f"the words of {title!r}")
         check.arrays("token_strip_figure", {f"gates of {title!r}": "n_words"}, gates, sizes=(known,))
     heights = [1 + _wrap(words)[-1][0] for words, _ in strips.values()]
-    layout = {"figsize": (10, 0.9 + 0.35 * len(strips) + 0.28 * sum(heights)), "height_ratios": heights}
-    figure, axes = plt.subplots(len(strips), 1, squeeze=False, **layout)
+    height = 0.9 + 0.35 * len(strips) + 0.28 * sum(heights)
+    figure, axes = _subplots(len(strips), 1, 10, height, height_ratios=heights)
     scale = plt.cm.ScalarMappable(plt.Normalize(0, 1), GATE["cmap"])
     for ax, height, (title, (words, gates)) in zip(axes[:, 0], heights, strips.items(), strict=True):
         for (line, start, word), colour in zip(_wrap(words), scale.to_rgba(gates), strict=True):

@@ -65,7 +65,8 @@ def limits(axes):
 
 def test_rollout_figure(image, head, tmp_path):
     maps = {"absolute": [head.A] * 2, "clipped": [head.A] * 2, "excitatory": [head.A_exc] * 2}
-    figure = saved(viz.rollout_figure(image, maps), tmp_path)
+    rollouts = {treatment: attention_rollout(layers, treatment)[0] for treatment, layers in maps.items()}
+    figure = saved(viz.rollout_figure(image, rollouts), tmp_path)
     shown = panels(figure)
     assert [ax.get_title() for ax in shown] == list(maps) and figure.axes[0].get_title() == "image"
     assert all(ax.get_xlabel() == "patch column" for ax in shown) and shown[0].get_ylabel() == "patch row"
@@ -81,7 +82,7 @@ def test_rollout_figure(image, head, tmp_path):
 def test_the_pixels_lie_on_their_patches(head):
     picture = np.zeros((2, 8))
     picture[1, 6] = 1  # in patch (1, 6) of 2 x 8
-    ax = panels(viz.rollout_figure(picture, {"absolute": [head.A]}))[0]
+    ax = panels(viz.rollout_figure(picture, {"absolute": attention_rollout([head.A], "absolute")[0]}))[0]
     dots = ax.collections[0]
     (spot,) = dots.get_offsets()[dots.get_sizes() > 0]
     np.testing.assert_allclose(spot, (6, 1))
@@ -134,7 +135,8 @@ def test_figures_say_what_the_gate_weighs(head, rng, image):
     other = differential_head_forward(*rng.standard_normal((5, 1, 4, 16, 3)), rng.random((1, 4, 16)))[1]
     said = (head, "g A_exc - (1-g) A_inh", "0 inhibits"), (other, "A_exc - lambda A_inh", "1 inhibits")
     for shown, fused, unit in said:
-        for figure in (viz.head_maps_figure(shown, [0]), viz.attention_figure({"clean": (image, shown)}, layer=1)):
+        views = {"clean": (image, shown, attention_gate(shown)[0])}
+        for figure in (viz.head_maps_figure(shown, [0]), viz.attention_figure(views, layer=1)):
             titles = [ax.get_title() for ax in figure.axes]
             assert f"fused A = {fused}" in titles
         assert any(unit in ax.get_ylabel() for ax in figure.axes)
@@ -197,11 +199,16 @@ def luminance(colour):
 def calls(head, image):
     """{name: (call, error, words)}: what the figures refuse."""
     gates, other = np.ones((1, 2, 16)), softmax_head_forward(*np.ones((3, 1, 1, 4, 2)))[1]
+    R = np.eye(16)
     return {
-        "no treatments": (lambda: viz.rollout_figure(image, {}), ValueError, "len(maps_by_treatment) is 0"),
-        "no such treatment": (lambda: viz.rollout_figure(image, {"raw": [head.A]}), ValueError, "treatment is 'raw'"),
+        "no treatments": (lambda: viz.rollout_figure(image, {}), ValueError, "len(rollouts) is 0"),
+        "a batch of rollouts": (
+            lambda: viz.rollout_figure(image, {"absolute": R[None]}),
+            ShapeError,
+            "rollouts['absolute'] is (1, 16, 16), expected (T, T)",
+        ),
         "patches do not fill": (
-            lambda: viz.rollout_figure(image[:, :7], {"absolute": [head.A]}),
+            lambda: viz.rollout_figure(image[:, :7], {"absolute": R}),
             ShapeError,
             "image is (8, 7), expected (h, w) that 16 square patches fill",
         ),

@@ -8,6 +8,7 @@ from ...checkpoint import load_checkpoint
 from ...data import DataError, Vocabulary
 from ...data.text import UNKNOWN
 from .. import viz
+from ..rollout import attention_rollout
 from ..settings import settle
 from .measures import NOISE, heads
 
@@ -49,7 +50,9 @@ def of_an_image(params, model, data):
     views = clean_and_corrupted(params, model, data)
     for title, (split, layers) in views.items():
         maps, exc = [h.A for h in layers], [h.A_exc for h in layers]
-        figure = viz.rollout_figure(grey(split), {"absolute": maps, "clipped": maps, "excitatory": exc})
+        treated = {"absolute": maps, "clipped": maps, "excitatory": exc}
+        rollouts = {name: attention_rollout(chosen, name)[0] for name, chosen in treated.items()}
+        figure = viz.rollout_figure(grey(split), rollouts)
         slug = title.replace(" ", "-").replace(".", "")
         yield f"rollout-{slug}", figure, f"Attention rollout, {title}: |A|, A clipped at 0, and A_exc alone,"
     gates = {title: (grey(split), np.stack([h.gate[0] for h in layers])) for title, (split, layers) in views.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...attention import KINDS
 from ...data import CORRUPTIONS
 from .. import viz
 from ..experiments import interval, markdown_table
@@ -168,7 +169,7 @@ def curves(name, data, cells, baselines) -> list:
         [label, *(mean_and_half(100 * accuracies[kind][:, 1:].mean(axis=1)) for kind in levels)]
         for label, accuracies in by.items()
     ]
-    figure = viz.robustness_figure(levels, by, 1 / first["settings"]["n_out"], band=INTERVAL)
+    figure = viz.robustness_figure(levels, by, 1 / first["settings"]["n_out"], KINDS, INTERVAL)
     return [
         ("table", [["corrupted accuracy, %, mean over levels", *levels], *rows]),
         ("figure", f"{name}-{data}", figure, f"Test accuracy on {data} against the level of each corruption."),

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ...attention import KINDS
 from ...data.corruptions import Corruption
 from ...data.needle import VALUES
 from .. import viz
@@ -26,7 +27,7 @@ def gates(name, data, cells, comparison) -> list:
         return []
     histograms = {label: histogram(runs) for label, runs in gated.items()}
     first, (clean, hit) = next(iter(histograms.items()))
-    all_clean = viz.gate_histogram_figure({label: both[0] for label, both in histograms.items()})
+    all_clean = viz.gate_histogram_figure({label: both[0] for label, both in histograms.items()}, KINDS)
     of_first = viz.gate_histogram_figure({"clean inputs": clean, "corrupted tokens": hit})
     figures = [
         ("figure", f"{name}-{data}-gates", all_clean, f"Gates on clean inputs of {data}, mean over seeds."),
@@ -120,7 +121,7 @@ def needle(study, data, cells, comparison) -> list:
         label: {"spurious keys": np.array([[t["accuracy"][str(n)] for n in SPURIOUS_KEYS] for t in told])}
         for label, told in ended.items()
     }
-    figure = viz.robustness_figure(levels, curves, 1 / VALUES, band=INTERVAL)
+    figure = viz.robustness_figure(levels, curves, 1 / VALUES, KINDS, INTERVAL)
     return [("table", accuracy), ("figure", f"{study}-needle", figure, "Accuracy against the number of spurious keys."),
             ("p", "Weights over the sum of their absolute values."), ("table", weights)]  # fmt: skip
 

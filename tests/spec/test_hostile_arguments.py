@@ -509,7 +509,7 @@ INNER = {
         f"{name}_{way}" for name in LAYER_STEPS for way in ("forward", "backward")
     ),
     "work on trees": "tree_map leaves replace_leaf count zeros_like flatten draw same_bits sha256",
-    "parts of a run, which settle and train have checked": "choose_threads make settle_by with_bar Split.take Spec",
+    "parts of a run, which settle and train have checked": "choose_threads make with_bar Split.take Spec",
     "the body of the heads on tiles, and the choice of them, whose arguments a layer has checked": (
         "streamed_forward streamed_backward pays AttentionConfig.head_pair"
     ),

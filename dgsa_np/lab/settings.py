@@ -1,6 +1,7 @@
 """What a run is made of: three configurations, the recipe of its data set, and what was asked for."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -91,6 +92,7 @@ def settle(given: dict, load=DataConfig.load):
     load : of a DataConfig, its data; many runs on the same data may hand one that keeps them
     """
     check.instance("settle", dict, given=given)
+    check.instance("settle", Callable, load=load)
     data_config = make(DataConfig, given)
     data = load(data_config)
     fixed = {f.name: data.meta[f.name] for f in fields(ModelConfig) if f.name in data.meta}

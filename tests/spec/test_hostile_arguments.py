@@ -390,7 +390,7 @@ def data_rows(folder):
     yield row(DataConfig, data="text", root=str(file), length=4, unit="bytes", overlap=2, **absent, **sizes)
     asked = {"data": "text", "root": str(file), "length": 4, "unit": "characters", "width": 8, "n_heads": 2, "lr": 0.1,
         "epochs": 1, "device": "cpu", "threads": 1}
-    yield row(settings.settle, given=asked, right=lambda out, given: len(out) == 4)
+    yield row(settings.settle, given=asked, load=DataConfig.load, right=lambda out, **a: len(out) == 4)
     (folder / "config.json").write_text(json.dumps(asked), encoding="utf-8")
     yield row(settings.read_settings, path=folder / "config.json")
     yield row(settings.make, config=TrainConfig, settings={"lr": 0.1, "epochs": 2})

@@ -15,13 +15,13 @@ def classifiers(data) -> dict:
 
     Logistic regression and nearest neighbour on pixels; naive Bayes on the words of sentences.
     """
-    estimators, features = (_on_pixels if data.meta["task"] == "vision" else _on_words)(data.meta)
+    estimators, features = on_pixels() if data.meta["task"] == "vision" else on_words(data.meta["vocab_size"])
     x = features(data.train)
     fitted = {name: estimator.fit(x, data.train.targets) for name, estimator in estimators.items()}
     return {name: lambda split, fit=fit: fit.predict(features(split)) for name, fit in fitted.items()}
 
 
-def _on_pixels(meta):
+def on_pixels():
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -30,13 +30,13 @@ def _on_pixels(meta):
     return estimators, lambda split: split.inputs.reshape(len(split.inputs), -1)
 
 
-def _on_words(meta):
+def on_words(vocab_size):
     from scipy.sparse import csr_array
     from sklearn.naive_bayes import MultinomialNB
 
     def counts(split):
         rows, columns = np.nonzero(split.inputs != PAD)
-        shape = len(split.inputs), meta["vocab_size"]
+        shape = len(split.inputs), vocab_size
         return csr_array((np.ones(len(rows)), (rows, split.inputs[rows, columns])), shape)
 
     return {"naive Bayes": MultinomialNB()}, counts

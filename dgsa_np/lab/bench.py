@@ -5,16 +5,14 @@ users have it: in ours, parallel.keep_freed_memory would speed up PyTorch too.
 """
 
 import cProfile
-import importlib
 import json
 import platform
 import pstats
-import time
-import tracemalloc
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack
 from functools import lru_cache, partial
+from importlib import metadata
 from importlib.util import find_spec
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -32,23 +30,24 @@ from ..ops import swap
 from ..params import flatten
 from . import viz
 from .experiments import equal_models, markdown_table
+from .measure import peak, race, seconds
 
 STEPS = (64, 17, 64, 4, 4), (32, 64, 128, 4, 4), (16, 128, 128, 4, 4), (8, 256, 256, 4, 4)  # B, T, C, H, depth
 HEADS = (64, 4, 17, 8), (32, 4, 64, 16), (16, 4, 128, 16), (8, 4, 256, 32), (8, 4, 512, 16), (4, 4, 1024, 16)  # B H T d
 LENGTHS = 128, 256, 512, 1024, 2048, 4096, 8192
 RATIOS = ("ours", "torch eager"), ("ours", "torch fused"), ("ours", "its products"), ("dgsa", "softmax")
 TURN = 0.2  # s; the first ms of a turn still share the cores with the threads of the one before
-OURS, TORCH = "dgsa_np.lab.bench", "dgsa_np.lab.bench_torch"
 
 
 def bench(out: Path, rounds=15, longest=LENGTHS[-1]):
     """Measure, print tables, and write bench.json, scaling.png and profile.png to the folder out."""
     parallel.keep_freed_memory()
-    with ExitStack() as stack:
-        stack.enter_context(threadpool_limits(1))
-        peer = _torch_process(stack)
-        found = {"machine": _machine()}
-        for title, contests in _contests(peer).items():
+    forms = ("eager", "fused") if find_spec("torch") else ()
+    if not forms:
+        print("PyTorch is not installed; to compare with it: pip install 'dgsa-np[peers]'")
+    found = {"machine": _machine()}
+    with threadpool_limits(1), ProcessPoolExecutor(1, get_context("spawn")) as process:
+        for title, contests in _contests(forms, process).items():
             found[title] = {label: race(contest, rounds) for label, contest in contests.items()}
             print(f"\n{title}\n\n{_table(found[title])}", flush=True)
         found["scaling"] = scaling([T for T in LENGTHS if longest >= T], rounds)
@@ -59,46 +58,49 @@ def bench(out: Path, rounds=15, longest=LENGTHS[-1]):
 
 
 def _machine() -> dict:
-    cores, system = parallel.cores(), f"{platform.system()} {platform.machine()} {platform.processor()}"
     versions = {"python": platform.python_version(), "numpy": np.__version__, "dgsa_np": __version__}
-    if find_spec("torch"):
-        versions["torch"] = importlib.metadata.version("torch")
-    return {"system": system, "cores": cores, "versions": versions}
+    versions |= {"torch": metadata.version("torch")} if find_spec("torch") else {}
+    system = f"{platform.system()} {platform.machine()} {platform.processor()}"
+    return {"system": system, "cores": parallel.cores(), "versions": versions}
 
 
-def _contests(peer) -> dict:
-    """{title: {sizes: {contestant: a function that runs once and returns its seconds}}}"""
-    ours = partial(partial, seconds, OURS)
-    titles = (
-        "The gated head, forward and backward, causal, one thread",
-        "The step of a language model, forward and backward, all cores",
-        "The same step at equal numbers of parameters",
-        "Every head, forward and backward, causal, one thread",
-    )
-    heads, steps, equal, every = ({} for _ in titles)
+def _contests(forms, process) -> dict:
+    """{title: {sizes: {contestant: a function that runs once and returns its seconds}}}
+
+    forms, process : those of PyTorch that take part, and where they run
+    """
+
+    def torch(*args):
+        return process.submit(turn, in_torch, *args).result()
+
+    heads, steps, equal, every = {}, {}, {}, {}
     for size in HEADS:
-        label = "B {}, H {}, T {}, d {}".format(*size)
-        heads[label] = {"ours": ours("head", "dgsa", "auto", *size)}
-        heads[label] |= {impl: ours("head", "dgsa", impl, *size) for impl in ("plain", "tiled")}
-        heads[label] |= {f"torch {form}": partial(peer, "head", form, *size) for form in ("eager", "fused") if peer}
-        forms = [(kind, impl) for kind in TILED_KINDS for impl in ("plain", "tiled")]
-        every[label] = {" ".join(form): ours("head", *form, *size) for form in forms}
+        label, impls = "B {}, H {}, T {}, d {}".format(*size), {"ours": "auto", "plain": "plain", "tiled": "tiled"}
+        heads[label] = {name: partial(turn, head, "dgsa", impl, *size) for name, impl in impls.items()}
+        heads[label] |= {f"torch {form}": partial(torch, "head", form, *size) for form in forms}
+        pairs = product(TILED_KINDS, ("plain", "tiled"))
+        every[label] = {f"{kind} {impl}": partial(turn, head, kind, impl, *size) for kind, impl in pairs}
     for size in STEPS:
         label = "B {}, T {}, C {}, H {}, depth {}".format(*size)
-        steps[label] = {"ours": ours("step", "dgsa", *size), "its products": ours("products", *size)}
-        steps[label] |= {f"torch {form}": partial(peer, "step", form, *size) for form in ("eager", "fused") if peer}
-        equal[label] = {kind: ours("step", kind, *size) for kind in ("softmax", "diff_v1", "dgsa")}
-    return dict(zip(titles, (heads, steps, equal, every), strict=True))
+        steps[label] = {"ours": partial(turn, step, "dgsa", *size), "its products": partial(turn, products, *size)}
+        steps[label] |= {f"torch {form}": partial(torch, "step", form, *size) for form in forms}
+        equal[label] = {kind: partial(turn, step, kind, *size) for kind in ("softmax", "diff_v1", "dgsa")}
+    return {
+        "The gated head, forward and backward, causal, one thread": heads,
+        "The step of a language model, forward and backward, all cores": steps,
+        "The same step at equal numbers of parameters": equal,
+        "Every head, forward and backward, causal, one thread": every,
+    }
 
 
-def race(contest, rounds=15, enough=10.0) -> dict:
-    """{name: (lower quartile, median, upper quartile)} in ms; the first turn warms up, after enough seconds it ends."""
-    times, started = {name: [] for name in contest}, time.perf_counter()
-    for turn in range(rounds + 1):
-        if turn < 4 or time.perf_counter() - started < enough:
-            for name, contestant in contest.items():
-                times[name].append(1e3 * contestant())
-    return {name: np.quantile(ts[1:], (0.25, 0.5, 0.75)).round(3).tolist() for name, ts in times.items()}
+def turn(task, *args) -> float:
+    """Seconds of a run of a task, the median of as many as fill TURN, as in training. It is made once and kept."""
+    return seconds(made(task, *args), TURN)
+
+
+@lru_cache(maxsize=16)
+def made(task, *args):
+    return task(*args)
 
 
 def _table(races) -> str:
@@ -109,30 +111,6 @@ def _table(races) -> str:
         cells |= {f"{a} / {b}": f"{found[a][1] / found[b][1]:.2f}" for a, b in RATIOS if {a, b} <= found.keys()}
         rows.append([label, *cells.values()])
     return markdown_table([["", *cells], *rows])
-
-
-def seconds(module, task, *args) -> float:
-    """One turn of a task: the median of as many runs as fill TURN seconds, as in training. It is made once and kept."""
-    run, times = _prepared(module, task, *args), []
-    while sum(times) < TURN:
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    return float(np.median(times))
-
-
-@lru_cache(maxsize=16)
-def _prepared(module, task, *args):
-    return getattr(importlib.import_module(module), task)(*args)
-
-
-def _torch_process(stack):
-    """seconds() of bench_torch.py in a process of its own; None without PyTorch."""
-    if find_spec("torch") is None:
-        print("PyTorch is not installed; to compare with it: pip install 'dgsa-np[peers]'")
-        return None
-    pool = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
-    return lambda *args: pool.submit(seconds, TORCH, *args).result()
 
 
 # -------------------------------------------------------------------------------------------- the tasks
@@ -187,6 +165,13 @@ def products(B, T, C, H, depth):
     return lambda: list(pool.map(run, range(threads)))
 
 
+def in_torch(task, *args):
+    """A task of bench_torch.py; PyTorch is imported by the process that runs it."""
+    from . import bench_torch
+
+    return {"head": bench_torch.head, "step": bench_torch.step}[task](*args)
+
+
 # --------------------------------------------------------------------------------- scaling and profile
 
 
@@ -194,20 +179,11 @@ def scaling(lengths, rounds=5) -> dict:
     """{impl: {"ms": one number per length, "MiB": ..}} of one gated head, and the lengths."""
     found = {"T": lengths} | {impl: {"ms": [], "MiB": []} for impl in ("plain", "tiled")}
     for T in tqdm(lengths, desc="scaling in T", disable=None):
-        contest = {impl: partial(seconds, OURS, "head", "dgsa", impl, 1, 1, T, 32) for impl in ("plain", "tiled")}
+        contest = {impl: partial(turn, head, "dgsa", impl, 1, 1, T, 32) for impl in ("plain", "tiled")}
         for impl, (_, median, _) in race(contest, rounds).items():
             found[impl]["ms"].append(median)
-            found[impl]["MiB"].append(round(peak(_prepared(OURS, "head", "dgsa", impl, 1, 1, T, 32)), 3))
+            found[impl]["MiB"].append(round(peak(made(head, "dgsa", impl, 1, 1, T, 32)), 3))
     return found
-
-
-def peak(run) -> float:
-    """MiB that a task has allocated at its most, beyond what was there before."""
-    tracemalloc.start()
-    run()
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return most / 2**20
 
 
 def profile(*size, shown=14) -> dict:
@@ -251,13 +227,7 @@ def scaling_figure(found):
     return figure
 
 
-@viz.in_style
 def profile_figure(shares):
     """Where the time of one step goes: {function: ms of its own}, the largest on top."""
-    import matplotlib.pyplot as plt
-
-    figure, ax = plt.subplots(figsize=(8, 4.2))
-    ax.barh(list(shares)[::-1], list(shares.values())[::-1], color=viz.PALETTE[2]["color"])
-    title = f"one step on one thread: {sum(shares.values()):.0f} ms"
-    viz.label(ax, title, "ms of its own, without the pairs it calls", None)
-    return figure
+    title = f"ms of its own, without the pairs it calls; one step on one thread: {sum(shares.values()):.0f} ms"
+    return viz.bars_figure({title: {name: (ms, np.nan) for name, ms in shares.items()}})

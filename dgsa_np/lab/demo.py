@@ -6,19 +6,18 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from .. import attention
-from ..data import CORRUPTIONS, corrupt, load
-from ..model import ModelConfig, model_forward
+from ..data import CORRUPTIONS, load
+from ..model import ModelConfig
 from ..train import TrainConfig
 from . import experiments, viz
+from .evidence.measures import clean_and_corrupted
 
 MODEL = ModelConfig(width=32, depth=2, patch_size=2)  # 16 patches: maps worth looking at
 TRAIN = TrainConfig(epochs=24, device="cpu")
 KINDS = ("softmax", "diff_v1", "dgsa")
-NOISE = ("gaussian", 0.3)  # what the picture of the maps shows
 PIXELS = (
     "Any gain over softmax here is a property of unstandardised pixels: in the study of docs/evidence.md it is "
     "0.0 points (95 % interval -1.0 to +1.0) with each image standardised, and softmax itself gains 11.2."
@@ -36,7 +35,8 @@ def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) 
         size = f"{experiments.count_parameters(model):,} parameters"
         print(f"  {kind:8s} {model.n_heads} heads, d = {model.sizes['d']}, feed-forward width {model.F}, {size}")
     grid = experiments.run_grid(models, train, seeds, data, jobs)
-    runs = list(tqdm(grid, total=len(models) * len(seeds), disable=None, unit="run", desc="train and corrupt"))
+    bar = tqdm(grid, total=len(models) * len(seeds), disable=None, unit="run", desc="train and corrupt")
+    runs = sorted(bar, key=lambda run: (run.seed, KINDS.index(run.name)))
     accuracies = experiments.collect(runs + experiments.run_baselines(data))
     scores = {name: experiments.per_seed_scores(a) for name, a in accuracies.items()}
     text = f"{table(scores)}\n\n{findings(scores)}\n"
@@ -48,14 +48,11 @@ def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) 
 
 def table(scores) -> str:
     """Accuracy in per cent: mean, and half a 95 % interval over seeds where there are several."""
-
-    def cell(values):
-        mean, half = experiments.interval(values)
-        return f"{100 * mean:.1f}" if math.isnan(half) else f"{100 * mean:.1f} ± {100 * half:.1f}"
-
-    conditions = next(iter(scores.values()))
-    rows = [[condition, *(cell(by[condition]) for by in scores.values())] for condition in conditions]
-    return experiments.markdown_table([["test accuracy, %", *scores], *rows])
+    rows = [["test accuracy, %", *scores]]
+    for condition in next(iter(scores.values())):
+        cells = (experiments.with_interval(100 * by[condition], 1) for by in scores.values())
+        rows.append([condition, *cells])
+    return experiments.markdown_table(rows)
 
 
 def findings(scores) -> str:
@@ -87,9 +84,8 @@ def _compare(scores, condition, other):
 
 
 def _draw(out, runs, accuracies, models, data):
-    in_order = sorted(runs, key=lambda r: r.seed)
-    records = {kind: [(r.steps, r.epochs) for r in in_order if r.name == kind] for kind in models}
-    gated = next(r for r in in_order if r.name == "dgsa")
+    records = {kind: [(r.steps, r.epochs) for r in runs if r.name == kind] for kind in models}
+    gated = next(r for r in runs if r.name == "dgsa")
     views, chance = _views(gated.params, models["dgsa"], data), 1 / data.meta["n_out"]
     viz.save(viz.robustness_figure(CORRUPTIONS["vision"], accuracies, chance, attention.KINDS), out / "accuracy.png")
     viz.save(viz.attention_figure(views, layer=models["dgsa"].depth - 1), out / "maps.png")
@@ -98,13 +94,11 @@ def _draw(out, runs, accuracies, models, data):
 
 def _views(params, model, data):
     """One test digit, clean and noisy, with what the last layer's heads do to it."""
-    kind, level = NOISE
-    image = data.test.inputs[:1]
-    noisy = corrupt(image, kind, level, np.random.default_rng(0))
-    title = f"a {data.test.targets[0]}"
-    images = {f"{title}, clean": image, f"{title}, {kind} {level}": noisy}
-    heads = {name: model_forward(x, params, model)[1].blocks[-1].attention.head for name, x in images.items()}
-    return {name: (x[0], heads[name], attention.attention_gate(heads[name])[0]) for name, x in images.items()}
+    views = clean_and_corrupted(params, model, data)
+    return {
+        f"a {split.targets[0]}, {how}": (split.inputs[0], layers[-1], attention.attention_gate(layers[-1])[0])
+        for how, (split, layers) in views.items()
+    }
 
 
 def _write_results(path, runs, accuracies, models, train):

@@ -1,6 +1,7 @@
 """Runs of several mechanisms over seeds and corruptions, beside trivial baselines, and what is said of them."""
 
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..model import ModelConfig, init_model
 from ..params import count
 from ..train import TrainConfig, predict, train
 from .baselines import classifiers
+from .workers import results
 
 
 class Run(NamedTuple):
@@ -46,30 +48,28 @@ def count_parameters(model: ModelConfig) -> int:
 def run_one(model: ModelConfig, cfg: TrainConfig, data) -> Run:
     """Train once, then evaluate on the test split, clean and under every corruption."""
     result = train(model, cfg, data)
-
-    def classify(split):
-        return predict(result.params, split, model).argmax(axis=-1)
-
-    accuracy = accuracy_under_corruption(classify, data.test, model.task)
+    accuracy = accuracy_under_corruption(classifier(result.params, model), data.test, model.task)
     return Run(model.kind, cfg.seed, *result, accuracy)
 
 
 def run_grid(models: dict, cfg: TrainConfig, seeds, data, jobs=2):
-    """Every model with every seed, in processes of one thread each; yields each Run as it is done."""
-    from joblib import Parallel, delayed
-
+    """Every model with every seed, in so many processes of one thread each; yields each Run as it is done."""
     grid = [(model, replace(cfg, seed=seed)) for seed in seeds for model in models.values()]
-    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", inner_max_num_threads=1, backend="loky")
-    return parallel(delayed(run_one)(model, c, data) for model, c in grid)
+    return results([partial(run_one, model, seeded, data) for model, seeded in grid], jobs)
 
 
-def run_baselines(data, kinds=None) -> list:
+def run_baselines(data) -> list:
     """The trivial classifiers of the data's task, under the same corruptions."""
-    task = data.meta["task"]
-    return [
-        Run(name, 0, {}, [], [], accuracy_under_corruption(classify, data.test, task, kinds))
+    accuracies = {
+        name: accuracy_under_corruption(classify, data.test, data.meta["task"])
         for name, classify in classifiers(data).items()
-    ]
+    }
+    return [Run(name, 0, {}, [], [], accuracy) for name, accuracy in accuracies.items()]
+
+
+def classifier(params, model: ModelConfig):
+    """A trained model as a function of a Split that returns its classes."""
+    return lambda split: predict(params, split, model).argmax(axis=-1)
 
 
 def accuracy_under_corruption(classify, split, task, kinds=None) -> dict:
@@ -111,8 +111,14 @@ def interval(values) -> tuple:
     return float(values.mean()), float(half)
 
 
+def with_interval(values, digits) -> str:
+    """The mean with so many digits, and half a 95 % interval where there are several values."""
+    mean, half = interval(values)
+    return f"{mean:.{digits}f}" if np.isnan(half) else f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
 def markdown_table(rows) -> str:
     """Rows of cells, the first of them the head."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])

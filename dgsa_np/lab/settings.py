@@ -1,6 +1,7 @@
 """What a run is made of: three configurations, the recipe of its data set, and what was asked for."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -80,20 +81,18 @@ CONFIGS = (DataConfig, ModelConfig, TrainConfig)
 FIELDS = {f.name: f for config in CONFIGS for f in fields(config)}
 
 
-def settle(given: dict):
+def settle(given: dict, load=DataConfig.load):
     """DataConfig, ModelConfig, TrainConfig and the Dataset, from what was asked for.
 
     Every setting is resolved: n_out and threads are numbers, device is where it will run.
 
     Later wins: defaults, the data set's recipe, given; what the data fixes (n_out, image_size, vocab_size ...) may
     be given, but not differently.
+
+    load : of a DataConfig, its data; many runs on the same data may hand one that keeps them
     """
     check.instance("settle", dict, given=given)
-    return settle_by(given, DataConfig.load)
-
-
-def settle_by(given, load):
-    """The same, with another way to load a DataConfig's data: one that keeps them, for many runs on the same."""
+    check.instance("settle", Callable, load=load)
     data_config = make(DataConfig, given)
     data = load(data_config)
     fixed = {f.name: data.meta[f.name] for f in fields(ModelConfig) if f.name in data.meta}

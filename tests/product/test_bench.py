@@ -7,7 +7,7 @@ import pytest
 
 from dgsa_np.attention.multihead import TILED_KINDS
 from dgsa_np.fast import parallel
-from dgsa_np.lab import bench, cli
+from dgsa_np.lab import bench, cli, measure
 from dgsa_np.lab.experiments import count_parameters
 from dgsa_np.model import loss_and_grads
 from dgsa_np.params import flatten
@@ -58,14 +58,22 @@ def test_a_race_takes_turns_and_drops_the_first():
         order.append(name)
         return next(clock[name])
 
-    found = bench.race({name: lambda name=name: contestant(name) for name in "ab"}, rounds=3)
+    found = measure.race({name: lambda name=name: contestant(name) for name in "ab"}, rounds=3)
     assert found == {"a": [1500.0, 2000.0, 2500.0], "b": [4000.0] * 3} and order == list("abababab")
 
 
 def test_a_slow_race_ends_after_some_turns():
     turns = []
-    bench.race({"slow": lambda: turns.append(0) or 1.0}, rounds=100, enough=0.0)
+    measure.race({"slow": lambda: turns.append(0) or 1.0}, rounds=100, enough=0.0)
     assert len(turns) == 4
+
+
+def test_seconds_are_those_of_the_median_run_of_as_many_as_fill_a_time(monkeypatch):
+    ticks = iter([0.0, 1.0, 10.0, 14.0, 20.0, 22.0, 30.0, 39.0])
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: next(ticks))
+    runs = []
+    assert measure.seconds(lambda: runs.append(0), fill=7.0) == 2.0 and len(runs) == 3
+    assert measure.seconds(lambda: runs.append(0)) == 9.0 and len(runs) == 4
 
 
 @pytest.mark.parametrize("kind", ["softmax", "diff_v1", "dgsa"])
@@ -102,7 +110,7 @@ def test_the_products_are_those_of_the_step(monkeypatch):
 
 
 def test_memory_is_that_of_the_arrays():
-    assert bench.peak(lambda: np.ones(2**20)) == pytest.approx(8, rel=0.01)
+    assert measure.peak(lambda: np.ones(2**20)) == pytest.approx(8, rel=0.01)
 
 
 @pytest.mark.peers

@@ -16,8 +16,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from support.training import TINY
+from threadpoolctl import threadpool_info
 
 from dgsa_np import backend, check
+from dgsa_np.attention import KINDS
+from dgsa_np.lab import workers
 from dgsa_np.lab.cli import main
 from dgsa_np.lab.evidence import compare, costs, grid, studies
 from dgsa_np.lab.evidence.report import report
@@ -141,38 +144,54 @@ def ends_its_worker_once(marker, value):
 
 @pytest.mark.slow
 def test_a_killed_worker_loses_its_run_and_nothing_else(tmp_path):
-    tasks = {n: partial(ends_its_worker_once, str(tmp_path / "marker" if n == 3 else tmp_path), n) for n in range(8)}
-    assert sorted(grid.results(tasks, partial(grid.workers, 2, None))) == list(range(8))
+    tasks = [partial(ends_its_worker_once, str(tmp_path / "marker" if n == 3 else tmp_path), n) for n in range(8)]
+    assert sorted(workers.results(tasks)) == list(range(8))
 
 
-def test_workers_that_always_die_are_given_up():
-    @contextmanager
-    def dying():
-        with ThreadPoolExecutor(1) as pool:
-            yield SimpleNamespace(submit=lambda task: pool.submit(_break))
-
-    with pytest.raises(BrokenProcessPool):
-        list(grid.results({"a": None}, dying))
-
-
-def test_a_pool_that_breaks_while_it_is_filled_is_replaced():
+def test_workers_that_always_die_are_given_up(monkeypatch):
     pools = []
 
     @contextmanager
-    def breaking_once():
+    def dying(jobs, dask):
         pools.append(ThreadPoolExecutor(1))
         with pools[-1] as pool:
-            yield SimpleNamespace(submit=_break_now) if len(pools) == 1 else pool
+            yield SimpleNamespace(submit=lambda *task: pool.submit(killed))
 
-    assert list(grid.results({"a": lambda: 7}, breaking_once)) == [7] and len(pools) == 2
+    monkeypatch.setattr(workers, "workers", dying)
+    with pytest.raises(BrokenProcessPool):
+        list(workers.results([None]))
+    assert len(pools) == 3
 
 
-def _break_now(task):
+def test_a_pool_that_breaks_while_it_is_filled_is_replaced(monkeypatch):
+    pools = []
+
+    @contextmanager
+    def breaking_once(jobs, dask):
+        pools.append(ThreadPoolExecutor(1))
+        with pools[-1] as pool:
+            yield SimpleNamespace(submit=killed) if len(pools) == 1 else pool
+
+    monkeypatch.setattr(workers, "workers", breaking_once)
+    assert list(workers.results([lambda: 7])) == [7] and len(pools) == 2
+
+
+def killed(*task):
     raise BrokenProcessPool("killed")
 
 
-def _break():
-    raise BrokenProcessPool("killed")
+def blas_threads():
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+def test_each_task_has_one_thread_of_blas():
+    for threads in workers.results([blas_threads] * 2):
+        assert threads and set(threads) == {1}
+
+
+def test_what_a_task_raises_comes_out():
+    with pytest.raises(ZeroDivisionError):
+        list(workers.results([partial(divmod, 1, 0)], jobs=1))
 
 
 @pytest.mark.slow
@@ -391,7 +410,7 @@ def test_multiplications_are_those_of_the_matrix_products(monkeypatch):
 
     for module in (backend, check):  # which refuse subclasses
         monkeypatch.setattr(module, "owner_of", lambda a: np)
-    for kind in studies.KINDS:
+    for kind in KINDS:
         model = ModelConfig(kind=kind, width=16, n_heads=2, depth=2, patch_size=2)
         params = tree_map(lambda W: W.view(Counted), init_model(model, np.random.default_rng(0)))
         images = np.random.default_rng(1).random((1, 8, 8), "float32").view(Counted)

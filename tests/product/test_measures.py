@@ -60,7 +60,7 @@ def test_the_gate_of_a_lambda_has_the_same_ratio():
     assert gate.shape == (2, 3, 4) and np.allclose((1 - gate) / gate, lam)
 
 
-@pytest.mark.parametrize("kind", studies.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_can_be_measured(kind):
     (settings,) = grid.plan([TINY | {"kind": kind}], [0], TINY)
     record, params = grid.run(settings)

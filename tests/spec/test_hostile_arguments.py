@@ -390,7 +390,7 @@ def data_rows(folder):
     yield row(DataConfig, data="text", root=str(file), length=4, unit="bytes", overlap=2, **absent, **sizes)
     asked = {"data": "text", "root": str(file), "length": 4, "unit": "characters", "width": 8, "n_heads": 2, "lr": 0.1,
         "epochs": 1, "device": "cpu", "threads": 1}
-    yield row(settings.settle, given=asked, right=lambda out, given: len(out) == 4)
+    yield row(settings.settle, given=asked, load=DataConfig.load, right=lambda out, **a: len(out) == 4)
     (folder / "config.json").write_text(json.dumps(asked), encoding="utf-8")
     yield row(settings.read_settings, path=folder / "config.json")
     yield row(settings.make, config=TrainConfig, settings={"lr": 0.1, "epochs": 2})
@@ -509,7 +509,7 @@ INNER = {
         f"{name}_{way}" for name in LAYER_STEPS for way in ("forward", "backward")
     ),
     "work on trees": "tree_map leaves replace_leaf count zeros_like flatten draw same_bits sha256",
-    "parts of a run, which settle and train have checked": "choose_threads make settle_by with_bar Split.take Spec",
+    "parts of a run, which settle and train have checked": "choose_threads make with_bar Split.take Spec",
     "the body of the heads on tiles, and the choice of them, whose arguments a layer has checked": (
         "streamed_forward streamed_backward pays AttentionConfig.head_pair"
     ),

@@ -5,26 +5,21 @@ import json
 import os
 import platform
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import lru_cache, partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ... import __version__
 from ...checkpoint import save_checkpoint
-from ...fast.parallel import keep_freed_memory
 from ...train import NonFiniteError, train
-from ..experiments import count_parameters, evened
-from ..settings import DataConfig, SettingsError, settle_by
-from .measures import measure, measure_baselines
+from ..experiments import count_parameters, evened, run_baselines
+from ..settings import DataConfig, SettingsError, settle
+from ..workers import results
+from .measures import measure
 
 UNEVEN = 0.02  # parameter counts of one grid may differ by so much
 FIXED_BY_DATA = ("task", "n_out", "image_size", "channels", "vocab_size", "max_len")
@@ -38,8 +33,8 @@ load_once = lru_cache(maxsize=2)(DataConfig.load)
 
 def cells(settings: dict) -> list:
     """Every combination of settings of which each has one value or a list of them."""
-    lists = [[(name, v) for v in (value if isinstance(value, list) else [value])] for name, value in settings.items()]
-    return [dict(choice) for choice in product(*lists)]
+    lists = [value if isinstance(value, list) else [value] for value in settings.values()]
+    return [dict(zip(settings, choice, strict=True)) for choice in product(*lists)]
 
 
 def plan(grid, seeds, reference=None, uneven=False) -> list:
@@ -50,10 +45,10 @@ def plan(grid, seeds, reference=None, uneven=False) -> list:
     raises : SettingsError where counts still differ by more than 2 %, unless uneven
     """
     here = {"threads": 1, "device": "cpu"}
-    settled = [settle_by(here | given, load_once)[:3] for given in grid]
+    settled = [settle(here | given, load_once)[:3] for given in grid]
     maps = [model.mechanism.split for _, model, _ in settled]
     base = reference or grid[maps.index(max(maps))]
-    runs, (_, reference, *_) = [], settle_by(here | base, load_once)
+    runs, (_, reference, *_) = [], settle(here | base, load_once)
     for given, (data_config, model, cfg) in zip(grid, settled, strict=True):
         same = replace(reference, **{name: getattr(model, name) for name in FIXED_BY_DATA})
         try:
@@ -81,36 +76,34 @@ def key(settings) -> str:
 
 def data_settings(settings) -> dict:
     """Those of its data alone."""
-    return {name: value for name, value in settings.items() if name in DataConfig.__dataclass_fields__}
+    return {f.name: settings[f.name] for f in fields(DataConfig) if f.name in settings}
 
 
 def run(settings) -> tuple:
-    """Train and measure once, on one thread. Returns the record, and the trained parameters."""
-    keep_freed_memory()
-    with threadpool_limits(1):
-        data_config, model, cfg, data = settle_by(settings, load_once)
-        record = {"key": key(settings), "settings": settings, "data_sha256": data.meta["sha256"], "host": host()}
-        start = time.perf_counter()
-        try:
-            params, steps, epochs = train(model, cfg, data)
-        except NonFiniteError as error:
-            return record | {"failed": str(error)}, None
-        seconds = round(time.perf_counter() - start, 3)
-        trained = {"parameters": count_parameters(model), "steps": len(steps), "seconds": seconds, "epochs": epochs}
-        return record | trained | measure(model, cfg, params, data, data_config), params
+    """Train and measure once. Returns the record, and the trained parameters."""
+    data_config, model, cfg, data = settle(settings, load_once)
+    record, start = new_record(settings, data), time.perf_counter()
+    try:
+        params, steps, epochs = train(model, cfg, data)
+    except NonFiniteError as error:
+        return record | {"failed": str(error)}, None
+    seconds = round(time.perf_counter() - start, 3)
+    trained = {"parameters": count_parameters(model), "steps": len(steps), "seconds": seconds, "epochs": epochs}
+    return record | trained | measure(model, cfg, params, data, data_config), params
 
 
-def run_baselines(data_settings) -> tuple:
-    """The trivial classifiers of a data set, under the same corruptions."""
-    with threadpool_limits(1):
-        data = load_once(DataConfig(**data_settings))
-        record = {"key": key(data_settings), "settings": data_settings, "data_sha256": data.meta["sha256"]}
-        return record | {"host": host(), "baselines": measure_baselines(data)}, None
+def run_trivial(settings) -> tuple:
+    """The trivial classifiers of a data set under the same corruptions, as the record of a run; a language has none."""
+    data = load_once(DataConfig(**settings))
+    runs = [] if data.meta["task"] == "lm" else run_baselines(data)
+    return new_record(settings, data) | {"baselines": {run.name: run.accuracy for run in runs}}, None
 
 
-def host() -> dict:
+def new_record(settings, data) -> dict:
+    """What is run, on which data, and where."""
     versions = {"dgsa_np": __version__, "numpy": np.__version__, "python": platform.python_version()}
-    return versions | {"machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}
+    host = versions | {"machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}
+    return {"key": key(settings), "settings": settings, "data_sha256": data.meta["sha256"], "host": host}
 
 
 # ------------------------------------------------------------------------------------------- all runs
@@ -119,29 +112,26 @@ def host() -> dict:
 def run_grid(folder, runs, jobs=2, dask=None, models=()) -> list:
     """What is missing in folder/runs.jsonl is run, in processes here or by the workers of a Dask scheduler.
 
-    A worker that is killed loses its run, which another begins again.
     models  : keys of runs whose parameters are kept, in folder/models
     returns : the records of all runs that were asked for, and of the baselines of their data
     """
-    folder = Path(folder)
+    folder, log = Path(folder), Path(folder) / "runs.jsonl"
     (folder / "models").mkdir(parents=True, exist_ok=True)
     tasks = {key(s): partial(run, s) for s in runs}
-    for settings in runs:
-        tasks[key(data_settings(settings))] = partial(run_baselines, data_settings(settings))
-    done = {record["key"]: record for record in read_runs(folder / "runs.jsonl", repair=True)}
+    tasks |= {key(s): partial(run_trivial, s) for s in map(data_settings, runs)}
+    done = {record["key"]: record for record in read_runs(log, repair=True)}
     check_data_of(folder, [done[key(s)] for s in runs if key(s) in done], runs)
-    missing = {name: task for name, task in tasks.items() if name not in done}
-    with open(folder / "runs.jsonl", "a", encoding="utf-8") as log:
-        bar = tqdm(total=len(tasks), initial=len(tasks) - len(missing), disable=None, unit="run", desc="compare")
-        for record, params in results(missing, partial(workers, jobs, dask)):
+    missing = [task for name, task in tasks.items() if name not in done]
+    bar = tqdm(total=len(tasks), initial=len(tasks) - len(missing), disable=None, unit="run", desc="compare")
+    with open(log, "a", encoding="utf-8") as file, bar:
+        for record, params in results(missing, jobs, dask):
             if params is not None and record["key"] in models:
                 save_checkpoint(folder / "models" / f"{record['key']}.npz", params)
-            log.write(json.dumps(record) + "\n")
-            log.flush()
-            os.fsync(log.fileno())
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
             bar.update()
-        bar.close()
-    done = {record["key"]: record for record in read_runs(folder / "runs.jsonl")}
+    done = {record["key"]: record for record in read_runs(log)}
     return [done[name] for name in tasks]
 
 
@@ -153,50 +143,6 @@ def check_data_of(folder, records, runs):
         if load_once(DataConfig(**now[name])).meta["sha256"] != then[name]:
             where = f"{folder}: its runs on {now[name]['data']} saw other data than are there now"
             raise SettingsError(f"{where}: was the file changed? Begin a new folder")
-
-
-def results(tasks, pool, patience=3):
-    """What the tasks return, in the order in which they end; those of a broken pool begin again in a new one.
-
-    raises : BrokenProcessPool where so many pools in a row broke before any task ended
-    """
-    left, broken = dict(tasks), 0
-    while left:
-        with pool() as executor:
-            futures = {}
-            try:
-                futures |= {executor.submit(task): name for name, task in left.items()}
-                for future in as_completed(futures):
-                    result = future.result()
-                    del left[futures[future]]
-                    broken = 0
-                    yield result
-            except BrokenProcessPool:
-                broken += 1
-                if broken == patience:
-                    raise
-            finally:
-                for future in futures:
-                    future.cancel()
-
-
-@contextmanager
-def workers(jobs, dask):
-    """An executor: processes of this machine, or those of a Dask scheduler."""
-    if dask is None:
-        with ProcessPoolExecutor(jobs, get_context("spawn")) as executor:
-            yield executor
-        return
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise SettingsError(f"--dask {dask} needs Dask: pip install 'dgsa_np[cluster]'") from error
-    try:
-        client = Client(dask, timeout="20s")
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"--dask {dask}: no scheduler answers there: {error}") from error
-    with client:
-        yield client.get_executor(pure=False)
 
 
 def read_runs(path, repair=False) -> list:

@@ -4,14 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...data import corrupt
+from ...data import Split, corrupt
 from ...data.needle import PAIR, QUERY, SPURIOUS, VALUES
 from ...model import init_model, model_forward
-from ...train import evaluate, predict
-from ..baselines import classifiers
-from ..experiments import accuracy_under_corruption
+from ...train import evaluate
+from ..experiments import accuracy_under_corruption, classifier
 
-INSIDE = 256  # rows of the test split that are looked into
+ROWS = 256  # of the test split, that are looked into
 NOISE = {"vision": ("gaussian", 0.3), "text": ("substitution", 0.3)}  # what corrupts half an image, or some words
 BINS = 20  # of a histogram of gates, from 0 to 1
 SATURATED = 0.05  # gates nearer to 0 or 1 than this
@@ -24,13 +23,9 @@ def measure(model, cfg, params, data, data_config) -> dict:
     measured = {"valid": evaluate(params, data.valid, model), "clean": evaluate(params, data.test, model)}
     if model.task == "lm":
         return measured
-
-    def classify(split):
-        return predict(params, split, model).argmax(axis=-1)
-
-    measured["accuracy"] = accuracy_under_corruption(classify, data.test, model.task)
+    measured["accuracy"] = accuracy_under_corruption(classifier(params, model), data.test, model.task)
     start = init_model(model, np.random.default_rng(cfg.seed))  # where this training began
-    some = type(data.test)(*data.test.take(slice(INSIDE)))
+    some = first_rows(data.test, ROWS)
     measured["layers"] = [layer(head, some.keep) for head in heads(params, some, model)]
     measured["at_start"] = [layer(head, some.keep) for head in heads(start, some, model)]
     measured["gates"] = gates_and_noise(params, some, model)
@@ -41,18 +36,26 @@ def measure(model, cfg, params, data, data_config) -> dict:
     return rounded(measured)
 
 
-def measure_baselines(data) -> dict:
-    """{name: {corruption: [accuracy at each level]}} of the trivial classifiers; none for a language."""
-    if data.meta["task"] == "lm":
-        return {}
-    return {name: accuracy_under_corruption(f, data.test, data.meta["task"]) for name, f in classifiers(data).items()}
+def first_rows(split, n):
+    return Split(*split.take(slice(n)))
+
+
+def attention_caches(params, split, model) -> list:
+    """The cache of each layer's attention, with whole maps."""
+    _, cache = model_forward(split.inputs, params, replace(model, impl="plain"), split.keep)
+    return [block.attention for block in cache.blocks]
 
 
 def heads(params, split, model) -> list:
-    """The cache of each layer's attention head, with whole maps."""
-    inputs = split.inputs
-    _, cache = model_forward(inputs, params, replace(model, impl="plain"), split.keep)
-    return [block.attention.head for block in cache.blocks]
+    """The caches of their heads: A_exc, A_inh, gate ..."""
+    return [attention.head for attention in attention_caches(params, split, model)]
+
+
+def clean_and_corrupted(params, model, data) -> dict:
+    """{"clean" or its corruption: (the first row of the test split, the caches of the heads of all layers)}"""
+    one, (kind, level) = first_rows(data.test, 1), NOISE[model.task]
+    both = {"clean": one, f"{kind} {level}": one.corrupted(kind, level, np.random.default_rng(0))}
+    return {how: (split, heads(params, split, model)) for how, split in both.items()}
 
 
 def gate_of(head):
@@ -93,23 +96,17 @@ def brightness(params, split, model) -> list:
     response : change of A v under brightness, over |A v|
     to_common_mode : the same, for a change of the values of equal size that all tokens share, at unchanged maps
     """
-    brighter = split._replace(inputs=split.inputs + np.float32(BRIGHTER))
-    told = []
-    for clean, bright in zip(heads(params, split, model), heads(params, brighter, model), strict=True):
-        v, change = values(clean), values(bright) - values(clean)
-        o, o_bright = clean.A @ v, bright.A @ values(bright)
+    splits, measured = (split, split._replace(inputs=split.inputs + np.float32(BRIGHTER))), []
+    for clean, bright in zip(*(attention_caches(params, s, model) for s in splits), strict=True):
+        v, v_bright = clean.heads["v"], bright.heads["v"]
+        A, change = clean.head.A, v_bright - v
+        o, o_bright = A @ v, bright.head.A @ v_bright
         shared = change.mean(axis=2, keepdims=True)
         common = (shared**2).sum() * change.shape[2] / max((change**2).sum(), 1e-30)
-        row_sums = clean.A.sum(axis=-1, keepdims=True)
+        row_sums = A.sum(axis=-1, keepdims=True)
         size = np.sqrt((change**2).mean() * (row_sums**2).mean())
-        told.append({"common": common, "response": rms(o_bright - o) / rms(o), "to_common_mode": size / rms(o)})
-    return told
-
-
-def values(head):
-    """v of a head's cache, wherever the mechanism keeps it."""
-    inner = getattr(head, "softmax", head)  # of output_gate
-    return inner.v
+        measured.append({"common": common, "response": rms(o_bright - o) / rms(o), "to_common_mode": size / rms(o)})
+    return measured
 
 
 def rms(x):
@@ -176,7 +173,7 @@ def needle(params, model, data_config) -> dict:
     room = model.max_len - 2
     tests = {n: replace(data_config, spurious=n).load().test for n in SPURIOUS_KEYS if n <= room}
     accuracy = {n: evaluate(params, split, model)["accuracy"] for n, split in tests.items()}
-    some = type(tests[1])(*tests[1].take(slice(INSIDE)))
+    some = first_rows(tests[1], ROWS)
     head = heads(params, some, model)[-1]
     tokens, wanted = some.inputs, PAIR + (some.inputs[:, :1] - QUERY) * VALUES + some.targets[:, None]
     sorts = tokens == wanted, (tokens >= SPURIOUS) & (tokens < QUERY), (tokens < SPURIOUS) & (tokens != wanted)

@@ -1,7 +1,5 @@
 """Pictures of kept models: the maps and gates of one gated model on one input, clean and corrupted."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from ...checkpoint import load_checkpoint
@@ -10,7 +8,7 @@ from ...data.text import UNKNOWN
 from .. import viz
 from ..rollout import attention_rollout
 from ..settings import settle
-from .measures import NOISE, heads
+from .measures import NOISE, clean_and_corrupted
 
 
 def section(folder, records) -> list:
@@ -35,14 +33,6 @@ def of_a_model(settings, path) -> list:
     pictures = (of_an_image if model.task == "vision" else of_a_sentence)(load_checkpoint(path), model, data)
     slugs = ((f"{name}-{slug}", figure, f"{said} on {name}.") for slug, figure, said in pictures)
     return [("h3", f"Pictures: {name}"), ("p", said), *(("figure", *content) for content in slugs)]
-
-
-def clean_and_corrupted(params, model, data) -> dict:
-    """{title: (a split of one row, the head caches of all layers)}"""
-    one, (kind, level) = type(data.test)(*data.test.take(slice(1))), NOISE[model.task]
-    both = {"clean": one, f"{kind} {level}": one.corrupted(kind, level, np.random.default_rng(0))}
-    plain = replace(model, impl="plain")
-    return {title: (split, heads(params, split, plain)) for title, split in both.items()}
 
 
 def of_an_image(params, model, data):

@@ -18,7 +18,7 @@ from .compare import read_comparisons
 from .grid import data_settings, key, read_runs
 from .statistics import INTERVAL, comparisons, holm
 from .studies import CLEAN, CORRUPTED, METRICS
-from .tables import INSIDE
+from .tables import SECTIONS, Results
 
 MISSING = {"failed": "missing"}
 
@@ -102,7 +102,8 @@ def study_section(name, comparison, records) -> tuple:
         blocks += [("h3", f"{name}: {data}"), *said]
         if ended:
             blocks += of_a_data_set(name, data, ended, metrics, baselines_of(ended, records))
-            blocks += [b for inside in comparison["inside"] for b in INSIDE[inside](name, data, ended, comparison)]
+            found = Results(name, data, ended, comparison.get("cost", {}).get(data, {}))
+            blocks += [b for section in comparison["inside"] for b in SECTIONS[section](found)]
     others = [c for c in made if not c.primary]
     if others:
         blocks += [("h3", f"{name}: all other comparisons, Holm over {len(others)}"), ("table", tests(others))]

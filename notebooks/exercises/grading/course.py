@@ -35,7 +35,7 @@ def constants(exercise, course=0) -> dict:
 
 
 def stub(exercise, course=0) -> str:
-    """What a student gets: every solution becomes a NotImplementedError with the exercise's name."""
+    """What a student gets: every solution becomes a NotImplementedError that names the exercise."""
     text = solution(exercise, course)
 
     def removed(match):

@@ -1,4 +1,4 @@
-"""What is asked of a submission: points, arguments from a seed, the right answer, known mistakes."""
+"""What is asked of a submission: points, arguments from a seed, the right answer and mistakes."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -35,7 +35,7 @@ class Item(NamedTuple):
 
 
 def known_mistakes(item, args) -> list:
-    """[(hint, what that mistake gives)]; a mistake that cannot be made with these arguments is left out."""
+    """[(hint, what that mistake gives)], but for mistakes that these arguments do not allow."""
     made = []
     with np.errstate(all="ignore"):
         for functions, hint in (item.mistakes or {}).items():

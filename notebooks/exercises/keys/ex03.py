@@ -1,4 +1,4 @@
-"""Exercise 03, the bug that ones cannot see: what is right, known mistakes, and the table of items."""
+"""Exercise 03, the bug that ones cannot see: what is right, known mistakes, the table of items."""
 
 import numpy as np
 from grading.course import for_course

@@ -125,8 +125,8 @@ MIXING = {
 
 
 def difference_of_scores(n):
-    exc, inh = n.q_exc @ swap(n.k_exc), n.q_inh @ swap(n.k_inh)
-    return n.weights[0] * n.scale * exc - n.weights[1] * n.scale * inh
+    w_exc, w_inh = n.weights
+    return w_exc * n.scale * n.q_exc @ swap(n.k_exc) - w_inh * n.scale * n.q_inh @ swap(n.k_inh)
 
 
 not_scaled = forward_but(scale=lambda n: 1)

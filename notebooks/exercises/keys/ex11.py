@@ -1,4 +1,4 @@
-"""Exercise 11, write a property test: the pairs to be judged, and what it means if one is misjudged."""
+"""Exercise 11, write a property test: pairs to be judged, and what it means if one is misjudged."""
 
 from functools import partial
 from itertools import chain, combinations

@@ -230,9 +230,7 @@ WRONG_GATES = {
 
 def gate_turned(course):
     over, axis = ("keys", "last") if on_queries(course) else ("queries", "last but one")
-    return {
-        dg_over_other_axis: f"dg is summed over the wrong axis: a gate is shared by all {over}, the {axis} axis"
-    }
+    return {dg_over_other_axis: f"dg is summed over the wrong axis: a gate is shared by all {over}, the {axis} axis"}
 
 
 def lost(course, *arguments):

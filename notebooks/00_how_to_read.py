@@ -1,9 +1,10 @@
 # %% [markdown]
 # # 00 How to read this project
 #
-# dgsa_np computes every forward and every backward pass of a small transformer by hand, in NumPy. There is
-# no automatic differentiation. What replaces it is a convention, and a check that tells you when you are
-# wrong. This notebook teaches both on examples that fit on paper, then says where things are.
+# dgsa_np computes every forward and every backward pass of a small transformer by hand, in NumPy.
+# There is no automatic differentiation. What replaces it is a convention, and a check that tells
+# you when you are wrong. This notebook teaches both on examples that fit on paper, then says where
+# things are.
 #
 # **You will do**
 # - compute one gradient on paper, and find the same numbers in the library
@@ -14,8 +15,8 @@
 # **You will learn** what `dX` means, why gradients add where a value forks, why the backward of
 # broadcasting is a sum, and what a cache is.
 #
-# **You need** partial derivatives, the chain rule, NumPy. Nothing about attention. **Time** about 45
-# minutes.
+# **You need** partial derivatives, the chain rule, NumPy. Nothing about attention. **Time** about
+# 45 minutes.
 
 # %%
 try:
@@ -51,9 +52,9 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 #     out, cache = x_forward(...)
 #     gradients  = x_backward(dout, cache)
 #
-# The forward computes, and hands out what its backward will need: the *cache*. The backward is given the
-# derivative of the loss with respect to the output, and returns the derivatives with respect to the inputs,
-# in the order of the arguments. No objects, no hidden state.
+# The forward computes, and hands out what its backward will need: the *cache*. The backward is
+# given the derivative of the loss with respect to the output, and returns the derivatives with
+# respect to the inputs, in the order of the arguments. No objects, no hidden state.
 #
 # The simplest pair is a linear map, `[eq:linear, standard]`:
 #
@@ -76,13 +77,14 @@ for i in range(2):
 # %% [markdown]
 # ## 2. What `dX` means
 #
-# There is one number at the end of everything, the loss $L$. `dX` is short for the derivative of $L$ with
-# respect to `X`, and has the shape of `X`: one slope for each number in `X`. So `dy` is a table like `y`,
-# and `dW` is a table like `W`. To read `dW[1, 0] = 2`: if this one weight grows by a little, the loss grows
-# by twice as much.
+# There is one number at the end of everything, the loss $L$. `dX` is short for the derivative of
+# $L$ with respect to `X`, and has the shape of `X`: one slope for each number in `X`. So `dy` is a
+# table like `y`, and `dW` is a table like `W`. To read `dW[1, 0] = 2`: if this one weight grows by
+# a little, the loss grows by twice as much.
 #
-# Where does `dy` come from? From whatever comes after. Here we simply invent it, and the loss that belongs
-# to it is $L = \sum_{ij} dy_{ij}\, y_{ij}$: its derivative with respect to $y_{ij}$ is $dy_{ij}$.
+# Where does `dy` come from? From whatever comes after. Here we simply invent it, and the loss that
+# belongs to it is $L = \sum_{ij} dy_{ij}\, y_{ij}$: its derivative with respect to $y_{ij}$ is
+# $dy_{ij}$.
 
 # %%
 dy = np.array([[1.0, 2.0], [0.0, -1.0]])
@@ -101,9 +103,9 @@ print("loss", before, "   slope along W[1, 0]:", slope)
 assert abs(slope - 2) < 1e-9
 
 # %% [markdown]
-# One nudge per number would be slow. The chain rule gives all of them at once. $W_{kj}$ acts on the column
-# $j$ of $y$ in every row $i$, each time with the factor $x_{ik}$; $x_{ik}$ acts on the row $i$ in every
-# column $j$, with the factor $W_{kj}$; $b_j$ acts on every row:
+# One nudge per number would be slow. The chain rule gives all of them at once. $W_{kj}$ acts on the
+# column $j$ of $y$ in every row $i$, each time with the factor $x_{ik}$; $x_{ik}$ acts on the row
+# $i$ in every column $j$, with the factor $W_{kj}$; $b_j$ acts on every row:
 #
 # $$dW_{kj} = \sum_i x_{ik}\, dy_{ij}, \qquad dx_{ik} = \sum_j dy_{ij} W_{kj}, \qquad db_j = \sum_i dy_{ij}$$
 #
@@ -121,22 +123,22 @@ library = linear_backward(dy, cache)  # in the order of the arguments: dx, dW, d
 assert all(abs(a - g).max() == 0 for a, g in zip((dx, dW, db), library, strict=True))
 
 # %% [markdown]
-# **The usual mistake** is a transpose in the wrong place. Shapes help: `dW` must be (3, 2), and from `x`
-# (2, 3) and `dy` (2, 2) only $x^T dy$ has that shape. But if all sizes are equal, shapes say nothing. That
-# is why test sizes should differ, and why section 7 exists.
+# **The usual mistake** is a transpose in the wrong place. Shapes help: `dW` must be (3, 2), and
+# from `x` (2, 3) and `dy` (2, 2) only $x^T dy$ has that shape. But if all sizes are equal, shapes
+# say nothing. That is why test sizes should differ, and why section 7 exists.
 #
 # > **Stop and think.** Does `linear_backward` need `y`?
 # >
 # > <details><summary>Answer</summary>
-# > No. Its three formulas hold x, W and dy. The cache has x and W (and b, to know whether there is one),
-# > but not y. A good cache holds what the backward reads and nothing else.
+# > No. Its three formulas hold x, W and dy. The cache has x and W (and b, to know whether there is
+# > one), but not y. A good cache holds what the backward reads and nothing else.
 # > </details>
 #
 # ## 3. The backward of broadcasting is a sum
 #
-# Why is there a sum in `db`? Because NumPy used the two numbers of `b` twice, once for each row. A number
-# that serves many places gets the sum of what all those places say. For any $Y_{ij} = X_i$, copied along
-# $j$:
+# Why is there a sum in `db`? Because NumPy used the two numbers of `b` twice, once for each row. A
+# number that serves many places gets the sum of what all those places say. For any $Y_{ij} = X_i$,
+# copied along $j$:
 #
 # $$dX_i = \sum_j dY_{ij}$$
 #
@@ -153,13 +155,14 @@ assert abs(dgain - numeric).max() < 1e-14
 assert abs(sum_to_shape(dy, b.shape) - db).max() == 0
 
 # %% [markdown]
-# `complex_step` is a numeric derivative that is right to the last digits. Notebook 03 explains it; here it
-# is our referee.
+# `complex_step` is a numeric derivative that is right to the last digits. Notebook 03 explains it;
+# here it is our referee.
 #
 # ## 4. A curve, and a fork
 #
-# Now something that is not linear. SiLU multiplies a number by its own sigmoid, `[eq:silu, standard]`, and
-# its derivative needs the product rule and $\sigma' = \sigma (1 - \sigma)$:
+# Now something that is not linear. SiLU multiplies a number by its own sigmoid,
+# `[eq:silu, standard]`, and its derivative needs the product rule and
+# $\sigma' = \sigma (1 - \sigma)$:
 #
 # $$y = x\,\sigma(x), \qquad
 # dx = dy\; \big(\sigma + x\,\sigma(1 - \sigma)\big) = dy\;\sigma\,\big(1 + x (1 - \sigma)\big)$$
@@ -193,11 +196,12 @@ ax.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
-# The dashed curve gives the slope of the short black tangents. The backward needs to know *where* on the
-# curve the forward was. The cache holds `y` and `sigma`, and not $x$: the formula asks for
+# The dashed curve gives the slope of the short black tangents. The backward needs to know *where*
+# on the curve the forward was. The cache holds `y` and `sigma`, and not $x$: the formula asks for
 # $x\,\sigma(1 - \sigma)$ only, and that is $y\,(1 - \sigma)$.
 #
-# Transformers use a value twice all the time: once as it is, once through a function. That is a fork. In
+# Transformers use a value twice all the time: once as it is, once through a function. That is a
+# fork. In
 #
 # $$y = x + \mathrm{silu}(x), \qquad dx = dy + \mathrm{silu}'(x)\,dy$$
 #
@@ -245,10 +249,10 @@ assert abs(dx_silu - numeric).max() > 0.1  # the usual mistake: to overwrite, no
 # %% [markdown]
 # ## 5. The mirror rule
 #
-# With sums and products understood, a long backward is only a list of such steps. Which step comes when?
-# The last line of the forward is undone first. So **a backward is its forward, read upwards**. In this
-# project the forward line that is undone stands above the lines that undo it, as a comment. Here is softmax
-# attention, the forward without its docstring and its check.
+# With sums and products understood, a long backward is only a list of such steps. Which step comes
+# when? The last line of the forward is undone first. So **a backward is its forward, read
+# upwards**. In this project the forward line that is undone stands above the lines that undo it, as
+# a comment. Here is softmax attention, the forward without its docstring and its check.
 
 # %%
 source = inspect.getsource(softmax_head_forward)
@@ -256,13 +260,13 @@ print(source[: source.index(":\n") + 1], source[source.index("    A, map") :], s
 print(inspect.getsource(softmax_head_backward))
 
 # %% [markdown]
-# Read the backward from the top. It takes its cache apart, checks the shape of what it was given, then
-# undoes `o = A @ v`, then the line above it. (`swap` transposes the last two axes. `check.cache` and
-# `check.upstream` raise an error with the cause in plain words if you hand over the wrong thing.) A call of
-# a `_forward` is undone by a call of its `_backward`.
+# Read the backward from the top. It takes its cache apart, checks the shape of what it was given,
+# then undoes `o = A @ v`, then the line above it. (`swap` transposes the last two axes.
+# `check.cache` and `check.upstream` raise an error with the cause in plain words if you hand over
+# the wrong thing.) A call of a `_forward` is undone by a call of its `_backward`.
 #
-# That the comments are true quotations, in reverse order, is tested for every pair. The test is easy to
-# write:
+# That the comments are true quotations, in reverse order, is tested for every pair. The test is
+# easy to write:
 
 
 # %%
@@ -285,22 +289,22 @@ for forward, backward in pairs:
 
 # %% [markdown]
 # The second is a whole block of a transformer. You can guess its backward now, without having seen
-# attention: the `x` of `x = x + m` was also read by the norm above it, so it forks and its gradient is a
-# sum. The same holds for `x = x + a`.
+# attention: the `x` of `x = x + m` was also read by the norm above it, so it forks and its gradient
+# is a sum. The same holds for `x = x + a`.
 #
-# > **Stop and think.** `linear_backward` quotes only `y = x @ W`, though its forward has a second line,
-# > `y = y + b`. Why does that line need no more than `sum_rows(dy)`?
+# > **Stop and think.** `linear_backward` quotes only `y = x @ W`, though its forward has a second
+# > line, `y = y + b`. Why does that line need no more than `sum_rows(dy)`?
 # >
 # > <details><summary>Answer</summary>
-# > Adding b passes dy through unchanged to the product, and for b itself it is a broadcast: its gradient is
-# > the sum of dy over all axes but the last (section 3). sum_rows does that.
+# > Adding b passes dy through unchanged to the product, and for b itself it is a broadcast: its
+# > gradient is the sum of dy over all axes but the last (section 3). sum_rows does that.
 # > </details>
 #
 # ## 6. The cache is the microscope
 #
-# A cache is a `NamedTuple`. Its fields carry the symbols of the formulas, and the cache of a layer holds
-# the caches of its parts. So after one forward pass everything that happened lies open. We take a small
-# untrained model and a few handwritten digits.
+# A cache is a `NamedTuple`. Its fields carry the symbols of the formulas, and the cache of a layer
+# holds the caches of its parts. So after one forward pass everything that happened lies open. We
+# take a small untrained model and a few handwritten digits.
 
 # %%
 cfg = ModelConfig(kind="dgsa", width=32, n_heads=2, depth=2, patch_size=2)
@@ -318,15 +322,15 @@ assert logits.shape == (4, 10)
 assert cache.blocks[1].attention.head.A_exc.shape == (4, 2, 16, 16)
 
 # %% [markdown]
-# The path is the path of the calls: the model has blocks, a block has attention, attention has a head. Each
-# image is cut into 16 patches, the tokens. `A_exc[b, h, t, s]` says how much token `t` looks at token `s`.
-# Gated attention has two such maps, and a gate $g$ per token and head mixes them,
-# `[eq:gated-head, machine review]`:
+# The path is the path of the calls: the model has blocks, a block has attention, attention has a
+# head. Each image is cut into 16 patches, the tokens. `A_exc[b, h, t, s]` says how much token `t`
+# looks at token `s`. Gated attention has two such maps, and a gate $g$ per token and head mixes
+# them, `[eq:gated-head, machine review]`:
 #
 # $$A = g\,A_{exc} - (1 - g)\,A_{inh}$$
 #
-# What this is good for is the subject of the notebooks that follow. For now it is a formula whose every
-# symbol you can look up.
+# What this is good for is the subject of the notebooks that follow. For now it is a formula whose
+# every symbol you can look up.
 
 # %%
 head = cache.blocks[1].attention.head
@@ -356,11 +360,11 @@ plt.show()
 assert head.A_exc.min() >= 0 and head.A_inh.min() >= 0 and head.A.min() < 0
 
 # %% [markdown]
-# Each row is one query patch. The model is untrained, so the pattern means nothing yet, and all gates are
-# equal.
+# Each row is one query patch. The model is untrained, so the pattern means nothing yet, and all
+# gates are equal.
 #
-# Parameters and gradients have the same structure. They nest as the calls do, and `flatten` gives them
-# dotted names. One whole backward pass is one call:
+# Parameters and gradients have the same structure. They nest as the calls do, and `flatten` gives
+# them dotted names. One whole backward pass is one call:
 
 # %%
 loss_value, loss_cache = cross_entropy_forward(logits, targets)
@@ -384,13 +388,13 @@ assert abs(slope - by_backward) < 1e-6
 # %% [markdown]
 # ## 7. How you know that you are right, and what you hear when you are wrong
 #
-# `check_pair(forward, backward, args)` draws a random upstream gradient, compares every slope with a
-# numeric one, and allows a relative error of $10^{-12}$:
+# `check_pair(forward, backward, args)` draws a random upstream gradient, compares every slope with
+# a numeric one, and allows a relative error of $10^{-12}$:
 #
 # $$\mathrm{error} = \frac{\max |dX - dX_{\mathrm{numeric}}|}{\max |dX_{\mathrm{numeric}}|}$$
 #
-# It also calls everything twice, so that a function that keeps state or changes its arguments is found. It
-# takes float64 only: in float32, rounding hides small mistakes.
+# It also calls everything twice, so that a function that keeps state or changes its arguments is
+# found. It takes float64 only: in float32, rounding hides small mistakes.
 
 # %%
 args = (rng.standard_normal((4, 3)), rng.standard_normal((3, 3)), rng.standard_normal(3))
@@ -406,8 +410,8 @@ numeric = complex_step(lambda W: (upstream * linear_forward(args[0], W, args[2])
 assert abs(dW - numeric).max() / abs(numeric).max() < 1e-14
 
 # %% [markdown]
-# Now we are students with a bad day. `W` is square here on purpose, so that shapes do not save us. Each
-# function below has one mistake.
+# Now we are students with a bad day. `W` is square here on purpose, so that shapes do not save us.
+# Each function below has one mistake.
 
 
 # %%
@@ -439,12 +443,12 @@ for wrong in (transposed, mean_not_sum, minus, first_row_only):
     assert sum(not result.ok for result in compare_pair(linear_forward, wrong, args)) == 1
 
 # %% [markdown]
-# Each mistake is found in the gradient it was made in, and in no other. The first three are named outright:
-# a transpose, a factor (with `sizes` it can say which sum is missing), a sign. The fourth has no simple
-# name, so you get an angle, the number of wrong elements and the worst of them.
+# Each mistake is found in the gradient it was made in, and in no other. The first three are named
+# outright: a transpose, a factor (with `sizes` it can say which sum is missing), a sign. The fourth
+# has no simple name, so you get an angle, the number of wrong elements and the worst of them.
 #
-# Two more: an unsummed gradient has the wrong shape, and that is an error at once. And the fork of section
-# 4, overwritten instead of added.
+# Two more: an unsummed gradient has the wrong shape, and that is an error at once. And the fork of
+# section 4, overwritten instead of added.
 
 
 # %%
@@ -474,27 +478,31 @@ for forward, wrong, given in ((linear_forward, not_summed, args), (residual_forw
     assert found
 
 # %% [markdown]
-# Use it on your own code: it asks for two functions and nothing of this library. Two limits, both the
-# subject of notebook 03: its sharpest tool sends complex numbers through your forward, and `abs` and its
-# like do not let them pass; and it cannot see a wrong forward whose backward agrees with it.
+# Use it on your own code: it asks for two functions and nothing of this library. Two limits, both
+# the subject of notebook 03: its sharpest tool sends complex numbers through your forward, and
+# `abs` and its like do not let them pass; and it cannot see a wrong forward whose backward agrees
+# with it.
 #
 # ## 8. The map of the house
 #
 # From the bottom to the top:
 #
 # - `params` and `backend`: nested dicts of arrays and their names; NumPy or CuPy.
-# - **`ops`, `losses`**: the pairs of which everything is made: linear, softmax, norms, cross-entropy.
+# - **`ops`, `losses`**: the pairs of which everything is made: linear, softmax, norms,
+#   cross-entropy.
 # - **`attention/`**: one file per mechanism, and the layer around all of them.
 # - **`model`**: blocks, embeddings, the whole transformer.
-# - `optim`, `train`, `experiments`, `evidence/`, `cli`: the step, the loop, the comparisons, the commands.
+# - `optim`, `train`, `experiments`, `evidence/`, `cli`: the step, the loop, the comparisons, the
+#   commands.
 #
-# The mathematics is in the bold ones. To read a model from the bottom up, read those. `gradcheck` stands
-# beside them: it knows arrays and functions and nothing of transformers.
+# The mathematics is in the bold ones. To read a model from the bottom up, read those. `gradcheck`
+# stands beside them: it knows arrays and functions and nothing of transformers.
 #
 # ## 9. What `python -m dgsa_np info` prints
 #
-# Version and devices, then the model that your flags describe. This is the second part, for the model of
-# section 6 (on the command line: `python -m dgsa_np info --width 32 --n-heads 2 --depth 2 --patch-size 2`):
+# Version and devices, then the model that your flags describe. This is the second part, for the
+# model of section 6 (on the command line:
+# `python -m dgsa_np info --width 32 --n-heads 2 --depth 2 --patch-size 2`):
 
 # %%
 print(describe_model(cfg))
@@ -507,47 +515,49 @@ assert f"{count(params):,} parameters" in describe_model(cfg)
 # %% [markdown]
 # In words, from the first row to the last:
 #
-# - **model**: gated attention (`dgsa`) that classifies images, vectors of width C for each token, in 2
-#   blocks with 2 heads. Keys and queries are $d = C / (2H)$ wide, since two branches share the columns of a
-#   head. `F` is the width inside the feed-forward layer.
-# - **embed**: each patch of 2 by 2 pixels becomes a vector by a linear map, plus a learned vector for its
-#   position.
-# - **norm1, attention**: queries and keys for both branches, values, an output matrix, the gate's matrix
-#   and bias, the gain of the norm of each head. The numbers count all blocks.
-# - **norm2, mlp**: the feed-forward layer. Its `W_gate` is SwiGLU's and has nothing to do with the gate of
-#   attention. The path tells which.
+# - **model**: gated attention (`dgsa`) that classifies images, vectors of width C for each token,
+#   in 2 blocks with 2 heads. Keys and queries are $d = C / (2H)$ wide, since two branches share the
+#   columns of a head. `F` is the width inside the feed-forward layer.
+# - **embed**: each patch of 2 by 2 pixels becomes a vector by a linear map, plus a learned vector
+#   for its position.
+# - **norm1, attention**: queries and keys for both branches, values, an output matrix, the gate's
+#   matrix and bias, the gain of the norm of each head. The numbers count all blocks.
+# - **norm2, mlp**: the feed-forward layer. Its `W_gate` is SwiGLU's and has nothing to do with the
+#   gate of attention. The path tells which.
 # - **norm, head**: after the last block, a norm, the mean over tokens, and a linear classifier.
 #
-# Names are looked up in `docs/notation.md`, formulas in `docs/equations.md`. Each formula has a status,
-# such as `derived` or `machine review`: the body of the paper was not available to us, so the project says
-# for every line how it is known. `machine review`, as above at the fused map, is a weak one: the formula
-# stands only in reports that a language model wrote about a damaged text of the paper. Notebook 06 says
-# how much hangs on it.
+# Names are looked up in `docs/notation.md`, formulas in `docs/equations.md`. Each formula has a
+# status, such as `derived` or `machine review`: the body of the paper was not available to us, so
+# the project says for every line how it is known. `machine review`, as above at the fused map, is a
+# weak one: the formula stands only in reports that a language model wrote about a damaged text of
+# the paper. Notebook 06 says how much hangs on it.
 #
 # ## 10. Where to go next
 #
-# - **You study.** Go through the notebooks in order, pen in hand. Do the derivation before you open the
-#   next cell. 04 and 06 are the heart; `notebooks/dgsa_in_one_file.py` is all of it in one sitting.
+# - **You study.** Go through the notebooks in order, pen in hand. Do the derivation before you open
+#   the next cell. 04 and 06 are the heart; `notebooks/dgsa_in_one_file.py` is all of it in one
+#   sitting.
 # - **You teach.** `docs/teaching.md`, and the "Stop and think" boxes.
 # - **You do research.** `docs/decisions.md` lists what the paper leaves open and what we chose,
 #   `docs/trust.md` what is tested and how.
 #
 # ## What you now know
 #
-# 1. `dX` is the slope of the loss along every number of `X`. A pair computes values downwards and slopes
-#    upwards, line by line.
-# 2. What is copied gets a sum, what forks gets a sum. The usual wrong gradient lacks a sum, or has a
-#    transpose, a sign or a factor too many.
+# 1. `dX` is the slope of the loss along every number of `X`. A pair computes values downwards and
+#    slopes upwards, line by line.
+# 2. What is copied gets a sum, what forks gets a sum. The usual wrong gradient lacks a sum, or has
+#    a transpose, a sign or a factor too many.
 # 3. The cache shows what happened, and `check_pair` says whether the gradient is right.
 #
 # **Three things to try**
 #
-# - Write `rmsnorm_backward` yourself, $y = w\,x\,r$ with $r = (\mathrm{mean}(x^2) + \varepsilon)^{-1/2}$,
-#   and let `check_pair` compare it with `rmsnorm_forward`. How many ways lead from $x$ to $y$?
-# - Build the model of section 6 in a new cell with `kind="softmax"` or `"twicing"`. Which fields does the
-#   head's cache have now?
-# - Plant a mistake of your own in section 7 that `check_pair` does not see. (There is one: notebook 03,
-#   section 9.)
+# - Write `rmsnorm_backward` yourself, $y = w\,x\,r$ with
+#   $r = (\mathrm{mean}(x^2) + \varepsilon)^{-1/2}$, and let `check_pair` compare it with
+#   `rmsnorm_forward`. How many ways lead from $x$ to $y$?
+# - Build the model of section 6 in a new cell with `kind="softmax"` or `"twicing"`. Which fields
+#   does the head's cache have now?
+# - Plant a mistake of your own in section 7 that `check_pair` does not see. (There is one: notebook
+#   03, section 9.)
 #
-# Next: [01 Lateral inhibition](01_lateral_inhibition.ipynb), where the idea behind gated attention comes
-# from.
+# Next: [01 Lateral inhibition](01_lateral_inhibition.ipynb), where the idea behind gated attention
+# comes from.

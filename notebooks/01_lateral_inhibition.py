@@ -1,24 +1,26 @@
 # %% [markdown]
 # # 01 Lateral inhibition
 #
-# In the eye of the horseshoe crab *Limulus* a receptor that sees light silences its neighbours a little, and
-# they silence it. This one idea, *each unit subtracts what the others do*, sharpens edges, rejects what all
-# units have in common and, made strong, lets one unit win. Differential gated self-attention (M-DGSA) takes
-# its motive from it: each of its heads (section 8) subtracts an inhibitory average from an excitatory one.
-# This notebook builds the idea from two receptors up. Its last section says which parts of it are in M-DGSA.
+# In the eye of the horseshoe crab *Limulus* a receptor that sees light silences its neighbours a
+# little, and they silence it. This one idea, *each unit subtracts what the others do*, sharpens
+# edges, rejects what all units have in common and, made strong, lets one unit win. Differential
+# gated self-attention (M-DGSA) takes its motive from it: each of its heads (section 8) subtracts an
+# inhibitory average from an excitatory one. This notebook builds the idea from two receptors up.
+# Its last section says which parts of it are in M-DGSA.
 #
 # **You will do**
 # - solve two receptors by hand, then any number by one linear solve;
 # - derive what such a network does to the mean and to differences, and when a naive solver fails;
 # - derive the bright and dark bands at an edge, and check a simulation against the formula;
-# - put a photograph through the network, and make the inhibition so strong that one receptor silences all
-#   others.
+# - put a photograph through the network, and make the inhibition so strong that one receptor
+#   silences all others.
 #
-# **You will learn** common-mode rejection, spectral radius and convergence, recurrent and feed-forward
-# inhibition, winner-take-all.
+# **You will learn** common-mode rejection, spectral radius and convergence, recurrent and
+# feed-forward inhibition, winner-take-all.
 #
-# **You need** linear algebra (eigenvectors), one second-order differential equation, NumPy. No neuroscience,
-# no attention: section 8 says what one attention head computes and runs it; notebook 03 explains how.
+# **You need** linear algebra (eigenvectors), one second-order differential equation, NumPy. No
+# neuroscience, no attention: section 8 says what one attention head computes and runs it; notebook
+# 03 explains how.
 #
 # **Time** about 45 minutes.
 
@@ -44,17 +46,18 @@ BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 # %% [markdown]
 # ## 1. Two receptors, by hand
 #
-# Hartline and Ratliff (1957) measured how receptors of *Limulus* act on each other, and summed it up in one
-# equation for the steady state (see also Knight, *Scholarpedia* 6(1):2121). Receptor $p$ would fire at the
-# rate $e_p$ if it were alone in the light. Together they fire at the rates $r_p$:
+# Hartline and Ratliff (1957) measured how receptors of *Limulus* act on each other, and summed it
+# up in one equation for the steady state (see also Knight, *Scholarpedia* 6(1):2121). Receptor $p$
+# would fire at the rate $e_p$ if it were alone in the light. Together they fire at the rates $r_p$:
 #
 # $$ r_p = e_p - \sum_j K_{pj}\,[\,r_j - r^0_{pj}\,]_+ , \qquad K_{pp} = 0 $$
 #
 # - $e_p$, $r_p$: rates in impulses per second. $e$ stands for excitation.
 # - $K_{pj} \ge 0$: how strongly $j$ inhibits $p$, a pure number.
-# - $[u]_+ = \max(u, 0)$, and $r^0_{pj}$ is a threshold: $j$ inhibits $p$ only by what it fires above it.
-# - The sum holds $r_j$, not $e_j$. A receptor that is itself inhibited inhibits less. That is called
-#   *recurrent*.
+# - $[u]_+ = \max(u, 0)$, and $r^0_{pj}$ is a threshold: $j$ inhibits $p$ only by what it fires
+#   above it.
+# - The sum holds $r_j$, not $e_j$. A receptor that is itself inhibited inhibits less. That is
+#   called *recurrent*.
 #
 # Take two receptors with $e = (10, 6)$, both $K_{12} = K_{21} = 0.2$, no thresholds. Then
 # $r_1 = 10 - 0.2\,r_2$ and $r_2 = 6 - 0.2\,r_1$. Put the second into the first:
@@ -79,15 +82,15 @@ r = np.array([r_1, r_2])
 assert abs(r - right_side(r, e, K)).max() < 1e-13
 
 # %% [markdown]
-# Look at the last two columns. Both rates went down, and the sum went down with them. But the *difference*
-# went **up**, from 4 to 5. Section 3 says by how much in general.
+# Look at the last two columns. Both rates went down, and the sum went down with them. But the
+# *difference* went **up**, from 4 to 5. Section 3 says by how much in general.
 #
-# With thresholds one must know who is above them. Set both thresholds to 6. Guess that receptor 2 stays below
-# 6: then it inhibits nobody, $r_1 = 10$, and $r_2 = 6 - 0.2\,(10 - 6) = 5.2$. That is below 6, so the guess
-# was right.
+# With thresholds one must know who is above them. Set both thresholds to 6. Guess that receptor 2
+# stays below 6: then it inhibits nobody, $r_1 = 10$, and $r_2 = 6 - 0.2\,(10 - 6) = 5.2$. That is
+# below 6, so the guess was right.
 #
-# **The usual mistake** is to keep solving the linear equations when a threshold is in the way. It is caught
-# by putting the answer back into the equation.
+# **The usual mistake** is to keep solving the linear equations when a threshold is in the way. It
+# is caught by putting the answer back into the equation.
 
 # %%
 r0 = 6.0
@@ -102,8 +105,9 @@ assert left_over > 0.1
 # %% [markdown]
 # ## 2. The linear network
 #
-# Up to section 6 all thresholds are 0, and we drop the $[\;]_+$, as we may where no rate is negative. The
-# equation becomes linear, $r = e - K r$, and moving $K r$ to the left solves it for any number of receptors:
+# Up to section 6 all thresholds are 0, and we drop the $[\;]_+$, as we may where no rate is
+# negative. The equation becomes linear, $r = e - K r$, and moving $K r$ to the left solves it for
+# any number of receptors:
 #
 # $$ r = (I + K)^{-1} e $$
 
@@ -126,13 +130,15 @@ print("e", e.round(1), "\nr", r.round(1))
 # ## 3. Everyone inhibits everyone: the mean and the contrasts
 #
 # Let each of $N$ receptors inhibit each other one with the same strength $k$:
-# $K = k\,(\mathbf 1 \mathbf 1^T - I)$, all entries $k$ but zeros on the diagonal. What does $K$ do to a
-# vector $u$? Its entry $p$ is $k$ times the sum of all others, $(K u)_p = k\,(\sum_j u_j - u_p)$. Any light
-# is its mean, the same everywhere, plus a rest that sums to 0. So two cases say everything:
+# $K = k\,(\mathbf 1 \mathbf 1^T - I)$, all entries $k$ but zeros on the diagonal. What does $K$ do
+# to a vector $u$? Its entry $p$ is $k$ times the sum of all others,
+# $(K u)_p = k\,(\sum_j u_j - u_p)$. Any light is its mean, the same everywhere, plus a rest that
+# sums to 0. So two cases say everything:
 #
-# - **The mean.** $u = \mathbf 1$: the sum of the others is $N - 1$. So $K \mathbf 1 = (N-1)k\,\mathbf 1$.
-# - **A contrast**, a vector whose entries sum to 0, such as $(1, -1, 0, \dots)$: the others sum to $-u_p$. So
-#   $K u = -k\,u$.
+# - **The mean.** $u = \mathbf 1$: the sum of the others is $N - 1$. So
+#   $K \mathbf 1 = (N-1)k\,\mathbf 1$.
+# - **A contrast**, a vector whose entries sum to 0, such as $(1, -1, 0, \dots)$: the others sum to
+#   $-u_p$. So $K u = -k\,u$.
 #
 # These are all eigenvectors: one mean, $N - 1$ independent contrasts. $(I + K)^{-1}$ has the same
 # eigenvectors, and divides each by 1 + its eigenvalue:
@@ -155,11 +161,12 @@ assert abs(eigenvalues - np.array([-k] * (N - 1) + [(N - 1) * k])).max() < 1e-13
 print(f"N = {N}, k = {k}: the mean is multiplied by {gain_mean:.3f}, every contrast by {gain_contrast:.3f}")
 
 # %% [markdown]
-# This explains section 1: $N = 2$, $k = 0.2$, so the sum 16 became $16/1.2 = 13.\overline 3$ and the
-# difference 4 became $4/0.8 = 5$.
+# This explains section 1: $N = 2$, $k = 0.2$, so the sum 16 became $16/1.2 = 13.\overline 3$ and
+# the difference 4 became $4/0.8 = 5$.
 #
-# Engineers call what is equal on all inputs the *common mode*, and ask of an amplifier by how much it prefers
-# differences to it. That is the **common-mode rejection ratio**, the quotient of the two gains:
+# Engineers call what is equal on all inputs the *common mode*, and ask of an amplifier by how much
+# it prefers differences to it. That is the **common-mode rejection ratio**, the quotient of the two
+# gains:
 #
 # $$ \mathrm{CMRR} = \frac{1 + (N-1)k}{1 - k} $$
 
@@ -189,17 +196,17 @@ right.legend()
 plt.show()
 
 # %% [markdown]
-# Left: the grey line is a gain of 1, no change. Contrasts lie above it, the mean below it, and the contrast
-# gain has a pole at $k = 1$. Right: the ratio of the two.
+# Left: the grey line is a gain of 1, no change. Contrasts lie above it, the mean below it, and the
+# contrast gain has a pole at $k = 1$. Right: the ratio of the two.
 #
-# **Stop and think.** Inhibition only ever subtracts something positive. How can it make a difference
-# *larger*?
+# **Stop and think.** Inhibition only ever subtracts something positive. How can it make a
+# difference *larger*?
 # <details><summary>Answer</summary>
 #
-# A receptor does not inhibit itself, $K_{pp} = 0$. The bright one is inhibited by the sum of the others,
-# which lacks the bright one; the dark one is inhibited by a sum that holds it. So the dark one loses more.
-# Let each inhibit itself as well, $K = k\,\mathbf 1 \mathbf 1^T$: all lose the same, contrasts have gain
-# exactly 1, and the mean $1/(1+Nk)$. The next cell checks it.
+# A receptor does not inhibit itself, $K_{pp} = 0$. The bright one is inhibited by the sum of the
+# others, which lacks the bright one; the dark one is inhibited by a sum that holds it. So the dark
+# one loses more. Let each inhibit itself as well, $K = k\,\mathbf 1 \mathbf 1^T$: all lose the
+# same, contrasts have gain exactly 1, and the mean $1/(1+Nk)$. The next cell checks it.
 # </details>
 
 # %%
@@ -210,15 +217,16 @@ assert abs(steady_state(mean, K_with_self) - mean / (1 + N * k)).max() < 1e-13
 # %% [markdown]
 # ## 4. The naive iteration, and when it fails
 #
-# A tempting way to find $r$ without a solve: start anywhere and repeat $r \leftarrow e - K r$ until nothing
-# changes. Let $r^*$ be the solution and $\varepsilon = r - r^*$ the error before a step. Subtract
-# $r^* = e - K r^*$ from the step; the error after it is
+# A tempting way to find $r$ without a solve: start anywhere and repeat $r \leftarrow e - K r$ until
+# nothing changes. Let $r^*$ be the solution and $\varepsilon = r - r^*$ the error before a step.
+# Subtract $r^* = e - K r^*$ from the step; the error after it is
 #
 # $$ \varepsilon_\text{next} = -K\,\varepsilon $$
 #
-# So a component of the error along an eigenvector of $K$ is multiplied by minus its eigenvalue each time: by
-# $k$ for a contrast, by $-(N-1)k$ for the mean. The largest absolute eigenvalue is the **spectral radius**,
-# here $(N-1)k$. The iteration converges from every start if and only if it is below 1: $(N-1)k < 1$.
+# So a component of the error along an eigenvector of $K$ is multiplied by minus its eigenvalue each
+# time: by $k$ for a contrast, by $-(N-1)k$ for the mean. The largest absolute eigenvalue is the
+# **spectral radius**, here $(N-1)k$. The iteration converges from every start if and only if it is
+# below 1: $(N-1)k < 1$.
 
 # %%
 def errors(e, k, step, n_steps=40):
@@ -240,16 +248,17 @@ for k, sizes in ((0.1, converging), (0.2, diverging)):
 assert converging[-1] < 1e-4 and diverging[-1] > 1e5
 
 # %% [markdown]
-# At $k = 0.2$ the network itself is fine: section 3 solved it. Only the *solver* fails. It overcorrects: if
-# all rates are too high, all are then inhibited too much, all become too low, and so on, a little worse each
-# time.
+# At $k = 0.2$ the network itself is fine: section 3 solved it. Only the *solver* fails. It
+# overcorrects: if all rates are too high, all are then inhibited too much, all become too low, and
+# so on, a little worse each time.
 #
-# The cure is to go only a part $a$ of the way: $r \leftarrow (1-a)\,r + a\,(e - K r)$. The same subtraction
-# as before gives $\varepsilon_\text{next} = (I - a\,(I + K))\,\varepsilon$. The eigenvalues of $I + K$ are
-# $1 - k$ and $1 + (N-1)k$, so errors are multiplied by $1 - a(1-k)$ and $1 - a(1 + (N-1)k)$. For $0 < k < 1$
-# both eigenvalues are positive, and both factors lie in $(-1, 1)$ when $0 < a < 2/(1 + (N-1)k)$. The best $a$
-# makes the two equal in size and opposite in sign, $1 - a(1-k) = -1 + a(1 + (N-1)k)$; any other $a$ makes one
-# of them larger in size. Solve for $a$:
+# The cure is to go only a part $a$ of the way: $r \leftarrow (1-a)\,r + a\,(e - K r)$. The same
+# subtraction as before gives $\varepsilon_\text{next} = (I - a\,(I + K))\,\varepsilon$. The
+# eigenvalues of $I + K$ are $1 - k$ and $1 + (N-1)k$, so errors are multiplied by $1 - a(1-k)$ and
+# $1 - a(1 + (N-1)k)$. For $0 < k < 1$ both eigenvalues are positive, and both factors lie in
+# $(-1, 1)$ when $0 < a < 2/(1 + (N-1)k)$. The best $a$ makes the two equal in size and opposite in
+# sign, $1 - a(1-k) = -1 + a(1 + (N-1)k)$; any other $a$ makes one of them larger in size. Solve for
+# $a$:
 #
 # $$ a = \frac{2}{2 + (N-2)k}, \qquad \text{factor per step} = \frac{N k}{2 + (N-2)k} < 1 \iff k < 1 $$
 
@@ -279,32 +288,34 @@ figure.legend(loc="outside lower center", ncols=3)
 plt.show()
 
 # %% [markdown]
-# Straight lines (after the first steps) on a logarithmic axis: each error is multiplied by a constant per
-# step. The orange and the green curve solve the *same* network.
+# Straight lines (after the first steps) on a logarithmic axis: each error is multiplied by a
+# constant per step. The orange and the green curve solve the *same* network.
 #
-# A real eye does not iterate. It follows something like $\tau\,\dot r = -r + e - K r$ with a time constant
-# $\tau$, and the damped iteration is Euler's method for that equation with $a = \Delta t / \tau$. It settles
-# if all eigenvalues of $I + K$ are positive, that is for $k < 1$. What happens beyond is section 7.
+# A real eye does not iterate. It follows something like $\tau\,\dot r = -r + e - K r$ with a time
+# constant $\tau$, and the damped iteration is Euler's method for that equation with
+# $a = \Delta t / \tau$. It settles if all eigenvalues of $I + K$ are positive, that is for $k < 1$.
+# What happens beyond is section 7.
 
 # %% [markdown]
 # ## 5. Bands at an edge
 #
-# Now receptors on a line, where inhibition falls off with distance. Let $x$ be the place and let the total
-# strength be $\kappa$ and the reach $\ell$:
+# Now receptors on a line, where inhibition falls off with distance. Let $x$ be the place and let
+# the total strength be $\kappa$ and the reach $\ell$:
 #
 # $$ r(x) = e(x) - \int K(x - y)\, r(y)\, dy, \qquad K(x) = \frac{\kappa}{2\ell}\, e^{-|x|/\ell}, \qquad
 #    \int K(x)\,dx = \kappa $$
 #
 # This kernel is chosen because its Fourier transform is simple:
-# $\hat K(\omega) = \kappa / (1 + \ell^2 \omega^2)$. With it a convolution becomes a product, the equation
-# becomes $\hat r = \hat e - \hat K \hat r$, and we can read off the gain of every spatial frequency $\omega$
-# (in radians per unit of length):
+# $\hat K(\omega) = \kappa / (1 + \ell^2 \omega^2)$. With it a convolution becomes a product, the
+# equation becomes $\hat r = \hat e - \hat K \hat r$, and we can read off the gain of every spatial
+# frequency $\omega$ (in radians per unit of length):
 #
 # $$ \frac{\hat r}{\hat e} = \frac{1}{1 + \hat K} = \frac{1 + \ell^2\omega^2}{1 + \kappa + \ell^2\omega^2} $$
 #
 # Slow variations ($\omega \to 0$) are divided by $1 + \kappa$; fast ones ($\omega \to \infty$) pass
-# unchanged. None is amplified, unlike the contrasts of section 3: on a continuum one neighbour alone has no
-# weight, so it is as if $k$ there went to 0. (For the same reason $K(0)$ need not be 0 here.)
+# unchanged. None is amplified, unlike the contrasts of section 3: on a continuum one neighbour
+# alone has no weight, so it is as if $k$ there went to 0. (For the same reason $K(0)$ need not be 0
+# here.)
 
 # %%
 x, l, kappa, w = sp.symbols("x l kappa omega", positive=True)
@@ -318,17 +329,18 @@ assert sp.simplify(gain - (1 + l**2 * w**2) / (1 + kappa + l**2 * w**2)) == 0
 assert sp.limit(gain, w, 0) == 1 / (1 + kappa) and sp.limit(gain, w, sp.oo) == 1
 
 # %% [markdown]
-# **From the transform to a differential equation.** Call the inhibition $h = K * r$ (a convolution). From
-# $\hat h = \hat K \hat r$ follows $(1 + \ell^2\omega^2)\,\hat h = \kappa\,\hat r$. A factor $-\omega^2$ is a
-# second derivative, so $h - \ell^2 h'' = \kappa\, r$. Put in $r = e - h$:
+# **From the transform to a differential equation.** Call the inhibition $h = K * r$ (a
+# convolution). From $\hat h = \hat K \hat r$ follows
+# $(1 + \ell^2\omega^2)\,\hat h = \kappa\,\hat r$. A factor $-\omega^2$ is a second derivative, so
+# $h - \ell^2 h'' = \kappa\, r$. Put in $r = e - h$:
 #
 # $$ (1 + \kappa)\,h - \ell^2 h'' = \kappa\, e $$
 #
-# **A step of light**: $e = E_1$ for $x < 0$ and $E_2$ for $x > 0$. On each side the right-hand side is
-# constant, and the solution that stays finite is a constant plus an exponential that dies away from the edge:
-# $h = \frac{\kappa E}{1+\kappa} + c\,e^{-m|x|/\ell}$ with $m = \sqrt{1+\kappa}$, $c = c_1$ on the left and
-# $c_2$ on the right. At 0 the equation lets $h''$ jump with $e$, but it stays finite, so $h'$ and $h$ are
-# continuous. For $h'$ that says $c_1 = -c_2$, for $h$ it says
+# **A step of light**: $e = E_1$ for $x < 0$ and $E_2$ for $x > 0$. On each side the right-hand side
+# is constant, and the solution that stays finite is a constant plus an exponential that dies away
+# from the edge: $h = \frac{\kappa E}{1+\kappa} + c\,e^{-m|x|/\ell}$ with $m = \sqrt{1+\kappa}$,
+# $c = c_1$ on the left and $c_2$ on the right. At 0 the equation lets $h''$ jump with $e$, but it
+# stays finite, so $h'$ and $h$ are continuous. For $h'$ that says $c_1 = -c_2$, for $h$ it says
 # $c_1 - c_2 = \frac{\kappa\,(E_2 - E_1)}{1+\kappa}$, so $c_1$ is half of this. With $r = e - h$:
 #
 # $$ r(x) = \frac{E(x)}{1+\kappa}
@@ -349,14 +361,14 @@ assert sp.simplify(E2 - h_right - step_formula) == 0  # r = e - h, for x > 0
 assert sp.simplify((E2 - h_right - E1 + h_left).subs(x, 0) - (E2 - E1)) == 0  # the jump of r at the edge
 
 # %% [markdown]
-# Note the last assert. The plateaus come closer, from $E_2 - E_1$ to $(E_2 - E_1)/(1+\kappa)$, but the
-# **jump** at the edge is $E_2 - E_1$, as large as in the light: a jump is made of the highest frequencies,
-# and those pass with gain 1.
+# Note the last assert. The plateaus come closer, from $E_2 - E_1$ to $(E_2 - E_1)/(1+\kappa)$, but
+# the **jump** at the edge is $E_2 - E_1$, as large as in the light: a jump is made of the highest
+# frequencies, and those pass with gain 1.
 #
-# **Simulation**, with $\kappa = 2$ and $\ell = 1$. Put receptors at distance $\Delta$ from each other,
-# replace the integral by a sum, solve. The closed form is for an infinite line; ours is 40 units long, and we
-# compare where the ends are too far away to matter. A grid is an approximation: its error must *shrink* with
-# $\Delta$, like a power of it. The exponent is called the order.
+# **Simulation**, with $\kappa = 2$ and $\ell = 1$. Put receptors at distance $\Delta$ from each
+# other, replace the integral by a sum, solve. The closed form is for an infinite line; ours is 40
+# units long, and we compare where the ends are too far away to matter. A grid is an approximation:
+# its error must *shrink* with $\Delta$, like a power of it. The exponent is called the order.
 
 # %%
 def line(spacing, light, kappa=2.0, reach=1.0, half_length=20.0):
@@ -395,12 +407,12 @@ assert (np.diff(orders) > 0).all() and abs(orders[-1] - 2) < 0.05  # towards 2 a
 assert abs(r - right_side(r, e, K)).max() < 1e-11  # the network is solved exactly; the rest is the grid
 
 # %% [markdown]
-# Half the spacing, a quarter of the error: the sum is a second-order approximation of the integral, and the
-# formula is right.
+# Half the spacing, a quarter of the error: the sum is a second-order approximation of the integral,
+# and the formula is right.
 #
-# **Stop and think.** Bands are famous from pictures where the light does *not* jump but rises along a ramp
-# (Mach bands). Nothing there is brighter than the bright plateau. Would the network still show a band? The
-# right panel answers.
+# **Stop and think.** Bands are famous from pictures where the light does *not* jump but rises along
+# a ramp (Mach bands). Nothing there is brighter than the bright plateau. Would the network still
+# show a band? The right panel answers.
 
 # %%
 def ramp(x):
@@ -425,13 +437,14 @@ plt.show()
 assert r.max() > r[x > 4][0] + 0.2  # the ramp's band lies above its plateau
 
 # %% [markdown]
-# The black dots lie on the green line. The bands fade over $\ell/\sqrt{1+\kappa}$ (the grey strip). **The
-# usual mistake** is to expect $\ell$. But the network is recurrent: the inhibitors near the edge are
-# inhibited too.
+# The black dots lie on the green line. The bands fade over $\ell/\sqrt{1+\kappa}$ (the grey strip).
+# **The usual mistake** is to expect $\ell$. But the network is recurrent: the inhibitors near the
+# edge are inhibited too.
 #
-# The orange curve is the other kind of inhibition: subtract the neighbours' *light*, once, without feedback,
-# $e - K e$. With $\kappa = 2$ it turns brightness round (the gain of the mean is $1 - \kappa = -1$). The
-# recurrent network cannot do that: its mean gain $1/(1+\kappa)$ stays positive. M-DGSA is of the orange kind.
+# The orange curve is the other kind of inhibition: subtract the neighbours' *light*, once, without
+# feedback, $e - K e$. With $\kappa = 2$ it turns brightness round (the gain of the mean is
+# $1 - \kappa = -1$). The recurrent network cannot do that: its mean gain $1/(1+\kappa)$ stays
+# positive. M-DGSA is of the orange kind.
 
 # %%
 x, e, r, K = line(1 / 32, step)
@@ -442,15 +455,15 @@ assert abs(r[far] - e[far] / (1 + 2.0)).max() < 2e-3  # recurrent: plateaus divi
 # %% [markdown]
 # ## 6. A photograph
 #
-# The same network in two dimensions, one receptor per pixel. The photograph is one that scikit-learn ships
-# (China), made grey, cropped, and made smaller (means of 2 by 2 pixels). Light is in $[0, 1]$, 1 is white.
-# The kernel falls off as $e^{-\text{distance}/\ell}$ with $\ell = 4$ pixels, is 0 at distance 0, and sums to
-# $\kappa = 1$.
+# The same network in two dimensions, one receptor per pixel. The photograph is one that
+# scikit-learn ships (China), made grey, cropped, and made smaller (means of 2 by 2 pixels). Light
+# is in $[0, 1]$, 1 is white. The kernel falls off as $e^{-\text{distance}/\ell}$ with $\ell = 4$
+# pixels, is 0 at distance 0, and sums to $\kappa = 1$.
 #
-# 16,384 receptors make a matrix of 268 million entries. But the network is the same everywhere, so if we let
-# the picture continue periodically (left neighbours of the left border are on the right border), Fourier
-# modes are the eigenvectors and each gets its own gain, as in section 5 (the frequency $\omega$ is now a
-# pair):
+# 16,384 receptors make a matrix of 268 million entries. But the network is the same everywhere, so
+# if we let the picture continue periodically (left neighbours of the left border are on the right
+# border), Fourier modes are the eigenvectors and each gets its own gain, as in section 5 (the
+# frequency $\omega$ is now a pair):
 #
 # $$ \hat r(\omega) = \frac{\hat e(\omega)}{1 + \hat K(\omega)} $$
 
@@ -509,25 +522,26 @@ axes[2].legend(ncols=2, loc="upper center")
 plt.show()
 
 # %% [markdown]
-# The mean falls to a half, the steps from pixel to pixel keep their size: relative to the mean, edges became
-# twice as strong. In the middle picture the sky is grey, with a bright seam around the roof, and its large
-# bright and dark areas have come closer together. The right panel is the orange line: compare the sky at
-# column 90, beside the roof, with the sky at column 120: less light, but a higher rate. Two cautions:
+# The mean falls to a half, the steps from pixel to pixel keep their size: relative to the mean,
+# edges became twice as strong. In the middle picture the sky is grey, with a bright seam around the
+# roof, and its large bright and dark areas have come closer together. The right panel is the orange
+# line: compare the sky at column 90, beside the roof, with the sky at column 120: less light, but a
+# higher rate. Two cautions:
 #
-# - Some rates are negative (the share is printed above). A real receptor cannot fire a negative rate; there
-#   the linear equation of section 2 is not the equation of section 1, and what we drew is the linear
-#   approximation.
-# - Along the border there are false seams: the left border was inhibited by the right one. That is our
-#   periodic shortcut, not the eye.
+# - Some rates are negative (the share is printed above). A real receptor cannot fire a negative
+#   rate; there the linear equation of section 2 is not the equation of section 1, and what we drew
+#   is the linear approximation.
+# - Along the border there are false seams: the left border was inhibited by the right one. That is
+#   our periodic shortcut, not the eye.
 
 # %% [markdown]
 # ## 7. Too strong: the winner takes all
 #
-# In section 3 the contrast gain $1/(1-k)$ had a pole at $k = 1$. Beyond it the gain is negative, and the
-# network does not settle there. The dynamics say what happens instead. Take two receptors that see the same
-# light and follow $\dot r = -r + e - K r$ (section 4), with time in units of $\tau$. Receptor 1 loses
-# $k\,r_2$, receptor 2 loses $k\,r_1$. Subtract the two equations; $e$ drops out, and for the difference
-# $u = r_1 - r_2$
+# In section 3 the contrast gain $1/(1-k)$ had a pole at $k = 1$. Beyond it the gain is negative,
+# and the network does not settle there. The dynamics say what happens instead. Take two receptors
+# that see the same light and follow $\dot r = -r + e - K r$ (section 4), with time in units of
+# $\tau$. Receptor 1 loses $k\,r_2$, receptor 2 loses $k\,r_1$. Subtract the two equations; $e$
+# drops out, and for the difference $u = r_1 - r_2$
 #
 # $$ \dot u = -(1 - k)\,u \quad\Rightarrow\quad u(t) = u(0)\,e^{(k-1)t} $$
 #
@@ -554,16 +568,17 @@ for k in (0.5, 1.0, 1.5):
     assert abs(u[-1] / formula - 1) < 2e-3  # Euler's error at dt = 0.001
 
 # %% [markdown]
-# A growing difference pushes one rate to zero, and there the linear equation ends: no rate is negative, and a
-# silent receptor inhibits nobody. So use $\dot r = -r + [\,e - K r\,]_+$ (the bracket is called the *drive*):
-# rates that start at or above 0 stay there. Who can be the last one firing? Suppose only receptor $w$ fires.
-# Nobody inhibits it: $r_w = e_w$. The others get $e_j - k\,e_w$, and remain silent if that is not positive:
+# A growing difference pushes one rate to zero, and there the linear equation ends: no rate is
+# negative, and a silent receptor inhibits nobody. So use $\dot r = -r + [\,e - K r\,]_+$ (the
+# bracket is called the *drive*): rates that start at or above 0 stay there. Who can be the last one
+# firing? Suppose only receptor $w$ fires. Nobody inhibits it: $r_w = e_w$. The others get
+# $e_j - k\,e_w$, and remain silent if that is not positive:
 #
 # $$ w \text{ alone is a steady state} \iff e_j \le k\,e_w \quad \text{for all } j \ne w $$
 #
-# (For $k < 1$ at most one receptor passes, since $e_j \le k\,e_w < e_w$ says that it has the most light.) For
-# $e = (10, 9)$ and $k = 1.5$ each of the two can be the winner: $9 \le 15$ and $10 \le 13.5$. For $k = 1.05$
-# only the first: $10 > 9.45$.
+# (For $k < 1$ at most one receptor passes, since $e_j \le k\,e_w < e_w$ says that it has the most
+# light.) For $e = (10, 9)$ and $k = 1.5$ each of the two can be the winner: $9 \le 15$ and
+# $10 \le 13.5$. For $k = 1.05$ only the first: $10 > 9.45$.
 
 # %%
 e = np.array([10.0, 9.0])
@@ -603,15 +618,17 @@ right.set_title("k = 1.5: one wins, and the start decides which")
 plt.show()
 
 # %% [markdown]
-# Each line is a path of the two rates from another start. Left: one resting point. Right: blue paths end with
-# receptor 1 alone, orange ones with receptor 2 alone, although receptor 1 always has more light. The cross is
-# the point where both fire; a millionth beside it is enough to leave it.
+# Each line is a path of the two rates from another start. Left: one resting point. Right: blue
+# paths end with receptor 1 alone, orange ones with receptor 2 alone, although receptor 1 always has
+# more light. The cross is the point where both fire; a millionth beside it is enough to leave it.
 #
-# **Stop and think.** Three receptors with equal light, $k = 1.5$, all starting at exactly 0. Who wins?
+# **Stop and think.** Three receptors with equal light, $k = 1.5$, all starting at exactly 0. Who
+# wins?
 # <details><summary>Answer</summary>
 #
-# Nobody. The start is symmetric and so are the equations; the three stay equal for ever, at $e/(1 + 2k)$. It
-# is the mean mode, which is stable. A start that differs a little breaks the tie. The next cell shows both.
+# Nobody. The start is symmetric and so are the equations; the three stay equal for ever, at
+# $e/(1 + 2k)$. It is the mean mode, which is stable. A start that differs a little breaks the tie.
+# The next cell shows both.
 # </details>
 
 # %%
@@ -624,18 +641,19 @@ assert abs(tie - 10 / (1 + 2 * 1.5)).max() < 1e-6 and abs(broken - [0, 10, 0]).m
 # %% [markdown]
 # ## 8. What of this is in M-DGSA, and what is not
 #
-# A head of attention reads $T$ vectors, the *tokens* (patches of an image, say). By learned matrices it makes
-# three vectors of each: a *query*, a *key* and a *value*. Output $i$ is an average of all values $v_j$; the
-# better query $i$ fits key $j$ (inner product), the larger the weight $A_{ij}$. The weights are positive,
-# each row sums to 1 (softmax, notebook 03). A head of M-DGSA has two queries and two keys per token, so two
-# tables of weights, $A_\text{exc}$ and $A_\text{inh}$. A gate $g \in (0, 1)$ per row mixes them
-# [eq:gated-head, machine review] (labels like this are explained in `docs/equations.md`):
+# A head of attention reads $T$ vectors, the *tokens* (patches of an image, say). By learned
+# matrices it makes three vectors of each: a *query*, a *key* and a *value*. Output $i$ is an
+# average of all values $v_j$; the better query $i$ fits key $j$ (inner product), the larger the
+# weight $A_{ij}$. The weights are positive, each row sums to 1 (softmax, notebook 03). A head of
+# M-DGSA has two queries and two keys per token, so two tables of weights, $A_\text{exc}$ and
+# $A_\text{inh}$. A gate $g \in (0, 1)$ per row mixes them [eq:gated-head, machine review] (labels
+# like this are explained in `docs/equations.md`):
 #
 # $$ A = g\,A_\text{exc} - (1 - g)\,A_\text{inh}, \qquad o = A\,v $$
 #
 # **What carries over: signed weights and a rejected common mode.** Each row of $A$ sums to
-# $g - (1 - g) = 2g - 1$. So a constant $c$ added to all values moves the output by $(2g - 1)\,c$, and at
-# $g = 1/2$ not at all: like the mean in section 3, but with a gain that can be exactly 0.
+# $g - (1 - g) = 2g - 1$. So a constant $c$ added to all values moves the output by $(2g - 1)\,c$,
+# and at $g = 1/2$ not at all: like the mean in section 3, but with a gain that can be exactly 0.
 
 # %%
 T, d = 10, 4
@@ -656,9 +674,10 @@ print(f"values + 7 at g = 1/2: the output moves by {abs(shifted - o_half).max():
 assert abs(shifted - o_half).max() < 1e-13
 
 # %% [markdown]
-# **What does not carry over: neighbours.** In sections 5 and 6 it mattered who sits beside whom. A head has
-# no such order: hand it the same keys and values in a shuffled order, and the output is the same. Shuffle the
-# light on the line of section 5, and the rates change: each receptor has other neighbours now.
+# **What does not carry over: neighbours.** In sections 5 and 6 it mattered who sits beside whom. A
+# head has no such order: hand it the same keys and values in a shuffled order, and the output is
+# the same. Shuffle the light on the line of section 5, and the rates change: each receptor has
+# other neighbours now.
 
 # %%
 order = rng.permutation(T)
@@ -674,13 +693,14 @@ print(f"line of receptors: shuffling changes the rates by up to {abs(r_shuffled 
 assert abs(r_shuffled - r[places]).max() > 1
 
 # %% [markdown]
-# **What does not carry over: inhibition made of excitation.** In the eye, inhibition is a fixed function of
-# what the others fire. In the head, $A_\text{inh}$ has queries and keys of its own. It can be anything,
-# whatever $A_\text{exc}$ is; nothing makes it broader or even related. Training decides.
+# **What does not carry over: inhibition made of excitation.** In the eye, inhibition is a fixed
+# function of what the others fire. In the head, $A_\text{inh}$ has queries and keys of its own. It
+# can be anything, whatever $A_\text{exc}$ is; nothing makes it broader or even related. Training
+# decides.
 #
-# **What does not carry over: feedback.** The head subtracts once; the output does not inhibit itself. So no
-# iteration, no spectral radius, no winner-take-all by instability: the absolute weights of a row sum to at
-# most $g + (1 - g) = 1$ whatever the scores are.
+# **What does not carry over: feedback.** The head subtracts once; the output does not inhibit
+# itself. So no iteration, no spectral radius, no winner-take-all by instability: the absolute
+# weights of a row sum to at most $g + (1 - g) = 1$ whatever the scores are.
 
 # %%
 _, other = gated_head_forward(q_exc, k_exc, 3 * rng.normal(size=q_inh.shape), k_inh, v, z_gate)
@@ -700,25 +720,25 @@ assert abs(extreme.A).sum(axis=-1).max() <= 1 + 1e-14
 # | gain of the common mode | $1/(1 + \kappa)$, above 0 | $2g - 1$ for a shift of the values; any sign |
 # | can a difference run away | yes, for $k > 1$ | no, absolute weights of a row sum to at most 1 |
 #
-# One more caution. A brighter image is not simply a shift of all values: it passes other layers first. So
-# "M-DGSA rejects brightness as the eye does" does not follow from the above.
+# One more caution. A brighter image is not simply a shift of all values: it passes other layers
+# first. So "M-DGSA rejects brightness as the eye does" does not follow from the above.
 #
 # ## What you now know
 #
-# 1. All-to-all inhibition multiplies the mean by $1/(1 + (N-1)k)$ and contrasts by $1/(1-k)$; the naive
-#    iteration needs $(N-1)k < 1$, the network itself only $k < 1$.
+# 1. All-to-all inhibition multiplies the mean by $1/(1 + (N-1)k)$ and contrasts by $1/(1-k)$; the
+#    naive iteration needs $(N-1)k < 1$, the network itself only $k < 1$.
 # 2. At an edge the plateaus are divided by $1 + \kappa$ and the jump is kept; bands fade over
 #    $\ell/\sqrt{1+\kappa}$. For $k > 1$ one receptor wins, and the start matters.
-# 3. M-DGSA shares with this the subtraction and the rejected common mode, not the neighbours, the feedback or
-#    the fixed wiring.
+# 3. M-DGSA shares with this the subtraction and the rejected common mode, not the neighbours, the
+#    feedback or the fixed wiring.
 #
 # **To try**
-# - Give the line of section 5 a thin bright line on a dark ground. How does the response depend on the width
-#   of the line?
-# - Replace the kernel of section 6 by one with $\ell = 1$ and by one with $\ell = 16$. Which outlines get
-#   seams?
-# - In section 7, use eight receptors with random light and $k = 1.2$, and find by experiment who can win.
-#   Compare with the rule.
+# - Give the line of section 5 a thin bright line on a dark ground. How does the response depend on
+#   the width of the line?
+# - Replace the kernel of section 6 by one with $\ell = 1$ and by one with $\ell = 16$. Which
+#   outlines get seams?
+# - In section 7, use eight receptors with random light and $k = 1.2$, and find by experiment who
+#   can win. Compare with the rule.
 #
-# Next: [02 Centre and surround](02_centre_and_surround.ipynb), where one setting of M-DGSA *is* a receptive
-# field, exactly.
+# Next: [02 Centre and surround](02_centre_and_surround.ipynb), where one setting of M-DGSA *is* a
+# receptive field, exactly.

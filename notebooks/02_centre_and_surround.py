@@ -1,24 +1,27 @@
 # %% [markdown]
 # # 02 Centre and surround
 #
-# Many cells of the retina respond to light in a small *centre* and are inhibited by light in a wider
-# *surround*. The usual model of such a receptive field is a difference of two Gaussians. This notebook
-# derives what it does, sets two other kinds of inhibition beside it (dividing and shunting; softmax is the
-# first of these), and then crosses the bridge: one particular setting of a head of differential gated
-# self-attention (M-DGSA) **is** a difference of Gaussians, exactly but for the two ends.
+# Many cells of the retina respond to light in a small *centre* and are inhibited by light in a
+# wider *surround*. The usual model of such a receptive field is a difference of two Gaussians. This
+# notebook derives what it does, sets two other kinds of inhibition beside it (dividing and
+# shunting; softmax is the first of these), and then crosses the bridge: one particular setting of a
+# head of differential gated self-attention (M-DGSA) **is** a difference of Gaussians, exactly but
+# for the two ends.
 #
 # **You will do**
-# - derive gain, zero crossings and step response of the difference of Gaussians, and see it work on a
-#   photograph;
+# - derive gain, zero crossings and step response of the difference of Gaussians, and see it work on
+#   a photograph;
 # - see softmax as divisive inhibition, and a uniform inhibitory map as shunting inhibition;
-# - choose queries and keys so that `gated_head_forward` is a centre-surround filter, and check it to 1e-12;
+# - choose queries and keys so that `gated_head_forward` is a centre-surround filter, and check it
+#   to 1e-12;
 # - turn the gate and watch the receptive field change.
 #
-# **You will learn** DC gain, zero crossing, divisive normalisation, what the gate does to a centre-surround
-# field.
+# **You will learn** DC gain, zero crossing, divisive normalisation, what the gate does to a
+# centre-surround field.
 #
-# **You need** Gaussians, partial derivatives, [01 Lateral inhibition](01_lateral_inhibition.ipynb). Of
-# attention only what section 8 there says of queries, keys and values. Notebook 03 takes it apart.
+# **You need** Gaussians, partial derivatives, [01 Lateral inhibition](01_lateral_inhibition.ipynb).
+# Of attention only what section 8 there says of queries, keys and values. Notebook 03 takes it
+# apart.
 #
 # **Time** about 45 minutes.
 
@@ -46,18 +49,20 @@ BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 # %% [markdown]
 # ## 1. The difference of Gaussians
 #
-# Rodieck (1965) described the receptive field of a retinal cell as a narrow Gaussian minus a wide one. With
-# weights $g$ and $1 - g$ (two free weights would only add an overall scale):
+# Rodieck (1965) described the receptive field of a retinal cell as a narrow Gaussian minus a wide
+# one. With weights $g$ and $1 - g$ (two free weights would only add an overall scale):
 #
 # $$ D(x) = g\,G(x; s_\text{exc}) - (1 - g)\,G(x; s_\text{inh}), \qquad
 #    G(x; s) = \frac{e^{-x^2/(2 s^2)}}{s \sqrt{2\pi}} $$
 #
-# $x$ is the distance from the centre, in receptors (or pixels, or tokens); $s_\text{exc} < s_\text{inh}$ are
-# the widths of centre and surround. Throughout this notebook $s_\text{exc} = 2$ and $s_\text{inh} = 6$.
+# $x$ is the distance from the centre, in receptors (or pixels, or tokens);
+# $s_\text{exc} < s_\text{inh}$ are the widths of centre and surround. Throughout this notebook
+# $s_\text{exc} = 2$ and $s_\text{inh} = 6$.
 #
 # First by hand, at $g = 1/2$. In the middle, $G(0; 2) = 0.1995$ and $G(0; 6) = 0.0665$, so
-# $D(0) = (0.1995 - 0.0665)/2 = 0.0665 > 0$. Four places away, $G(4; 2) = 0.0270$ and $G(4; 6) = 0.0532$, so
-# $D(4) = -0.0131 < 0$. The narrow one wins in the middle, the wide one outside.
+# $D(0) = (0.1995 - 0.0665)/2 = 0.0665 > 0$. Four places away, $G(4; 2) = 0.0270$ and
+# $G(4; 6) = 0.0532$, so $D(4) = -0.0131 < 0$. The narrow one wins in the middle, the wide one
+# outside.
 
 # %%
 S_EXC, S_INH = 2.0, 6.0
@@ -79,13 +84,13 @@ for x in (0.0, 4.0):
 assert abs(field(0.0, 0.5) - 0.0665) < 5e-5 and abs(field(4.0, 0.5) + 0.0131) < 5e-5
 
 # %% [markdown]
-# **DC gain.** What does the cell answer to constant light 1? The integral of $D$. Each Gaussian integrates to
-# 1:
+# **DC gain.** What does the cell answer to constant light 1? The integral of $D$. Each Gaussian
+# integrates to 1:
 #
 # $$ \int D(x)\,dx = g - (1 - g) = 2g - 1 $$
 #
-# (DC, direct current, is the engineer's word for the constant part.) At $g = 1/2$ it is 0: a *balanced* cell
-# does not see constant light. Below that, constant light *silences* the cell.
+# (DC, direct current, is the engineer's word for the constant part.) At $g = 1/2$ it is 0: a
+# *balanced* cell does not see constant light. Below that, constant light *silences* the cell.
 
 # %%
 x = np.linspace(-60, 60, 12001)  # ten widths of the surround on each side
@@ -104,8 +109,8 @@ for g in (0.2, 0.5, 0.8, 1.0):
 # $$ x_0^2 = \frac{2 \ln \frac{g\,s_\text{inh}}{(1-g)\,s_\text{exc}}}
 #    {s_\text{exc}^{-2} - s_\text{inh}^{-2}} $$
 #
-# The next cell compares it with a root finder that knows only `field`: halve an interval in which the sign
-# changes, again and again.
+# The next cell compares it with a root finder that knows only `field`: halve an interval in which
+# the sign changes, again and again.
 
 # %%
 def crossing(g):
@@ -130,14 +135,15 @@ for g in (0.5, 0.6, 0.8):
 # <details><summary>Answer</summary>
 #
 # The formula needs a positive logarithm: $g\,s_\text{inh} > (1-g)\,s_\text{exc}$, that is
-# $g > s_\text{exc} / (s_\text{exc} + s_\text{inh})$, here $g > 1/4$. At $g = 1/4$ the field is 0 at $x = 0$
-# and negative elsewhere; below, negative everywhere, an inhibitory spot without a centre. And at $g = 1$
-# there is no surround: positive everywhere, $x_0 = \infty$. So the sign never changes for $g \le 1/4$ and for
-# $g = 1$.
+# $g > s_\text{exc} / (s_\text{exc} + s_\text{inh})$, here $g > 1/4$. At $g = 1/4$ the field is 0 at
+# $x = 0$ and negative elsewhere; below, negative everywhere, an inhibitory spot without a centre.
+# And at $g = 1$ there is no surround: positive everywhere, $x_0 = \infty$. So the sign never
+# changes for $g \le 1/4$ and for $g = 1$.
 # </details>
 #
-# **The usual mistake** is to think that at $g = 1/2$ the two weighted Gaussians are equally high. Their
-# *areas* are equal there. The *heights* are equal at $g = 1/4$, since $G(0; 6)$ is a third of $G(0; 2)$.
+# **The usual mistake** is to think that at $g = 1/2$ the two weighted Gaussians are equally high.
+# Their *areas* are equal there. The *heights* are equal at $g = 1/4$, since $G(0; 6)$ is a third of
+# $G(0; 2)$.
 
 # %%
 away = x[abs(x) > 1e-6]
@@ -149,15 +155,15 @@ print(f"g = 0.26: zero crossing at {crossing(0.26):.3f}")
 # %% [markdown]
 # ## 2. What it answers: a dot, a constant, an edge
 #
-# The cell at place $x$ weighs the light at $y$ with $D(x - y)$. A **dot** of light gives $D$ itself, a
-# **constant** gives $2g - 1$. An **edge** (dark for $y < 0$, light 1 for $y > 0$) gives the integral of $D$
-# from $-\infty$ to $x$ (substitute $u = x - y$). The integral of a Gaussian is the normal distribution
-# function $\Phi(u) = \frac12 (1 + \mathrm{erf}(u/\sqrt2))$, so
+# The cell at place $x$ weighs the light at $y$ with $D(x - y)$. A **dot** of light gives $D$
+# itself, a **constant** gives $2g - 1$. An **edge** (dark for $y < 0$, light 1 for $y > 0$) gives
+# the integral of $D$ from $-\infty$ to $x$ (substitute $u = x - y$). The integral of a Gaussian is
+# the normal distribution function $\Phi(u) = \frac12 (1 + \mathrm{erf}(u/\sqrt2))$, so
 #
 # $$ E(x) = g\,\Phi(x / s_\text{exc}) - (1 - g)\,\Phi(x / s_\text{inh}) $$
 #
-# Far to the left it is 0, far to the right $2g - 1$, and *at* the edge, since $\Phi(0) = 1/2$, exactly half
-# of that.
+# Far to the left it is 0, far to the right $2g - 1$, and *at* the edge, since $\Phi(0) = 1/2$,
+# exactly half of that.
 
 # %%
 def Phi(u):
@@ -178,8 +184,8 @@ for g in (0.3, 0.5, 0.8):
     assert abs(edge_response(0.0, g)[0] - (2 * g - 1) / 2) < 1e-14
 
 # %% [markdown]
-# **Frequencies.** To a wave $\cos(\omega x)$ the cell answers with a wave of the same frequency, times the
-# Fourier transform of $D$. That of a Gaussian of width $s$ is $e^{-s^2\omega^2/2}$:
+# **Frequencies.** To a wave $\cos(\omega x)$ the cell answers with a wave of the same frequency,
+# times the Fourier transform of $D$. That of a Gaussian of width $s$ is $e^{-s^2\omega^2/2}$:
 #
 # $$ \hat D(\omega) = g\,e^{-s_\text{exc}^2\omega^2/2} - (1-g)\,e^{-s_\text{inh}^2\omega^2/2} $$
 
@@ -210,13 +216,13 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 plt.show()
 
 # %% [markdown]
-# Left: dots mark the zero crossings of the formula. Middle: at $g = 1/2$ the answer is a dip and a peak
-# around the edge and 0 far from it. At $g = 0.8$ brightness gets through as well. At $g = 0.3$ bright areas
-# come out *negative*. Right: at frequency 0 each curve starts at $2g - 1$; at $g = 1/2$ a band of middle
-# frequencies is what passes.
+# Left: dots mark the zero crossings of the formula. Middle: at $g = 1/2$ the answer is a dip and a
+# peak around the edge and 0 far from it. At $g = 0.8$ brightness gets through as well. At $g = 0.3$
+# bright areas come out *negative*. Right: at frequency 0 each curve starts at $2g - 1$; at
+# $g = 1/2$ a band of middle frequencies is what passes.
 #
-# **The photograph** of notebook 01, in two dimensions: the product of two one-dimensional Gaussians is a
-# round one. Periodic borders, as before.
+# **The photograph** of notebook 01, in two dimensions: the product of two one-dimensional Gaussians
+# is a round one. Periodic borders, as before.
 
 # %%
 def field_2d(size, g):
@@ -257,21 +263,23 @@ for ax in axes:
 plt.show()
 
 # %% [markdown]
-# Red is positive, blue negative, white zero. At $g = 1/2$ the even sky is white and each outline has a red
-# and a blue side. At $g = 0.8$ bright areas are red: a blurred photograph with somewhat sharpened outlines.
-# (The band along the upper border is our periodic shortcut again: the sky meets the lowest row.)
+# Red is positive, blue negative, white zero. At $g = 1/2$ the even sky is white and each outline
+# has a red and a blue side. At $g = 0.8$ bright areas are red: a blurred photograph with somewhat
+# sharpened outlines. (The band along the upper border is our periodic shortcut again: the sky meets
+# the lowest row.)
 #
 # ## 3. Inhibition by division, and softmax
 #
-# Subtracting is one way to inhibit. Another is to divide by what the whole population does. Carandini and
-# Heeger (2012) call it divisive normalisation. Unit $j$ has an input $I_j \ge 0$ and answers
+# Subtracting is one way to inhibit. Another is to divide by what the whole population does.
+# Carandini and Heeger (2012) call it divisive normalisation. Unit $j$ has an input $I_j \ge 0$ and
+# answers
 #
 # $$ R_j = \gamma\,\frac{I_j^{\,n}}{\sigma^n + \sum_k I_k^{\,n}} $$
 #
-# with a maximal response $\gamma$, a constant $\sigma$ (same unit as $I$) and an exponent $n$. By hand:
-# $I = (4, 2, 2)$, $\sigma = 2$, $n = 1$, $\gamma = 1$. The denominator is $2 + 8 = 10$, so
-# $R = (0.4, 0.2, 0.2)$. Now raise the *second* input to 12: the denominator is 20 and the *first* answer
-# falls to $0.2$, though its own input is as before.
+# with a maximal response $\gamma$, a constant $\sigma$ (same unit as $I$) and an exponent $n$. By
+# hand: $I = (4, 2, 2)$, $\sigma = 2$, $n = 1$, $\gamma = 1$. The denominator is $2 + 8 = 10$, so
+# $R = (0.4, 0.2, 0.2)$. Now raise the *second* input to 12: the denominator is 20 and the *first*
+# answer falls to $0.2$, though its own input is as before.
 
 # %%
 def normalise(I, sigma, n, gamma=1.0):
@@ -284,18 +292,18 @@ for scale in (0.1, 1, 10, 100):
     print(f"all inputs x {scale:<5}: {normalise(scale * np.array([4.0, 2, 2]), sigma=2, n=1).round(3)}")
 
 # %% [markdown]
-# The printed rows show another property: as all inputs grow a thousandfold, the answers level off, and their
-# *ratios* stay as they were.
+# The printed rows show another property: as all inputs grow a thousandfold, the answers level off,
+# and their *ratios* stay as they were.
 #
 # **Softmax is a special case.** Set $I_j = e^{s_j}$ for a score $s_j$ (any number; not a width),
 # $\sigma = 0$, $\gamma = 1$. Then $I_j^n = e^{n s_j}$ and
 #
 # $$ R_j = \frac{e^{n s_j}}{\sum_k e^{n s_k}} = \mathrm{softmax}(n\,s)_j $$
 #
-# which is [eq:softmax, standard] with $n = 1/\text{temperature}$. As $n \to \infty$ the largest input takes
-# everything: winner-take-all as in notebook 01, section 7, but without a start to depend on. With
-# $\sigma = 0$ the size of all inputs together plays no part at all: $I \to 10\,I$ is $s \to s + \ln 10$, and
-# softmax does not see a shift.
+# which is [eq:softmax, standard] with $n = 1/\text{temperature}$. As $n \to \infty$ the largest
+# input takes everything: winner-take-all as in notebook 01, section 7, but without a start to
+# depend on. With $\sigma = 0$ the size of all inputs together plays no part at all: $I \to 10\,I$
+# is $s \to s + \ln 10$, and softmax does not see a shift.
 
 # %%
 s = np.array([2.0, 1.5, 0.5, -1.0])
@@ -308,14 +316,14 @@ winner, _ = softmax_forward(200 * s)
 assert abs(winner - [1, 0, 0, 0]).max() < 1e-40
 
 # %% [markdown]
-# **Each score inhibits all others.** Differentiate $p_i = e^{s_i}/\sum_k e^{s_k}$ by the quotient rule. The
-# numerator gives $p_i$ if $i = j$, the denominator $-p_i p_j$ always:
+# **Each score inhibits all others.** Differentiate $p_i = e^{s_i}/\sum_k e^{s_k}$ by the quotient
+# rule. The numerator gives $p_i$ if $i = j$, the denominator $-p_i p_j$ always:
 #
 # $$ \frac{\partial p_i}{\partial s_j} = p_i\,(\delta_{ij} - p_j) $$
 #
-# Off the diagonal this is negative: raising one score lowers all other weights. So **one** softmax map is
-# already inhibition, of the divisive kind. What M-DGSA adds is the subtractive kind, which a single softmax
-# cannot do: its weights are never negative.
+# Off the diagonal this is negative: raising one score lowers all other weights. So **one** softmax
+# map is already inhibition, of the divisive kind. What M-DGSA adds is the subtractive kind, which a
+# single softmax cannot do: its weights are never negative.
 
 # %%
 p, cache = softmax_forward(s)
@@ -347,14 +355,15 @@ right.legend()
 plt.show()
 
 # %% [markdown]
-# Left: a second unit does not pull the curve down, it moves it along the logarithmic axis: more own input is
-# needed for the same answer. Right: four scores, three exponents.
+# Left: a second unit does not pull the curve down, it moves it along the logarithmic axis: more own
+# input is needed for the same answer. Right: four scores, three exponents.
 #
 # ## 4. Shunting: both at once
 #
-# A third model, Grossberg's shunting network, has inhibition that subtracts *and* divides. Activity $x_i$ is
-# pushed towards a ceiling $b$ by its own input $I_i \ge 0$, towards a floor $-c$ by all others, and decays at
-# rate $a$: $\dot x_i = -a x_i + (b - x_i) I_i - (x_i + c) \sum_{k \ne i} I_k$. Set $\dot x_i = 0$ and write
+# A third model, Grossberg's shunting network, has inhibition that subtracts *and* divides. Activity
+# $x_i$ is pushed towards a ceiling $b$ by its own input $I_i \ge 0$, towards a floor $-c$ by all
+# others, and decays at rate $a$:
+# $\dot x_i = -a x_i + (b - x_i) I_i - (x_i + c) \sum_{k \ne i} I_k$. Set $\dot x_i = 0$ and write
 # $\Sigma = \sum_k I_k$. The terms with $x_i$ are $-x_i\,(a + I_i + \Sigma - I_i)$, the rest is
 # $b I_i - c\,(\Sigma - I_i)$:
 #
@@ -377,15 +386,16 @@ assert c / (b + c) == 1 / N  # this choice of b and c ...
 assert abs((b + c) * uniform - c * uniform.sum()).max() < 1e-13  # ... does not see uniform input
 
 # %% [markdown]
-# **Where M-DGSA has this form.** Let $p_i = I_i / \Sigma$, shares that sum to 1, as a softmax row does.
-# Without decay ($a = 0$) the steady state is $x_i = (b + c)\,p_i - c$: a multiple of the share minus a
-# constant. Now take a head whose inhibitory map is uniform, $1/N$ everywhere (all its scores are equal). A
-# row of $A = g\,A_\text{exc} - (1 - g)\,A_\text{inh}$ [eq:gated-head, machine review] is
+# **Where M-DGSA has this form.** Let $p_i = I_i / \Sigma$, shares that sum to 1, as a softmax row
+# does. Without decay ($a = 0$) the steady state is $x_i = (b + c)\,p_i - c$: a multiple of the
+# share minus a constant. Now take a head whose inhibitory map is uniform, $1/N$ everywhere (all its
+# scores are equal). A row of $A = g\,A_\text{exc} - (1 - g)\,A_\text{inh}$ [eq:gated-head, machine
+# review] is
 #
 # $$ A_j = g\,p_j - \frac{1 - g}{N} $$
 #
-# the same form, with $b + c = g$ and $c = (1-g)/N$. A uniform $p$ gives $(2g-1)/N$, which vanishes at
-# $g = 1/2$; there $c/(b+c) = (1-g)/(gN) = 1/N$, the condition above.
+# the same form, with $b + c = g$ and $c = (1-g)/N$. A uniform $p$ gives $(2g-1)/N$, which vanishes
+# at $g = 1/2$; there $c/(b+c) = (1-g)/(gN) = 1/N$, the condition above.
 
 # %%
 q, k, v = rng.normal(size=(3, 1, 1, N, 4))
@@ -402,17 +412,18 @@ for g in (0.3, 0.5, 0.8):
 # %% [markdown]
 # ## 5. The bridge: attention that is a difference of Gaussians
 #
-# A row of attention is $\mathrm{softmax}(q_i \cdot k_j / \sqrt d)$ over $j$ [eq:softmax-map, standard], where
-# query $q_i$ and key $k_j$ have $d$ entries. We look for queries and keys that turn it into a Gaussian of
-# width $s$ around the query's own place $i$: the scores should be $-(i-j)^2/(2s^2)$. Multiply out:
+# A row of attention is $\mathrm{softmax}(q_i \cdot k_j / \sqrt d)$ over $j$ [eq:softmax-map,
+# standard], where query $q_i$ and key $k_j$ have $d$ entries. We look for queries and keys that
+# turn it into a Gaussian of width $s$ around the query's own place $i$: the scores should be
+# $-(i-j)^2/(2s^2)$. Multiply out:
 #
 # $$ -\frac{(i-j)^2}{2s^2} = \underbrace{-\frac{i^2}{2s^2}}_{\text{same for all } j}
 #    + \underbrace{\frac{i\,j}{s^2} - \frac{j^2}{2s^2}}_{=\;(i,\,1)\,\cdot\,(j/s^2,\; -j^2/(2s^2))} $$
 #
-# 1. The first term depends on $i$ alone. Softmax divides by the sum over $j$, so a term that is equal in the
-#    whole row **cancels row by row**. Drop it.
-# 2. What is left is an inner product of two vectors of width 2, one that knows only $i$ and one that knows
-#    only $j$. That is what attention can do.
+# 1. The first term depends on $i$ alone. Softmax divides by the sum over $j$, so a term that is
+#    equal in the whole row **cancels row by row**. Drop it.
+# 2. What is left is an inner product of two vectors of width 2, one that knows only $i$ and one
+#    that knows only $j$. That is what attention can do.
 # 3. The head divides by $\sqrt d = \sqrt 2$. Undo it with a factor $\sqrt 2$ on the query.
 #
 # $$ q_i = \sqrt2\,(i,\; 1), \qquad k_j = \Big(\frac{j}{s^2},\; -\frac{j^2}{2 s^2}\Big), \qquad d = 2 $$
@@ -437,12 +448,13 @@ wanted, _ = softmax_forward(-((i - j) ** 2) / (2 * 2.0**2))
 assert abs(softmax_forward(scores)[0] - wanted).max() < 1e-13  # the term in i has cancelled
 
 # %% [markdown]
-# **The usual mistake** is to forget the $\sqrt 2$. Stop and think: what does the map look like then?
+# **The usual mistake** is to forget the $\sqrt 2$. Stop and think: what does the map look like
+# then?
 # <details><summary>Answer</summary>
 #
-# All scores are divided by $\sqrt2$, which replaces $s^2$ by $\sqrt2\,s^2$ in both of their terms. The map is
-# still a Gaussian around $j = i$, of width $2^{1/4} s \approx 1.19\,s$. Nothing looks broken. Only a
-# comparison of numbers catches it, as in the next cell.
+# All scores are divided by $\sqrt2$, which replaces $s^2$ by $\sqrt2\,s^2$ in both of their terms.
+# The map is still a Gaussian around $j = i$, of width $2^{1/4} s \approx 1.19\,s$. Nothing looks
+# broken. Only a comparison of numbers catches it, as in the next cell.
 # </details>
 
 # %%
@@ -451,13 +463,14 @@ wider, _ = softmax_forward(-((i - j) ** 2) / (2 * (2**0.25 * 2.0) ** 2))
 assert abs(forgotten - wider).max() < 1e-13 and abs(forgotten - wanted).max() > 0.01
 
 # %% [markdown]
-# Now the library's head, at 161 places, one input and one head. The claim: in rows far from both ends,
+# Now the library's head, at 161 places, one input and one head. The claim: in rows far from both
+# ends,
 #
 # $$ A_{ij} = g\,G(i - j;\, s_\text{exc}) - (1-g)\,G(i - j;\, s_\text{inh}) $$
 #
-# with the *same* $G$ as in section 1. Softmax makes each row sum to 1; that $G$ needs no new factor for it is
-# because its sum over all integers is 1, to within $2 e^{-2\pi^2 s^2}$ (Poisson's summation formula;
-# $10^{-34}$ for $s = 2$).
+# with the *same* $G$ as in section 1. Softmax makes each row sum to 1; that $G$ needs no new factor
+# for it is because its sum over all integers is 1, to within $2 e^{-2\pi^2 s^2}$ (Poisson's
+# summation formula; $10^{-34}$ for $s = 2$).
 
 # %%
 places = np.arange(-80.0, 81.0)
@@ -488,12 +501,12 @@ for s_width, total in sums.items():
     assert abs(total - 1 - 2 * np.exp(-2 * pi**2 * s_width**2)) < 1e-8  # the next term of Poisson's formula
 
 # %% [markdown]
-# For widths below about one place the sampled Gaussian does not sum to 1, as a softmax row always does. At 2
-# and 6 the difference is far below rounding.
+# For widths below about one place the sampled Gaussian does not sum to 1, as a softmax row always
+# does. At 2 and 6 the difference is far below rounding.
 #
-# **What differs: the ends.** There the window is cut, and softmax spreads the missing weight over what is
-# left. In the very first row half the Gaussian is missing, so the rest is nearly doubled: its sum is
-# $\sum_{m \ge 0} G(m) = (1 + G(0))/2$.
+# **What differs: the ends.** There the window is cut, and softmax spreads the missing weight over
+# what is left. In the very first row half the Gaussian is missing, so the rest is nearly doubled:
+# its sum is $\sum_{m \ge 0} G(m) = (1 + G(0))/2$.
 
 # %%
 _, cache = centre_surround(0.5, light_in)
@@ -522,9 +535,9 @@ bar.set_label("attention weight, g = 1/2")
 plt.show()
 
 # %% [markdown]
-# The corner of the maps at $g = 1/2$, on one signed scale: a narrow band, a wide pale one, and their
-# difference, red with a pale blue surround. In the first rows, at the top left, the bands are stronger (and
-# the first even goes beyond the scale): the cut window.
+# The corner of the maps at $g = 1/2$, on one signed scale: a narrow band, a wide pale one, and
+# their difference, red with a pale blue surround. In the first rows, at the top left, the bands are
+# stronger (and the first even goes beyond the scale): the cut window.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
@@ -543,13 +556,13 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 plt.show()
 
 # %% [markdown]
-# Left: dots on the line. Right: the row has only two keys to its left. Both maps are rescaled, the wide one
-# more, so the centre is lower and the surround deeper than it should be. But *every* row sums to $2g - 1$,
-# also these: the head's answer to a constant has no border effect, which a filter padded with zeros would
-# have.
+# Left: dots on the line. Right: the row has only two keys to its left. Both maps are rescaled, the
+# wide one more, so the centre is lower and the surround deeper than it should be. But *every* row
+# sums to $2g - 1$, also these: the head's answer to a constant has no border effect, which a filter
+# padded with zeros would have.
 #
-# **Zero crossings of the map.** A map has weights at whole places only, so the sign must change between the
-# two places that enclose $x_0$.
+# **Zero crossings of the map.** A map has weights at whole places only, so the sign must change
+# between the two places that enclose $x_0$.
 
 # %%
 for g in (0.5, 0.6, 0.8):
@@ -564,8 +577,9 @@ assert cache.A[0, 0, 80].max() < 1e-13  # g = 1/4: no centre any more
 # %% [markdown]
 # ## 6. A balanced head as an edge detector
 #
-# The light goes in as *values*: $v$ is a step from 0 to 1 between the places 0 and 1, plus noise of standard
-# deviation 0.3, and $g = 1/2$. The head answers $o = A v$. Two things can be said beforehand:
+# The light goes in as *values*: $v$ is a step from 0 to 1 between the places 0 and 1, plus noise of
+# standard deviation 0.3, and $g = 1/2$. The head answers $o = A v$. Two things can be said
+# beforehand:
 #
 # - A constant added to $v$ changes nothing, since rows sum to 0.
 # - Noise: the values have independent errors of variance $0.3^2$, and $o_i = \sum_j A_{ij} v_j$, so
@@ -586,11 +600,11 @@ o, _ = centre_surround(0.5, step + 100.0)
 assert abs(o - clean).max() < 1e-12  # 100 more light everywhere: not seen
 
 # %% [markdown]
-# Where is the edge? The classical rule for a centre-surround field: take the zero crossing, here the sign
-# change between the lowest dip and the highest peak. A simpler rule: take the largest difference of two
-# neighbouring places. We apply the simple rule to the values, to the output of the head, and to the values
-# averaged with $A_\text{exc}$ alone, which is what softmax attention makes of them. All get the same 2,000
-# noisy steps.
+# Where is the edge? The classical rule for a centre-surround field: take the zero crossing, here
+# the sign change between the lowest dip and the highest peak. A simpler rule: take the largest
+# difference of two neighbouring places. We apply the simple rule to the values, to the output of
+# the head, and to the values averaged with $A_\text{exc}$ alone, which is what softmax attention
+# makes of them. All get the same 2,000 noisy steps.
 
 # %%
 def locate(response):
@@ -616,10 +630,11 @@ for name, share in within.items():
 print(f"the head's peak lay left of its dip in {np.isnan(found['head, sign change']).mean():.1%}")
 
 # %% [markdown]
-# The result is sober. The head's output locates the edge far better than the raw values do. But the averaging
-# does that, not the subtraction: softmax attention with a difference after it does best here, and the sign
-# change between dip and peak is the weakest rule on the head's output. What the subtraction gives is another
-# thing: without noise the output *itself* is zero where the light is even, however bright it is.
+# The result is sober. The head's output locates the edge far better than the raw values do. But the
+# averaging does that, not the subtraction: softmax attention with a difference after it does best
+# here, and the sign change between dip and peak is the weakest rule on the head's output. What the
+# subtraction gives is another thing: without noise the output *itself* is zero where the light is
+# even, however bright it is.
 
 # %%
 assert within["head, sign change"] > within["values, difference"] + 0.2
@@ -642,14 +657,15 @@ for ax in (above, below):
 plt.show()
 
 # %% [markdown]
-# The head answers to the step and not to the level. Away from the edge its answer is not 0, it is smoothed
-# noise, with many sign changes of its own: only the one between the dip and the peak means something.
+# The head answers to the step and not to the level. Away from the edge its answer is not 0, it is
+# smoothed noise, with many sign changes of its own: only the one between the dip and the peak means
+# something.
 #
 # ## 7. The gate turned
 #
-# In M-DGSA the gate $g$ is a number per query, made from the token [eq:gate, machine review]. Here we set it
-# by hand, for all rows at once. Each column of the figure is one $g$: above a row of the map, below the
-# answer to a step (the values of section 6 without noise).
+# In M-DGSA the gate $g$ is a number per query, made from the token [eq:gate, machine review]. Here
+# we set it by hand, for all rows at once. Each column of the figure is one $g$: above a row of the
+# map, below the answer to a step (the values of section 6 without noise).
 
 # %%
 def draw(g, upper, lower):
@@ -675,11 +691,11 @@ axes[1, 0].set_ylabel("response to a step")
 plt.show()
 
 # %% [markdown]
-# Blue weights excite, orange ones inhibit; grey is the step, green the answer. From left to right: the
-# inverted wide average; the field that just has no centre; the balanced edge detector; an average with
-# sharpened edges (the over- and undershoot at the step); the plain narrow average, which is softmax
-# attention. Move the slider for what lies between (it needs a running kernel; the strip above is what print
-# and GitHub show).
+# Blue weights excite, orange ones inhibit; grey is the step, green the answer. From left to right:
+# the inverted wide average; the field that just has no centre; the balanced edge detector; an
+# average with sharpened edges (the over- and undershoot at the step); the plain narrow average,
+# which is softmax attention. Move the slider for what lies between (it needs a running kernel; the
+# strip above is what print and GitHub show).
 
 # %%
 def draw_one(g):
@@ -701,10 +717,10 @@ except ImportError:
 # %% [markdown]
 # ## 8. What is special here, and what attention learns instead
 #
-# We chose queries and keys by hand, and made them of *places*. Could a layer with learned matrices make them?
-# Yes, if its tokens carry $1$, $i$ and $i^2$: then the $q$ and $k$ above are linear in the token. The next
-# cell writes the weights of a whole layer down and runs `attention_forward` [eq:attention, reading], without
-# the norm per head.
+# We chose queries and keys by hand, and made them of *places*. Could a layer with learned matrices
+# make them? Yes, if its tokens carry $1$, $i$ and $i^2$: then the $q$ and $k$ above are linear in
+# the token. The next cell writes the weights of a whole layer down and runs `attention_forward`
+# [eq:attention, reading], without the norm per head.
 
 # %%
 tokens = np.stack([np.ones(T), places, places**2, step[0, 0, :, 0]], axis=-1)[None]  # (1, T, 4)
@@ -728,18 +744,20 @@ assert damage > 0.01
 # %% [markdown]
 # So the weights exist. But be careful with what this proves:
 #
-# - **It is one point in a large space.** Places as queries and keys, no content at all. A trained head makes
-#   its scores from what the tokens *are*; nothing in M-DGSA asks for neighbours, for Gaussians, or for an
-#   inhibitory map wider than the excitatory one.
+# - **It is one point in a large space.** Places as queries and keys, no content at all. A trained
+#   head makes its scores from what the tokens *are*; nothing in M-DGSA asks for neighbours, for
+#   Gaussians, or for an inhibitory map wider than the excitatory one.
 # - **The tokens are special too.** In a transformer an RMSNorm comes first: it divides each token
-#   $(1, i, i^2, \dots)$ by its root mean square, which differs from place to place. The same weights are then
-#   off by what the cell printed.
-# - **The gate was equal in all rows.** In M-DGSA each token sets its own, so each place may choose between
-#   averaging and detecting an edge. The field of section 1, one for all places, lacks that freedom.
-# - **The norm per head**, on by default, rescales each output. With it the DC gain $2g - 1$ is no longer the
-#   gain of the layer (notebook 06).
+#   $(1, i, i^2, \dots)$ by its root mean square, which differs from place to place. The same
+#   weights are then off by what the cell printed.
+# - **The gate was equal in all rows.** In M-DGSA each token sets its own, so each place may choose
+#   between averaging and detecting an edge. The field of section 1, one for all places, lacks that
+#   freedom.
+# - **The norm per head**, on by default, rescales each output. With it the DC gain $2g - 1$ is no
+#   longer the gain of the layer (notebook 06).
 #
-# What a head without any such design looks like: random queries and keys, no structure along the diagonal.
+# What a head without any such design looks like: random queries and keys, no structure along the
+# diagonal.
 
 # %%
 q, k, q_2, k_2 = rng.normal(size=(4, 1, 1, T, 2))
@@ -752,23 +770,25 @@ assert abs(A_random.sum(axis=1)).max() < 1e-13  # but its rows sum to 2g - 1 = 0
 assert abs(A_random).max() < 0.5  # and its weights lie between -(1 - g) and g
 
 # %% [markdown]
-# Row sums of $2g - 1$, weights between $-(1-g)$ and $g$, blindness to a shift of the values at $g = 1/2$:
-# these hold for **every** M-DGSA head, as the last two asserts show for a random one. Centre, surround and
-# zero crossings hold for the head we built.
+# Row sums of $2g - 1$, weights between $-(1-g)$ and $g$, blindness to a shift of the values at
+# $g = 1/2$: these hold for **every** M-DGSA head, as the last two asserts show for a random one.
+# Centre, surround and zero crossings hold for the head we built.
 #
 # ## What you now know
 #
 # 1. A difference of Gaussians has DC gain $2g - 1$, a zero crossing if
-#    $s_\text{exc}/(s_\text{exc} + s_\text{inh}) < g < 1$, and is a balanced edge detector at $g = 1/2$.
-# 2. Softmax is divisive inhibition; M-DGSA adds subtraction; with a uniform inhibitory map it has the form of
-#    a shunting network.
-# 3. $q_i = \sqrt2\,(i, 1)$, $k_j = (j/s^2, -j^2/(2s^2))$ make a head the difference of Gaussians, exactly but
-#    for the ends. Trained heads need not look like it.
+#    $s_\text{exc}/(s_\text{exc} + s_\text{inh}) < g < 1$, and is a balanced edge detector at
+#    $g = 1/2$.
+# 2. Softmax is divisive inhibition; M-DGSA adds subtraction; with a uniform inhibitory map it has
+#    the form of a shunting network.
+# 3. $q_i = \sqrt2\,(i, 1)$, $k_j = (j/s^2, -j^2/(2s^2))$ make a head the difference of Gaussians,
+#    exactly but for the ends. Trained heads need not look like it.
 #
 # **To try**
-# - Give every row a gate of its own in section 6, say $g = 0.5$ for places below 0 and $g = 1$ above. What
-#   does the head make of the noisy step?
-# - Find queries and keys of width $d = 4$ for a two-dimensional field on a grid of $12 \times 12$ tokens.
+# - Give every row a gate of its own in section 6, say $g = 0.5$ for places below 0 and $g = 1$
+#   above. What does the head make of the noisy step?
+# - Find queries and keys of width $d = 4$ for a two-dimensional field on a grid of $12 \times 12$
+#   tokens.
 # - Swap the two widths. Where is the zero crossing now, and for which $g$ does it exist?
 #
 # Next: [03 Softmax and its gradient](03_softmax_and_its_gradient.ipynb).

@@ -1,22 +1,25 @@
 # %% [markdown]
 # # 03 Softmax and its gradient
 #
-# Every attention map of this project is made of softmax maps. This notebook takes the softmax apart: how it
-# is computed without overflow, what a mask does to it, what its derivative looks like as a matrix, and why
-# no program ever builds that matrix. The second half asks how one knows that a derivative is right, and
-# measures how good the three usual numeric derivatives are.
+# Every attention map of this project is made of softmax maps. This notebook takes the softmax
+# apart: how it is computed without overflow, what a mask does to it, what its derivative looks like
+# as a matrix, and why no program ever builds that matrix. The second half asks how one knows that a
+# derivative is right, and measures how good the three usual numeric derivatives are.
 #
 # **You will do**
 # - compute a softmax and its backward pass on paper, with the numbers 1, 2 and 5
 # - make it overflow, and mend it
 # - draw the Jacobian, and derive the one-line backward pass from it
 # - write wrong backward passes that a careless check lets through
-# - measure the error of forward differences, central differences and the complex step over the step size
+# - measure the error of forward differences, central differences and the complex step over the step
+#   size
 #
 # **You will learn** why upstream gradients must be random, where the rules `h = eps^(1/2)` and
-# `h = eps^(1/3)` come from, why the complex step needs no such rule, and what no gradient check can see.
+# `h = eps^(1/3)` come from, why the complex step needs no such rule, and what no gradient check can
+# see.
 #
-# **You need** notebook 00 (pairs, caches, `dX`), matrix calculus, Taylor series. **Time** about 60 minutes.
+# **You need** notebook 00 (pairs, caches, `dX`), matrix calculus, Taylor series. **Time** about 60
+# minutes.
 
 # %%
 try:
@@ -44,15 +47,15 @@ BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 # %% [markdown]
 # ## 1. From scores to weights
 #
-# A query compares itself with the keys and gets one score $S_i$ for each: any real number, large where the
-# key fits. We want weights: positive, with sum 1, in the order of the scores. The exponential makes
-# anything positive and keeps the order. Dividing by the sum makes the sum 1. That is all a softmax is,
-# `[eq:softmax, standard]`:
+# A query compares itself with the keys and gets one score $S_i$ for each: any real number, large
+# where the key fits. We want weights: positive, with sum 1, in the order of the scores. The
+# exponential makes anything positive and keeps the order. Dividing by the sum makes the sum 1. That
+# is all a softmax is, `[eq:softmax, standard]`:
 #
 # $$A_i = \frac{e^{S_i}}{\sum_k e^{S_k}}$$
 #
-# To do it on paper, take scores that are logarithms: $S = (\ln 1, \ln 2, \ln 5)$. Then $e^S = (1, 2, 5)$
-# with sum 8, and $A = (1/8,\ 2/8,\ 5/8)$. These three numbers stay with us.
+# To do it on paper, take scores that are logarithms: $S = (\ln 1, \ln 2, \ln 5)$. Then
+# $e^S = (1, 2, 5)$ with sum 8, and $A = (1/8,\ 2/8,\ 5/8)$. These three numbers stay with us.
 
 # %%
 S = np.log([1.0, 2.0, 5.0])
@@ -66,9 +69,9 @@ assert abs(A - [1 / 8, 2 / 8, 5 / 8]).max() < 1e-15
 assert abs(A - library).max() < 1e-15
 
 # %% [markdown]
-# With a batch, softmax runs along the last axis, one row per query. The definition as loops is slow, and
-# too plain to be wrong. Such loops are the *oracle* of the library's tests, and we use them again at the
-# end of this notebook.
+# With a batch, softmax runs along the last axis, one row per query. The definition as loops is
+# slow, and too plain to be wrong. Such loops are the *oracle* of the library's tests, and we use
+# them again at the end of this notebook.
 
 
 # %%
@@ -90,7 +93,8 @@ assert abs(A_rows.sum(axis=-1) - 1).max() < 1e-15
 # %% [markdown]
 # ### Only differences count
 #
-# Divide one weight by another and the sum cancels. With $c$ added to every score, $e^c$ cancels as well:
+# Divide one weight by another and the sum cancels. With $c$ added to every score, $e^c$ cancels as
+# well:
 #
 # $$\frac{A_i}{A_j} = e^{S_i - S_j}, \qquad \mathrm{softmax}(S + c) = \mathrm{softmax}(S)$$
 #
@@ -105,9 +109,9 @@ print("S + 40 gives", softmax_forward(S + 40)[0])
 # %% [markdown]
 # ### Overflow, and how to mend it
 #
-# The exponential leaves float64 soon after 709, and float32 after 88. Scores of 1000 are ordinary in a
-# model that has gone astray, and then the formula as written says infinity divided by infinity.
-# (`np.errstate` only silences NumPy's warning.)
+# The exponential leaves float64 soon after 709, and float32 after 88. Scores of 1000 are ordinary
+# in a model that has gone astray, and then the formula as written says infinity divided by
+# infinity. (`np.errstate` only silences NumPy's warning.)
 
 # %%
 large = np.array([1000.0, 999.0, 0.0])
@@ -125,10 +129,10 @@ assert np.isnan(naive[:2]).all()
 #
 # $$A_i = \frac{e^{S_i - m}}{\sum_k e^{S_k - m}}, \qquad m = \max_k S_k$$
 #
-# The largest exponent is now 0, so the largest term is 1 and the sum lies between 1 and the number of keys:
-# no overflow, no division by 0. Very small terms become 0, which is what they are to 16 digits. The library
-# does this, in silence: below, NumPy is told to raise an error at any overflow or invalid operation, for
-# scores of $\pm 10^4$.
+# The largest exponent is now 0, so the largest term is 1 and the sum lies between 1 and the number
+# of keys: no overflow, no division by 0. Very small terms become 0, which is what they are to 16
+# digits. The library does this, in silence: below, NumPy is told to raise an error at any overflow
+# or invalid operation, for scores of $\pm 10^4$.
 
 # %%
 E = np.exp(large - large.max())
@@ -144,26 +148,26 @@ print(A_huge)
 assert abs(A_huge - [[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]]).max() < 1e-15 and np.isfinite(dS_huge).all()
 
 # %% [markdown]
-# > **Stop and think.** One maximum per row, or one for the whole array? Both are constants along a row, so
-# > both are right on paper.
+# > **Stop and think.** One maximum per row, or one for the whole array? Both are constants along a
+# > row, so both are right on paper.
 # >
 # > <details><summary>Answer</summary>
 # > Per row. With one maximum for all, a row whose scores lie 800 below it has only zeros after the
-# > exponential, and its sum is 0. The second row of the example above would be 0/0: it lies 20,000 below
-# > the first row's maximum.
+# > exponential, and its sum is 0. The second row of the example above would be 0/0: it lies 20,000
+# > below the first row's maximum.
 # > </details>
 
 # %% [markdown]
 # ## 2. Masks
 #
-# A causal model must not see later tokens, and padding is no token at all. A mask $M_i$ is 1 (`True`) where
-# the query may look. What is forbidden is left out of numerator and sum alike, so the others share the
-# whole weight:
+# A causal model must not see later tokens, and padding is no token at all. A mask $M_i$ is 1
+# (`True`) where the query may look. What is forbidden is left out of numerator and sum alike, so
+# the others share the whole weight:
 #
 # $$A_i = \frac{M_i\, e^{S_i}}{\sum_k M_k\, e^{S_k}}$$
 #
-# On paper, with 5 forbidden: $(1, 2)/3$. **The usual mistake** is to mask after the softmax: then the sum
-# is 3/8, not 1.
+# On paper, with 5 forbidden: $(1, 2)/3$. **The usual mistake** is to mask after the softmax: then
+# the sum is 3/8, not 1.
 
 # %%
 mask = np.array([True, True, False])
@@ -176,10 +180,10 @@ assert A_masked[2] == 0  # exactly
 assert abs(too_late.sum() - 3 / 8) < 1e-15
 
 # %% [markdown]
-# Could one mask afterwards and divide by the new sum? On paper, yes. In floating point the forbidden score
-# still takes part in the maximum. If it is large it pushes all allowed terms to 0, and 0/0 is not a number.
-# So the library masks *before* exp: forbidden scores are replaced by a very low number, and not even
-# infinity there does any harm.
+# Could one mask afterwards and divide by the new sum? On paper, yes. In floating point the
+# forbidden score still takes part in the maximum. If it is large it pushes all allowed terms to 0,
+# and 0/0 is not a number. So the library masks *before* exp: forbidden scores are replaced by a
+# very low number, and not even infinity there does any harm.
 
 # %%
 S_bad = np.array([0.0, 0.0, 1000.0])  # the third is forbidden, and large
@@ -194,9 +198,9 @@ for forbidden in (1000.0, np.inf, np.nan):
     assert abs(A_bad - [0.5, 0.5, 0]).max() == 0
 
 # %% [markdown]
-# And if *everything* is forbidden? Then the formula is 0/0. The common trick, $-\infty$ for every forbidden
-# score, gives nan, which then spreads through the model. The library's answer is a row of zeros: a query
-# without keys takes nothing from anybody. Its gradient is exactly 0, too.
+# And if *everything* is forbidden? Then the formula is 0/0. The common trick, $-\infty$ for every
+# forbidden score, gives nan, which then spreads through the model. The library's answer is a row of
+# zeros: a query without keys takes nothing from anybody. Its gradient is exactly 0, too.
 
 # %%
 nothing = np.zeros(3, bool)
@@ -213,12 +217,13 @@ assert not A_none.any() and not dS_none.any()
 # %% [markdown]
 # ## 3. Temperature
 #
-# Divide the scores by a temperature $\tau > 0$ before the softmax. Ratios of weights are then taken to the
-# power $1/\tau$:
+# Divide the scores by a temperature $\tau > 0$ before the softmax. Ratios of weights are then taken
+# to the power $1/\tau$:
 #
 # $$\frac{A_i(\tau)}{A_j(\tau)} = \left(\frac{A_i(1)}{A_j(1)}\right)^{1/\tau}$$
 #
-# A large $\tau$ makes all ratios 1: uniform weights. A small $\tau$ blows them up: the best key takes all.
+# A large $\tau$ makes all ratios 1: uniform weights. A small $\tau$ blows them up: the best key
+# takes all.
 
 # %%
 for tau in (0.5, 2.0):
@@ -239,12 +244,12 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# At the grey line ($\tau = 1$) the weights are 1/8, 2/8, 5/8. They are one from left to right: a hard
-# maximum, a soft one, and a plain mean.
+# At the grey line ($\tau = 1$) the weights are 1/8, 2/8, 5/8. They are one from left to right: a
+# hard maximum, a soft one, and a plain mean.
 #
-# In attention the temperature is $\sqrt d$, where $d$ is the width of queries and keys. The dot product of
-# two vectors of $d$ independent standard normal numbers has the variance $d$. Without the division, wide
-# heads would start cold.
+# In attention the temperature is $\sqrt d$, where $d$ is the width of queries and keys. The dot
+# product of two vectors of $d$ independent standard normal numbers has the variance $d$. Without
+# the division, wide heads would start cold.
 
 # %%
 d = 64
@@ -257,9 +262,9 @@ print(f"largest of 50 weights, mean   {top_cold:.2f}, divided by sqrt(d) {top_wa
 assert abs(dots.std() / np.sqrt(d) - 1) < 0.1 and top_cold > 5 * top_warm
 
 # %% [markdown]
-# One more reading of the formula: each score is *divided* by what all of them add up to, so a key can only
-# rise if the others fall. Physiologists call such a thing divisive inhibition. Notebook 02 makes this
-# exact, and sets it beside the subtractive kind which gated attention adds.
+# One more reading of the formula: each score is *divided* by what all of them add up to, so a key
+# can only rise if the others fall. Physiologists call such a thing divisive inhibition. Notebook 02
+# makes this exact, and sets it beside the subtractive kind which gated attention adds.
 #
 # ## 4. The Jacobian
 #
@@ -275,8 +280,8 @@ assert abs(dots.std() / np.sqrt(d) - 1) < 0.1 and top_cold > 5 * top_warm
 # $$J_{ij} = \frac{\partial A_i}{\partial S_j} = A_i\,(\delta_{ij} - A_j), \qquad
 # J = \mathrm{diag}(A) - A A^T$$
 #
-# On paper, with $A = (1, 2, 5)/8$: $64\,J$ has $1 \cdot 7,\ 2 \cdot 6,\ 5 \cdot 3$ on its diagonal, and
-# minus the products of the numerators beside it.
+# On paper, with $A = (1, 2, 5)/8$: $64\,J$ has $1 \cdot 7,\ 2 \cdot 6,\ 5 \cdot 3$ on its diagonal,
+# and minus the products of the numerators beside it.
 
 # %%
 J = np.diag(A) - np.outer(A, A)
@@ -291,10 +296,10 @@ assert abs(J - numeric).max() < 1e-15
 # Three things can be read off the matrix.
 #
 # - It is **symmetric**: score $j$ moves weight $i$ as much as score $i$ moves weight $j$.
-# - **Constants are its null space**: raising all scores alike changes nothing, that is the invariance of
-#   section 1 once more.
-# - It is **positive semi-definite**: for any vector $u$ the quadratic form is the variance of $u$, drawn
-#   with the probabilities $A$, and no variance is negative.
+# - **Constants are its null space**: raising all scores alike changes nothing, that is the
+#   invariance of section 1 once more.
+# - It is **positive semi-definite**: for any vector $u$ the quadratic form is the variance of $u$,
+#   drawn with the probabilities $A$, and no variance is negative.
 #
 # $$J = J^T, \qquad J\,\mathbf 1 = 0, \qquad
 # u^T J u = \sum_i A_i u_i^2 - \Big(\sum_i A_i u_i\Big)^2 = \mathrm{Var}_A(u) \ge 0$$
@@ -312,8 +317,8 @@ assert eigenvalues.min() > -1e-16
 assert abs(abs(eigenvectors[:, 0]) - 3**-0.5).max() < 1e-12  # the one with eigenvalue 0 is constant
 
 # %% [markdown]
-# Now eight keys, with the same scores at three temperatures. (The Jacobian is taken with respect to the
-# scores as softmax sees them, after the division.)
+# Now eight keys, with the same scores at three temperatures. (The Jacobian is taken with respect to
+# the scores as softmax sees them, after the division.)
 
 
 # %%
@@ -337,15 +342,16 @@ plt.show()
 assert abs(jacobian(maps[0.05])).max() < 0.02 < abs(jacobian(maps[5.0])).max()
 
 # %% [markdown]
-# Red on the diagonal: a score raises its own weight. Blue beside it: it lowers the others. Each row and
-# each column sums to 0. On the right the softmax is sure of itself, and hardly any gradient passes through
-# it. A cold head passes little to its queries and keys.
+# Red on the diagonal: a score raises its own weight. Blue beside it: it lowers the others. Each row
+# and each column sums to 0. On the right the softmax is sure of itself, and hardly any gradient
+# passes through it. A cold head passes little to its queries and keys.
 
 # %% [markdown]
 # ## 5. The backward pass, without the Jacobian
 #
-# A backward pass is handed `dA`, the derivative of the loss with respect to every weight, and must return
-# `dS`. The chain rule sums over all weights which a score has moved. Put $J$ in, and it folds up:
+# A backward pass is handed `dA`, the derivative of the loss with respect to every weight, and must
+# return `dS`. The chain rule sums over all weights which a score has moved. Put $J$ in, and it
+# folds up:
 #
 # $$dS_j = \sum_i dA_i\, A_i (\delta_{ij} - A_j) = dA_j A_j - A_j \sum_i dA_i A_i$$
 #
@@ -354,8 +360,8 @@ assert abs(jacobian(maps[0.05])).max() < 0.02 < abs(jacobian(maps[5.0])).max()
 #
 # $$dS = A \circ \big(dA - \mathrm{rowsum}(dA \circ A)\big)$$
 #
-# In words: the row sum is the mean of `dA` under the weights. Each score is told how much better or worse
-# its key is *than the average*, times how much weight the key has.
+# In words: the row sum is the mean of `dA` under the weights. Each score is told how much better or
+# worse its key is *than the average*, times how much weight the key has.
 #
 # On paper, for $A = (1, 2, 5)/8$ and $dA = (8, 0, 0)$: the mean is 1, $dA - 1 = (7, -1, -1)$, and
 # $dS = (7, -2, -5)/8$.
@@ -374,13 +380,13 @@ assert abs(dS - softmax_backward(dA, cache)).max() < 1e-15  # and as the library
 # > **Stop and think.** The three numbers 7, -2 and -5 have sum 0. Is that a coincidence?
 # >
 # > <details><summary>Answer</summary>
-# > No. The sum of dS is the derivative of the loss when all scores rise alike, and nothing changes then.
-# > Every row of dS sums to 0, whatever dA is: it is the null space of section 4, seen from the other side.
-# > It is also a cheap test.
+# > No. The sum of dS is the derivative of the loss when all scores rise alike, and nothing changes
+# > then. Every row of dS sums to 0, whatever dA is: it is the null space of section 4, seen from
+# > the other side. It is also a cheap test.
 # > </details>
 #
-# The same for many rows at once. One softmax per query needs one Jacobian per query; the formula needs
-# none. We count the memory of both ways, on paper and with Python's own meter.
+# The same for many rows at once. One softmax per query needs one Jacobian per query; the formula
+# needs none. We count the memory of both ways, on paper and with Python's own meter.
 
 # %%
 T = 128  # queries and keys
@@ -416,10 +422,10 @@ assert abs(fast.sum(axis=-1)).max() < 1e-15  # every row sums to 0
 assert peak_slow > T * A_big.nbytes and peak_fast < 4 * A_big.nbytes
 
 # %% [markdown]
-# The Jacobians are larger than the map by the number of keys. This is the rule for every backward pass in
-# the project: derive with the Jacobian, compute the product of vector and Jacobian. Here is the function of
-# the library. It needs `A` from the forward and nothing else, so `A` is all its cache holds. The comment
-# quotes the forward line that it undoes.
+# The Jacobians are larger than the map by the number of keys. This is the rule for every backward
+# pass in the project: derive with the Jacobian, compute the product of vector and Jacobian. Here is
+# the function of the library. It needs `A` from the forward and nothing else, so `A` is all its
+# cache holds. The comment quotes the forward line that it undoes.
 
 # %%
 print(inspect.getsource(softmax_backward))
@@ -428,9 +434,10 @@ assert cache_big._fields == ("A",)
 # %% [markdown]
 # ## 6. Why an upstream of ones proves nothing
 #
-# To test a backward pass one needs a loss, a single number. The first that comes to mind is the sum of the
-# outputs, whose upstream gradient is $dA = \mathbf 1$. For a softmax that is the worst choice there is:
-# every row sums to 1, so this "loss" is the number of rows, whatever the scores are. Its gradient is 0:
+# To test a backward pass one needs a loss, a single number. The first that comes to mind is the sum
+# of the outputs, whose upstream gradient is $dA = \mathbf 1$. For a softmax that is the worst
+# choice there is: every row sums to 1, so this "loss" is the number of rows, whatever the scores
+# are. Its gradient is 0:
 #
 # $$dS = A \circ \big(\mathbf 1 - \mathrm{rowsum}(A)\big) = A \circ (1 - 1) = 0$$
 
@@ -444,12 +451,12 @@ print("largest |dS|, by differences  ", abs(by_number).max())
 assert abs(by_formula).max() < 1e-15 and abs(by_number).max() < 1e-9
 
 # %% [markdown]
-# Exactly 0 in mathematics, and rounding dust in the computer. A check that compares 0 with 0 passes, for
-# the right formula and for wrong ones. Here are five wrong backward passes; each is a mistake that people
-# make.
+# Exactly 0 in mathematics, and rounding dust in the computer. A check that compares 0 with 0
+# passes, for the right formula and for wrong ones. Here are five wrong backward passes; each is a
+# mistake that people make.
 #
-# We give each the usual test: the largest deviation from a central difference must be below $10^{-7}$. Once
-# with an upstream of ones, once with a random one.
+# We give each the usual test: the largest deviation from a central difference must be below
+# $10^{-7}$. Once with an upstream of ones, once with a random one.
 
 
 # %%
@@ -504,10 +511,10 @@ ax.legend(loc="center left", bbox_to_anchor=(0.49, 0.5))
 plt.show()
 
 # %% [markdown]
-# Orange squares on the left of the line are mistakes that went unseen. Random upstreams (blue) separate the
-# one right function from the five wrong ones. So `check_pair` draws its upstream at random, and refuses a
-# comparison in which the reference is all but zero: its relative error is then infinite. With a wrong
-# function it also says what is wrong.
+# Orange squares on the left of the line are mistakes that went unseen. Random upstreams (blue)
+# separate the one right function from the five wrong ones. So `check_pair` draws its upstream at
+# random, and refuses a comparison in which the reference is all but zero: its relative error is
+# then infinite. With a wrong function it also says what is wrong.
 
 # %%
 assert relative_error(by_formula, np.zeros_like(scores)) == math.inf  # 0 against 0 checks nothing
@@ -520,13 +527,14 @@ for f in candidates[1:]:
 # %% [markdown]
 # ## 7. Cross-entropy
 #
-# A classifier ends in a softmax as well: $P = \mathrm{softmax}(z)$ over the classes. The loss is the
-# surprise at the right class $t$, in nats: $L = -\ln P_t$. Put the softmax in, and the logarithm meets the
-# exponential, `[eq:cross-entropy, standard]`:
+# A classifier ends in a softmax as well: $P = \mathrm{softmax}(z)$ over the classes. The loss is
+# the surprise at the right class $t$, in nats: $L = -\ln P_t$. Put the softmax in, and the
+# logarithm meets the exponential, `[eq:cross-entropy, standard]`:
 #
 # $$L = \ln \sum_j e^{z_j} - z_t = m + \ln \sum_j e^{z_j - m} - z_t, \qquad m = \max_j z_j$$
 #
-# The first term is called log-sum-exp, a soft maximum of the logits. The second form cannot overflow.
+# The first term is called log-sum-exp, a soft maximum of the logits. The second form cannot
+# overflow.
 
 # %%
 z = np.array([[2.0, 1.0, 0.0, -1.0, 0.5], [0.0, 3.0, 0.0, 0.0, 1.0]])
@@ -541,8 +549,8 @@ assert abs(losses.mean() - loss) < 1e-15
 assert abs(losses + np.log(softmax_forward(z)[0][np.arange(N), targets])).max() < 1e-15
 
 # %% [markdown]
-# Its gradient is the neatest of all. The derivative of log-sum-exp is $e^{z_j} / \sum_k e^{z_k} = P_j$, and
-# that of $-z_t$ is $-1$ at the target:
+# Its gradient is the neatest of all. The derivative of log-sum-exp is
+# $e^{z_j} / \sum_k e^{z_k} = P_j$, and that of $-z_t$ is $-1$ at the target:
 #
 # $$dz_j = P_j - \delta_{jt}, \qquad
 # \text{for the mean of } N \text{ rows:} \quad dz = (P - \mathrm{onehot}) / N$$
@@ -562,9 +570,9 @@ dP = -one_hot / P / N
 assert abs(softmax_backward(dP, softmax_forward(z)[1]) - dz).max() < 1e-15
 
 # %% [markdown]
-# Both ways agree here. But the long way divides by $P_t$, which may underflow to 0: then the loss is
-# infinite, and the gradient is nan. **The usual mistake** is to write softmax and logarithm as two steps.
-# The joint form does not mind: below, the right class has a logit 800 below the other.
+# Both ways agree here. But the long way divides by $P_t$, which may underflow to 0: then the loss
+# is infinite, and the gradient is nan. **The usual mistake** is to write softmax and logarithm as
+# two steps. The joint form does not mind: below, the right class has a logit 800 below the other.
 
 # %%
 far, right_class = np.array([[0.0, -800.0]]), np.array([1])
@@ -598,19 +606,22 @@ fig.suptitle("The gradient never exceeds 1, however large the loss, and fades on
 plt.show()
 
 # %% [markdown]
-# Gradient descent subtracts these bars: logits with orange bars fall, those with blue bars rise. A sure
-# softmax *inside* a model passes hardly any gradient (section 4). A sure softmax with cross-entropy behind
-# it still learns when it is wrong, since the $1/P_t$ of the logarithm makes up for the small Jacobian.
+# Gradient descent subtracts these bars: logits with orange bars fall, those with blue bars rise. A
+# sure softmax *inside* a model passes hardly any gradient (section 4). A sure softmax with
+# cross-entropy behind it still learns when it is wrong, since the $1/P_t$ of the logarithm makes up
+# for the small Jacobian.
 #
-# One thing ties both together: $P$ is the gradient of log-sum-exp, so $J = \mathrm{diag}(P) - P P^T$ is its
-# second derivative. That is *why* $J$ is symmetric and positive semi-definite: log-sum-exp is convex.
+# One thing ties both together: $P$ is the gradient of log-sum-exp, so
+# $J = \mathrm{diag}(P) - P P^T$ is its second derivative. That is *why* $J$ is symmetric and
+# positive semi-definite: log-sum-exp is convex.
 
 # %% [markdown]
 # ## 8. Three numeric derivatives
 #
-# We have called `central_difference` and `complex_step` as referees. Can referees err? We need a function
-# whose derivatives we know. Let only the first score vary and hold the others at $\ln 2$ and $\ln 5$:
-# $p(s) = e^s / (e^s + 7)$. From section 4, $p' = p(1-p)$. Differentiate that twice more by the chain rule:
+# We have called `central_difference` and `complex_step` as referees. Can referees err? We need a
+# function whose derivatives we know. Let only the first score vary and hold the others at $\ln 2$
+# and $\ln 5$: $p(s) = e^s / (e^s + 7)$. From section 4, $p' = p(1-p)$. Differentiate that twice
+# more by the chain rule:
 #
 # $$p' = p - p^2, \qquad p'' = (1 - 2p)\,p', \qquad p''' = (1 - 6p + 6p^2)\,p'$$
 #
@@ -648,19 +659,19 @@ for f, derivative in ((p, p1), (p1, p2), (p2, p3)):  # each is the derivative of
 #
 # $$\frac{f(x+h) - f(x)}{h} = f' + \frac h2 f'' + \dots$$
 #
-# **Central difference**, `[eq:central-difference, standard]`: for $-h$ the even terms are the same, so they
-# cancel in the difference:
+# **Central difference**, `[eq:central-difference, standard]`: for $-h$ the even terms are the same,
+# so they cancel in the difference:
 #
 # $$\frac{f(x+h) - f(x-h)}{2h} = f' + \frac{h^2}{6} f''' + \dots$$
 #
-# **Complex step**, `[eq:complex-step, standard]`: walk in the imaginary direction. With $i^2 = -1$ and
-# $i^3 = -i$, $f(x + ih) = f + ih f' - \frac{h^2}{2} f'' - i\,\frac{h^3}{6} f''' + \dots$ The imaginary part
-# holds the odd terms alone:
+# **Complex step**, `[eq:complex-step, standard]`: walk in the imaginary direction. With $i^2 = -1$
+# and $i^3 = -i$, $f(x + ih) = f + ih f' - \frac{h^2}{2} f'' - i\,\frac{h^3}{6} f''' + \dots$ The
+# imaginary part holds the odd terms alone:
 #
 # $$\frac{\mathrm{Im}\, f(x + ih)}{h} = f' - \frac{h^2}{6} f''' + \dots$$
 #
-# The same order as the central difference, with the opposite sign, and one evaluation. We measure the three
-# coefficients with steps so large that rounding plays no part.
+# The same order as the central difference, with the opposite sign, and one evaluation. We measure
+# the three coefficients with steps so large that rounding plays no part.
 
 
 # %%
@@ -687,23 +698,23 @@ for name, a, b in zip(("forward", "central", "complex"), measured, predicted, st
 # ### What rounding adds
 #
 # So smaller steps are better? A computer stores $f$ with a relative error of about
-# $\varepsilon = 2.2 \cdot 10^{-16}$. Two nearly equal values are subtracted, their leading digits cancel,
-# the rounding errors stay, and are divided by $h$:
+# $\varepsilon = 2.2 \cdot 10^{-16}$. Two nearly equal values are subtracted, their leading digits
+# cancel, the rounding errors stay, and are divided by $h$:
 #
 # - forward: $\frac h2 |f''| + \frac{\varepsilon |f|}{h}$
 # - central: $\frac{h^2}{6} |f'''| + \frac{\varepsilon |f|}{h}$
-# - complex: nothing is subtracted, nothing is divided that has lost digits: $\frac{h^2}{6} |f'''|$ and no
-#   second term
+# - complex: nothing is subtracted, nothing is divided that has lost digits: $\frac{h^2}{6} |f'''|$
+#   and no second term
 #
-# The first two errors make a U over $h$; the third has no left arm. Set the derivative with respect to $h$
-# to 0 to find the bottom:
+# The first two errors make a U over $h$; the third has no left arm. Set the derivative with respect
+# to $h$ to 0 to find the bottom:
 #
 # $$h_{\mathrm{forward}} = \Big(\frac{2\,|f|}{|f''|}\,\varepsilon\Big)^{1/2}, \qquad
 # h_{\mathrm{central}} = \Big(\frac{3\,|f|}{|f'''|}\,\varepsilon\Big)^{1/3}$$
 #
-# The rules $\varepsilon^{1/2}$ and $\varepsilon^{1/3}$ are these without the factor in front, which depends
-# on $f$. We measure: the root of the mean squared error over 40 points $s$ in $[-1, 1]$, against the exact
-# $p(1-p)$.
+# The rules $\varepsilon^{1/2}$ and $\varepsilon^{1/3}$ are these without the factor in front, which
+# depends on $f$. We measure: the root of the mean squared error over 40 points $s$ in $[-1, 1]$,
+# against the exact $p(1-p)$.
 
 # %%
 points = np.linspace(-1, 1, 40)
@@ -749,11 +760,12 @@ ax.legend(loc="center left", bbox_to_anchor=(0.02, 0.42))
 plt.show()
 
 # %% [markdown]
-# Right arms: truncation, with slope 1 (forward) and 2 (central and complex, which lie on each other). Left
-# arms: rounding, with slope $-1$ up to the point where $x + h$ is $x$ itself and the difference is 0. Both
-# minima lie within a factor of 2 of the dotted rules. The factor in front brings the central rule nearer
-# and the forward rule a little further off: the rounding term is only an estimate, and our steps are a
-# factor of 1.8 apart. The complex step keeps all digits at any small $h$. The slopes, and two extremes:
+# Right arms: truncation, with slope 1 (forward) and 2 (central and complex, which lie on each
+# other). Left arms: rounding, with slope $-1$ up to the point where $x + h$ is $x$ itself and the
+# difference is 0. Both minima lie within a factor of 2 of the dotted rules. The factor in front
+# brings the central rule nearer and the forward rule a little further off: the rounding term is
+# only an estimate, and our steps are a factor of 1.8 apart. The complex step keeps all digits at
+# any small $h$. The slopes, and two extremes:
 
 
 # %%
@@ -773,11 +785,11 @@ assert max(abs(complex_slope(p, s, 1e-200) - p1(s)) for s in points) < 1e-16  # 
 assert forward_slope(p, 0.5, 1e-20) == 0  # here x + h is x
 
 # %% [markdown]
-# This is why the verdict of `check_pair` is that of the complex step, with `h = 1e-30` and a tolerance of
-# $10^{-12}$. Central differences are left for code that is not analytic (below). What they allow must be
-# wide enough for their own error, which depends on the function, its scale and the processor; $10^{-7}$ is
-# usual. The gap between the two is not luxury: a mistake can be smaller. Below, a backward that is wrong by
-# a factor of $1 + 10^{-8}$.
+# This is why the verdict of `check_pair` is that of the complex step, with `h = 1e-30` and a
+# tolerance of $10^{-12}$. Central differences are left for code that is not analytic (below). What
+# they allow must be wide enough for their own error, which depends on the function, its scale and
+# the processor; $10^{-7}$ is usual. The gap between the two is not luxury: a mistake can be
+# smaller. Below, a backward that is wrong by a factor of $1 + 10^{-8}$.
 
 # %%
 def slightly_wrong(dA, cache):
@@ -800,11 +812,11 @@ assert not result.ok
 # %% [markdown]
 # ### What the complex step asks of the code
 #
-# Taylor's series holds in the imaginary direction if the code is **analytic**: sums, products, exp, and
-# what is made of them. `abs` is not. It returns the length of a complex number, which has no imaginary
-# part, so the derivative vanishes *in silence*. The same goes for `conj`, and for all that hides one:
-# `np.vdot`, `np.linalg.norm`. And where the code decides, as in a maximum, it must compare the real parts:
-# the decision belongs to the point $x$, not to the step.
+# Taylor's series holds in the imaginary direction if the code is **analytic**: sums, products, exp,
+# and what is made of them. `abs` is not. It returns the length of a complex number, which has no
+# imaginary part, so the derivative vanishes *in silence*. The same goes for `conj`, and for all
+# that hides one: `np.vdot`, `np.linalg.norm`. And where the code decides, as in a maximum, it must
+# compare the real parts: the decision belongs to the point $x$, not to the step.
 
 # %%
 x = np.array([1.5, -0.5, 2.0])
@@ -828,21 +840,21 @@ assert "scores.real.max" in line
 # %% [markdown]
 # The last line is from the library's softmax: that is the reason for its `.real`.
 #
-# > **Stop and think.** The maximum that is subtracted depends on the scores. With `.real`, the complex step
-# > treats it as a constant. Does the derivative come out wrong?
+# > **Stop and think.** The maximum that is subtracted depends on the scores. With `.real`, the
+# > complex step treats it as a constant. Does the derivative come out wrong?
 # >
 # > <details><summary>Answer</summary>
-# > No. Softmax does not change when a number is subtracted from all scores, so the derivative with respect
-# > to that number is 0, and nothing is lost. The backward pass uses the same fact: it has no term for the
-# > maximum.
+# > No. Softmax does not change when a number is subtracted from all scores, so the derivative with
+# > respect to that number is 0, and nothing is lost. The backward pass uses the same fact: it has
+# > no term for the maximum.
 # > </details>
 
 # %% [markdown]
 # ## 9. What a gradient check cannot see
 #
-# A gradient check compares a backward with *its* forward. If the forward is wrong and the backward is its
-# faithful derivative, everything agrees. Here is a softmax that uses powers of 2 instead of e. Since
-# $2^S = e^{S \ln 2}$, its backward has one factor $\ln 2$ more:
+# A gradient check compares a backward with *its* forward. If the forward is wrong and the backward
+# is its faithful derivative, everything agrees. Here is a softmax that uses powers of 2 instead of
+# e. Since $2^S = e^{S \ln 2}$, its backward has one factor $\ln 2$ more:
 #
 # $$B_i = \frac{2^{S_i}}{\sum_k 2^{S_k}}, \qquad
 # dS = \ln 2 \cdot B \circ \big(dB - \mathrm{rowsum}(dB \circ B)\big)$$
@@ -868,12 +880,13 @@ assert abs(B - softmax_by_loops(scores)).max() > 0.01  # the oracle sees it
 
 # %% [markdown]
 # The check is content, and the function is not a softmax. The same happens with $1/d$ in place of
-# $1/\sqrt d$. Only a second statement of the *forward* can tell: loops written from the formula, or golden
-# values from elsewhere. The library's tests have both; `docs/trust.md` lists such bugs, planted and found.
+# $1/\sqrt d$. Only a second statement of the *forward* can tell: loops written from the formula, or
+# golden values from elsewhere. The library's tests have both; `docs/trust.md` lists such bugs,
+# planted and found.
 #
-# A check is blind in one more way: it sees only the inputs it is given. If no row is masked, a bug in
-# masked rows stays. So every pair that takes a mask is checked under several, as here with one row that may
-# look nowhere.
+# A check is blind in one more way: it sees only the inputs it is given. If no row is masked, a bug
+# in masked rows stays. So every pair that takes a mask is checked under several, as here with one
+# row that may look nowhere.
 
 # %%
 masks = {
@@ -892,20 +905,21 @@ for name, mask in masks.items():
 # ## What you now know
 #
 # 1. A softmax knows differences of scores only. Hence the subtracted maximum, the null space of its
-#    Jacobian, rows of `dS` that sum to 0, and the blindness of an upstream of ones: four faces of one fact.
+#    Jacobian, rows of `dS` that sum to 0, and the blindness of an upstream of ones: four faces of
+#    one fact.
 # 2. Its backward is one line, $A \circ (dA - \mathrm{rowsum}(dA \circ A))$, and cross-entropy's is
 #    $P - \mathrm{onehot}$. No Jacobian is ever built.
-# 3. A central difference gave some 11 digits at its best step, a complex step all of them at any small one.
-#    Neither sees a wrong forward.
+# 3. A central difference gave some 11 digits at its best step, a complex step all of them at any
+#    small one. Neither sees a wrong forward.
 #
 # **Three things to try**
 #
-# - Let `p` compute in `np.float32` and draw the U-curve again. Where do the minima move, and how many
-#   digits are left?
-# - Show that no eigenvalue of $J$ exceeds 1/2: how large can the variance of a vector of length 1 be? Which
-#   weights reach 1/2? Test it on random scores.
-# - LayerNorm with gain 1 is blind to an upstream of ones, too. What is the sum of its outputs? Plant a
-#   mistake in a copy of `layernorm_backward` of `dgsa_np.ops` and watch it pass.
+# - Let `p` compute in `np.float32` and draw the U-curve again. Where do the minima move, and how
+#   many digits are left?
+# - Show that no eigenvalue of $J$ exceeds 1/2: how large can the variance of a vector of length 1
+#   be? Which weights reach 1/2? Test it on random scores.
+# - LayerNorm with gain 1 is blind to an upstream of ones, too. What is the sum of its outputs?
+#   Plant a mistake in a copy of `layernorm_backward` of `dgsa_np.ops` and watch it pass.
 #
-# Next: [04 Attention backward](04_attention_backward.ipynb), where `dS` goes on to the queries and the
-# keys.
+# Next: [04 Attention backward](04_attention_backward.ipynb), where `dS` goes on to the queries and
+# the keys.

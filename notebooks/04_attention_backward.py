@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 04 Attention, backward
 #
-# Attention is two matrix products with a softmax between them. Its backward pass is four matrix products
-# with a softmax backward between them, in the opposite order. This notebook derives it: first for one
-# query and three keys, on paper, then for many queries, a batch, heads, and a whole layer. Each step is
-# compared with the library and with a numeric derivative that is exact to rounding. Then we break it on
-# purpose, five times.
+# Attention is two matrix products with a softmax between them. Its backward pass is four matrix
+# products with a softmax backward between them, in the opposite order. This notebook derives it:
+# first for one query and three keys, on paper, then for many queries, a batch, heads, and a whole
+# layer. Each step is compared with the library and with a numeric derivative that is exact to
+# rounding. Then we break it on purpose, five times.
 #
 # **You will do**
 # - push one gradient backwards through attention, number by number;
@@ -13,12 +13,12 @@
 # - write a whole layer, forward and backward, in 25 lines, and see it agree with the library;
 # - plant the five usual mistakes and read what the checker says of each.
 #
-# **You will learn** why the backward is the forward read upwards, where gradients add, what a mask does
-# to gradients, why long sequences can be differentiated without storing the map, what
+# **You will learn** why the backward is the forward read upwards, where gradients add, what a mask
+# does to gradients, why long sequences can be differentiated without storing the map, what
 # `<G_Wq, W_q> = <G_Wk, W_k>` means and what it can detect.
 #
-# **You need** [03](03_softmax_and_its_gradient.ipynb) (the softmax and its backward, the complex step),
-# the chain rule.
+# **You need** [03](03_softmax_and_its_gradient.ipynb) (the softmax and its backward, the complex
+# step), the chain rule.
 #
 # **Time** about 50 minutes.
 
@@ -58,15 +58,15 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 # %% [markdown]
 # ## 1. One query, three keys, forward
 #
-# A *query* $q$ is compared with each *key* $k_j$ by an inner product. The softmax turns the three scores
-# into three weights, and the output is the weighted mean of the *values* $v_j$.
+# A *query* $q$ is compared with each *key* $k_j$ by an inner product. The softmax turns the three
+# scores into three weights, and the output is the weighted mean of the *values* $v_j$.
 # `[eq:softmax-head, standard]`, for one query:
 #
 # $$ S_j = \frac{1}{\sqrt d} \sum_c q_c\, k_{jc}, \qquad A_j = \frac{e^{S_j}}{\sum_l e^{S_l}}, \qquad
 # o_c = \sum_j A_j\, v_{jc} $$
 #
-# The numbers are chosen so that you can follow on paper: $d = 4$, so $\sqrt d = 2$, and the scores come
-# out as $\ln 1, \ln 2, \ln 5$. So the weights are $1/8$, $2/8$, $5/8$.
+# The numbers are chosen so that you can follow on paper: $d = 4$, so $\sqrt d = 2$, and the scores
+# come out as $\ln 1, \ln 2, \ln 5$. So the weights are $1/8$, $2/8$, $5/8$.
 
 # %%
 d, e, n_keys = 4, 2, 3  # key width, value width, keys
@@ -88,14 +88,15 @@ assert abs(o_lib.ravel() - o).max() < 1e-14 and abs(cache.A.ravel() - A).max() <
 # %% [markdown]
 # ## 2. The graph of values
 #
-# Before any derivative, draw which value is made from which. One rule is all the chain rule asks for:
+# Before any derivative, draw which value is made from which. One rule is all the chain rule asks
+# for:
 #
-# > The gradient of a value is the sum, over every use of it in the forward pass, of what comes back from
-# > that use.
+# > The gradient of a value is the sum, over every use of it in the forward pass, of what comes back
+# > from that use.
 #
-# So two questions decide a backward pass. *In which order?* A gradient can be passed on only when it is
-# complete, so we go through the forward from its last line to its first. *Where do gradients add?* Where
-# an arrow forks.
+# So two questions decide a backward pass. *In which order?* A gradient can be passed on only when
+# it is complete, so we go through the forward from its last line to its first. *Where do gradients
+# add?* Where an arrow forks.
 
 # %%
 places = {"x": (0, 1), "q": (1.5, 2), "k": (1.5, 1), "v": (1.5, 0)}
@@ -124,32 +125,32 @@ ax.axis("off")
 plt.show()
 
 # %% [markdown]
-# Only $x$ has three arrows leaving it: $dx$ is a sum of three gradients. Everything else inside has one
-# use.
+# Only $x$ has three arrows leaving it: $dx$ is a sum of three gradients. Everything else inside has
+# one use.
 #
 # <details>
 # <summary><b>Stop and think</b>:
 # each key is used by every query. Where is that fork in the picture?</summary>
 #
-# It hides in the single arrow from $k$ to $S$. As a matrix, $k$ has one use. As a row, $k_j$ has $T$
-# uses, one per query, and its gradient is a sum over queries. Section 4 meets it again as a matrix
-# product.
+# It hides in the single arrow from $k$ to $S$. As a matrix, $k$ has one use. As a row, $k_j$ has
+# $T$ uses, one per query, and its gradient is a sum over queries. Section 4 meets it again as a
+# matrix product.
 # </details>
 
 # %% [markdown]
 # ## 3. One query, backward
 #
-# Someone downstream hands us $do_c = \partial L / \partial o_c$. Take $do = (1, -1)$. We read the forward
-# upwards.
+# Someone downstream hands us $do_c = \partial L / \partial o_c$. Take $do = (1, -1)$. We read the
+# forward upwards.
 #
-# **Step 1: undo** $o_c = \sum_j A_j v_{jc}$. The number $A_j$ stands in every $o_c$, each time beside
-# $v_{jc}$; so its gradient sums over $c$. The number $v_{jc}$ stands in one $o_c$ only, beside $A_j$; so
-# no sum.
+# **Step 1: undo** $o_c = \sum_j A_j v_{jc}$. The number $A_j$ stands in every $o_c$, each time
+# beside $v_{jc}$; so its gradient sums over $c$. The number $v_{jc}$ stands in one $o_c$ only,
+# beside $A_j$; so no sum.
 #
 # $$ dA_j = \sum_c do_c\, v_{jc}, \qquad dv_{jc} = A_j\, do_c $$
 #
-# A rule to keep: *the upstream gradient times the other factor, summed over the indices that the argument
-# lacks.*
+# A rule to keep: *the upstream gradient times the other factor, summed over the indices that the
+# argument lacks.*
 
 # %%
 do = np.array([1.0, -1.0])
@@ -168,8 +169,8 @@ assert abs(complex_step(lambda v: (do * (np.array(A) @ v)).sum(), v) - dv).max()
 # $$ dS_j = \sum_l dA_l\, A_l\, (\delta_{lj} - A_j) = A_j \Big( dA_j - \sum_l dA_l\, A_l \Big) $$
 #
 # In words: compare each key's $dA_j$ with the mean of all, weighted by $A$. Here the mean is
-# $4/8 - 2 \cdot 4/8 + 0 = -1/2$. So key 1 lies above the mean by $4.5$, key 2 below it by $3.5$, key 3
-# above it by $0.5$.
+# $4/8 - 2 \cdot 4/8 + 0 = -1/2$. So key 1 lies above the mean by $4.5$, key 2 below it by $3.5$,
+# key 3 above it by $0.5$.
 
 # %%
 mean = sum(dA[j] * A[j] for j in range(n_keys))
@@ -182,8 +183,8 @@ assert abs(complex_step(to_loss, np.array(S)) - dS).max() < 1e-14
 assert abs(sum(dS)) < 1e-15  # raising all scores by one constant changes nothing
 
 # %% [markdown]
-# **Step 3: undo** $S_j = \sum_c q_c k_{jc} / \sqrt d$, with the same rule. $q_c$ stands in every score,
-# so sum over $j$; $k_{jc}$ stands in one.
+# **Step 3: undo** $S_j = \sum_c q_c k_{jc} / \sqrt d$, with the same rule. $q_c$ stands in every
+# score, so sum over $j$; $k_{jc}$ stands in one.
 #
 # $$ dq_c = \frac{1}{\sqrt d} \sum_j dS_j\, k_{jc}, \qquad dk_{jc} = \frac{1}{\sqrt d}\, dS_j\, q_c $$
 
@@ -206,25 +207,25 @@ assert abs(dq_lib.ravel() - dq).max() < 1e-14 and abs(dk_lib[0, 0] - dk).max() <
 assert abs(dv_lib[0, 0] - dv).max() < 1e-14
 
 # %% [markdown]
-# What the numbers say: the loss grows if the query looks more at key 1 ($dS_1 > 0$) and less at key 2. A
-# step of gradient descent does the opposite, of course. Key 3 has the largest weight and the smallest
-# $|dS|$: its value $(8, 8)$ has $dA = 0$, close to the mean.
+# What the numbers say: the loss grows if the query looks more at key 1 ($dS_1 > 0$) and less at
+# key 2. A step of gradient descent does the opposite, of course. Key 3 has the largest weight and
+# the smallest $|dS|$: its value $(8, 8)$ has $dA = 0$, close to the mean.
 #
 # ## 4. Many queries: sums become matrix products
 #
-# Now $T$ queries and $S$ keys, and we keep $T \ne S$, since different sizes make shapes speak. Each query
-# is its own problem as far as $dA$, $dS$ and $dq$ go. Keys and values are shared by all queries, so
-# **their gradients get a sum over the queries $t$**:
+# Now $T$ queries and $S$ keys, and we keep $T \ne S$, since different sizes make shapes speak. Each
+# query is its own problem as far as $dA$, $dS$ and $dq$ go. Keys and values are shared by all
+# queries, so **their gradients get a sum over the queries $t$**:
 #
 # $$ dv_{sc} = \sum_t A_{ts}\, do_{tc}, \qquad dA_{ts} = \sum_c do_{tc}\, v_{sc}, \qquad
 # dq_{tc} = \frac{1}{\sqrt d}\sum_s dS_{ts}\, k_{sc}, \qquad
 # dk_{sc} = \frac{1}{\sqrt d}\sum_t dS_{ts}\, q_{tc} $$
 #
-# A sum over an index that two factors share is a matrix product. It wants the shared index *last* in the
-# left factor and *first* in the right one; a factor that has it in the other place is transposed. In $dv$
-# the shared $t$ comes first in the left factor $A_{ts}$: so $A^T do$. In $dA$ the shared $c$ comes last in
-# the right factor $v_{sc}$: so $do\,v^T$. In `einsum` the letters of the formula stand in the code, and
-# nobody has to think of transposes.
+# A sum over an index that two factors share is a matrix product. It wants the shared index *last*
+# in the left factor and *first* in the right one; a factor that has it in the other place is
+# transposed. In $dv$ the shared $t$ comes first in the left factor $A_{ts}$: so $A^T do$. In $dA$
+# the shared $c$ comes last in the right factor $v_{sc}$: so $do\,v^T$. In `einsum` the letters of
+# the formula stand in the code, and nobody has to think of transposes.
 
 # %%
 n_queries, n_keys, d, e = 3, 5, 4, 6
@@ -250,8 +251,9 @@ assert abs(dk - by_loops).max() < 1e-14
 # $$ dv = A^T do, \quad dA = do\, v^T, \quad dS = A \odot \big(dA - \mathrm{rowsum}(dA \odot A)\big), \quad
 # dq = \frac{dS\, k}{\sqrt d}, \quad dk = \frac{dS^T q}{\sqrt d} $$
 #
-# Shapes catch a wrong transpose at once when $T \ne S$: $dS\, q$ is $(T, S)(T, d)$ and does not multiply.
-# When $T = S$, as in self-attention, it multiplies, and is wrong. Section 10 plants exactly that.
+# Shapes catch a wrong transpose at once when $T \ne S$: $dS\, q$ is $(T, S)(T, d)$ and does not
+# multiply. When $T = S$, as in self-attention, it multiplies, and is wrong. Section 10 plants
+# exactly that.
 
 # %%
 assert abs(dv - A.T @ do).max() < 1e-14 and abs(dA - do @ v.T).max() < 1e-14
@@ -272,8 +274,8 @@ for ours, library in zip((dq, dk), softmax_map_backward(dA[None, None], cache.ma
 # $$ D_t = \sum_s dA_{ts} A_{ts} = \sum_s \sum_c do_{tc}\, v_{sc}\, A_{ts}
 # = \sum_c do_{tc} \sum_s A_{ts} v_{sc} = \sum_c do_{tc}\, o_{tc} = \langle do_t, o_t \rangle $$
 #
-# The left side needs a whole row of two maps. The right side needs the output, which the forward has
-# anyway: $e$ numbers instead of $S$.
+# The left side needs a whole row of two maps. The right side needs the output, which the forward
+# has anyway: $e$ numbers instead of $S$.
 
 # %%
 o = A @ v
@@ -282,11 +284,12 @@ print("from the maps ", D_map, "\nfrom the output", D_out)
 assert abs(D_map - D_out).max() < 1e-14
 
 # %% [markdown]
-# This is what makes long sequences possible. The map has $T \cdot S$ numbers; with $D$ known beforehand,
-# each tile of it can be recomputed from $q$ and $k$, used, and forgotten. The forward has to keep one
-# more number per query, the logarithm of the softmax's denominator, $\ell_t = \ln \sum_s e^{S_{ts}}$, so
-# that a tile knows its normalisation: $A_{ts} = e^{S_{ts} - \ell_t}$. Fused GPU kernels work this way
-# (FlashAttention, Dao et al. 2022, arXiv:2205.14135). Here it is with tiles of two keys.
+# This is what makes long sequences possible. The map has $T \cdot S$ numbers; with $D$ known
+# beforehand, each tile of it can be recomputed from $q$ and $k$, used, and forgotten. The forward
+# has to keep one more number per query, the logarithm of the softmax's denominator,
+# $\ell_t = \ln \sum_s e^{S_{ts}}$, so that a tile knows its normalisation:
+# $A_{ts} = e^{S_{ts} - \ell_t}$. Fused GPU kernels work this way (FlashAttention, Dao et al. 2022,
+# arXiv:2205.14135). Here it is with tiles of two keys.
 
 # %%
 scores = q @ k.T / math.sqrt(d)
@@ -317,11 +320,11 @@ for width in (1, 2, 5):
 #
 # In the map's form yes: $1 \cdot (dA - dA \cdot 1)$ is $0$ to the last bit. In the other form
 # $dA = do \cdot v$ and $D = do \cdot o$ are two separate inner products, which may be rounded
-# differently, so the result may be off 0 by rounding. That is harmless, but a test that demands exact
-# zeros must know which form it tests. The library has both: the plain head uses the map's form, the head
-# on tiles the other; with `impl="auto"` a layer takes tiles where $T S$ is $2^{15}$ or more. Under a causal
-# mask token 0 has one key. So the gradient of its query is exactly 0 in a layer of 128 tokens, and next to
-# 0 in one of 256:
+# differently, so the result may be off 0 by rounding. That is harmless, but a test that demands
+# exact zeros must know which form it tests. The library has both: the plain head uses the map's
+# form, the head on tiles the other; with `impl="auto"` a layer takes tiles where $T S$ is $2^{15}$
+# or more. Under a causal mask token 0 has one key. So the gradient of its query is exactly 0 in a
+# layer of 128 tokens, and next to 0 in one of 256:
 # </details>
 
 # %%
@@ -338,9 +341,9 @@ for T in (128, 256):
 # %% [markdown]
 # ## 6. Batch and heads
 #
-# A batch is many independent sequences, heads are many independent attentions. NumPy's `@` works on the
-# last two axes and repeats over those before, so the five lines stay as they are: only `.T` becomes
-# `swap`, the transpose of the last two axes.
+# A batch is many independent sequences, heads are many independent attentions. NumPy's `@` works on
+# the last two axes and repeats over those before, so the five lines stay as they are: only `.T`
+# becomes `swap`, the transpose of the last two axes.
 
 # %%
 B, H = 2, 3
@@ -360,10 +363,10 @@ for result in check_pair(softmax_head_forward, softmax_head_backward, (q, k, v))
     print(f"d{result.argument}: {result.error:.1e} from the complex step, {result.tolerance:.0e} is allowed")
 
 # %% [markdown]
-# A layer has its heads side by side in the columns of one matrix: $(B, T, H d)$. `split_heads` makes
-# $(B, H, T, d)$ of it, and `merge_heads` puts them back. Both only move numbers. A map that moves numbers
-# is a permutation matrix $P$, its transpose is its inverse, so **each is the backward of the other**. The
-# test of a transpose needs no derivative:
+# A layer has its heads side by side in the columns of one matrix: $(B, T, H d)$. `split_heads`
+# makes $(B, H, T, d)$ of it, and `merge_heads` puts them back. Both only move numbers. A map that
+# moves numbers is a permutation matrix $P$, its transpose is its inverse, so **each is the backward
+# of the other**. The test of a transpose needs no derivative:
 #
 # $$ \langle \mathrm{split}(x),\, y \rangle = \langle x,\, \mathrm{merge}(y) \rangle \quad
 # \text{for all } x, y $$
@@ -377,9 +380,9 @@ slope = complex_step(lambda x: (y * split_heads(x, H)).sum(), x)
 assert abs(slope - merge_heads(y)).max() < 1e-15
 
 # %% [markdown]
-# **The usual mistake.** `x.reshape(B, H, T, d)` has the right shape as well, and runs. But it cuts the
-# memory into pieces without asking whose they are. Colour shows where each number came from: here 4
-# tokens, 3 heads of width 2.
+# **The usual mistake.** `x.reshape(B, H, T, d)` has the right shape as well, and runs. But it cuts
+# the memory into pieces without asking whose they are. Colour shows where each number came from:
+# here 4 tokens, 3 heads of width 2.
 
 # %%
 B, T, H, d = 1, 4, 3, 2
@@ -405,29 +408,29 @@ assert all((right[0, h, t] == t).all() for h in range(H) for t in range(T))
 assert set(wrong[0, 0].ravel()) == {0.0, 1.0}  # "head 0" holds tokens 0 and 1 only
 
 # %% [markdown]
-# In the middle each head has one row per token, in order. On the right "head 0" consists of tokens 0 and
-# 1 (three pieces of the one, one of the other), and never sees tokens 2 and 3.
+# In the middle each head has one row per token, in order. On the right "head 0" consists of tokens
+# 0 and 1 (three pieces of the one, one of the other), and never sees tokens 2 and 3.
 #
 # <details>
 # <summary><b>Stop and think</b>:
 # if forward and backward both use the wrong reshape, will a gradient check fail?</summary>
 #
 # No. The two agree with each other: it is the right gradient of the wrong function. That is why the
-# library's forward is tested against loops as well. Section 10 shows what happens when only one of them
-# is wrong.
+# library's forward is tested against loops as well. Section 10 shows what happens when only one of
+# them is wrong.
 # </details>
 #
 # ## 7. The whole layer
 #
 # Before the heads stand three projections of the same $x$, after them $W_o$
-# `[eq:attention, reading; the kind "softmax" is standard]`. For a product $q = x W_q$ the rule of section
-# 3 gives $dW_q = x^T dq$, summed over all tokens of the batch, and $dx = dq\, W_q^T$. And the fork at
-# $x$:
+# `[eq:attention, reading; the kind "softmax" is standard]`. For a product $q = x W_q$ the rule of
+# section 3 gives $dW_q = x^T dq$, summed over all tokens of the batch, and $dx = dq\, W_q^T$. And
+# the fork at $x$:
 #
 # $$ dx = dq\, W_q^T + dk\, W_k^T + dv\, W_v^T $$
 #
-# Here is the layer, with nothing but NumPy. Read the backward beside the forward, from its last line
-# upwards.
+# Here is the layer, with nothing but NumPy. Read the backward beside the forward, from its last
+# line upwards.
 
 # %%
 def layer_forward(x, p, n_heads):
@@ -472,8 +475,9 @@ print(f"library against complex step, largest error: {max(r.error for r in resul
 # ## 8. Look at it: A, dA and dS for a real digit
 #
 # A small softmax transformer (one block, four heads) is trained on scikit-learn's digits for a few
-# seconds. We take one test digit, and walk the gradient of its classification loss back to the head.
-# Nothing new happens on the way: each line calls the backward of what came later in the forward.
+# seconds. We take one test digit, and walk the gradient of its classification loss back to the
+# head. Nothing new happens on the way: each line calls the backward of what came later in the
+# forward.
 
 # %%
 digits = data.load("digits")
@@ -518,21 +522,22 @@ print(f"head {h}; row sums of dS: {abs(dS.sum(axis=-1)).max():.1e} at most, dS i
 assert abs(dS.sum(axis=-1)).max() < 1e-13 * abs(dS).max()
 
 # %% [markdown]
-# Patches are numbered row by row. $dA$ answers, for every query and key, what more weight there would do
-# to the loss; it does not ask how much weight there is. $dS$ does: where $A$ is small (white on the left)
-# $dS$ is small too, and each of its rows sums to zero, so red and blue balance in every row. **A key that
-# gets no weight gets no gradient.** How good it would have been does not matter.
+# Patches are numbered row by row. $dA$ answers, for every query and key, what more weight there
+# would do to the loss; it does not ask how much weight there is. $dS$ does: where $A$ is small
+# (white on the left) $dS$ is small too, and each of its rows sums to zero, so red and blue balance
+# in every row. **A key that gets no weight gets no gradient.** How good it would have been does not
+# matter.
 #
 # ## 9. Masks
 #
-# A mask forbids keys *before* the softmax. A forbidden key has $A_{ts} = 0$ exactly, and $A$ is a factor
-# of $dS$:
+# A mask forbids keys *before* the softmax. A forbidden key has $A_{ts} = 0$ exactly, and $A$ is a
+# factor of $dS$:
 #
 # $$ A_{ts} = 0 \;\Rightarrow\; dS_{ts} = A_{ts}\,(dA_{ts} - D_t) = 0 $$
 #
-# So a backward that has kept the map needs no mask, and its zeros are exact: we test with `== 0`. (A
-# backward on tiles makes the map again, and needs the mask for it. The zeros of forbidden pairs are exact
-# there too, those of a row with one key are not, as section 5 showed.)
+# So a backward that has kept the map needs no mask, and its zeros are exact: we test with `== 0`.
+# (A backward on tiles makes the map again, and needs the mask for it. The zeros of forbidden pairs
+# are exact there too, those of a row with one key are not, as section 5 showed.)
 
 # %%
 B, H, T, d = 1, 2, 5, 4
@@ -552,12 +557,12 @@ assert abs(on_tiles._replace(mask=None).A - cache.A).max() > 0.1  # without the 
 
 # %% [markdown]
 # **What gets gradient exactly 0?** Answer before you run the cell.
-# 1. Causal mask: the query of token 0. It has one key, so $A = [1]$ whatever its score. (Exactly 0 in the
-#    plain head, which this is.)
+# 1. Causal mask: the query of token 0. It has one key, so $A = [1]$ whatever its score. (Exactly 0
+#    in the plain head, which this is.)
 # 2. Padding: the keys and values of dropped tokens. Nobody looks at them.
 # 3. Padding: the *queries* of dropped tokens? **Not zero.** The mask drops them as keys only; their
-#    outputs exist, and if the loss uses them they get gradients. Whoever averages over tokens must leave
-#    them out there too (`keep` in the model does).
+#    outputs exist, and if the loss uses them they get gradients. Whoever averages over tokens must
+#    leave them out there too (`keep` in the model does).
 
 # %%
 _, cache = softmax_head_forward(q, k, v, attention.causal_mask(T))
@@ -570,11 +575,11 @@ assert (dq[:, :, 3:] != 0).all()  # 3. but their queries still ask
 
 # %% [markdown]
 # **A query with no key left.** All of its row is forbidden. The softmax of nothing is $0/0$; many
-# programs return `nan` here, others a uniform row over the forbidden keys. The library defines the row as
-# 0, so output and gradients are exactly 0 as well.
+# programs return `nan` here, others a uniform row over the forbidden keys. The library defines the
+# row as 0, so output and gradients are exactly 0 as well.
 #
-# **Fewer queries than keys** ($S \ne T$): the last $T$ of $S$ tokens ask, as when a text is continued.
-# `causal_mask(T, S)` knows the offset.
+# **Fewer queries than keys** ($S \ne T$): the last $T$ of $S$ tokens ask, as when a text is
+# continued. `causal_mask(T, S)` knows the offset.
 
 # %%
 nobody = attention.causal_mask(T).copy()
@@ -598,9 +603,9 @@ assert abs(last_two - all_at_once[:, :, -2:]).max() < 1e-15
 # %% [markdown]
 # ## 10. Five mistakes, and what the checker says
 #
-# All five give gradients of the right shape; nothing crashes. `compare_pair` compares along a *random*
-# upstream gradient and lets `diagnose` guess the cause. It is told the sizes, so that it can name a
-# forgotten factor.
+# All five give gradients of the right shape; nothing crashes. `compare_pair` compares along a
+# *random* upstream gradient and lets `diagnose` guess the cause. It is told the sizes, so that it
+# can name a forgotten factor.
 
 # %%
 def softmax_backward_with(mistake):
@@ -639,10 +644,10 @@ assert set(found["minus rowsum forgotten"]) == {"q", "k"}
 assert "a mean over T where a sum belongs" in found["mean over queries for sum in dv"]["v"]
 
 # %% [markdown]
-# Forgotten constants are named. The other two are seen, but not named: a forgotten row sum and a wrong
-# transpose turn the gradient by an angle and leave no simple trace. What helps then is *which* arguments
-# are wrong. If $dq$ and $dk$ are both wrong and $dv$ is right, the fault lies between $dA$ and $dS$. If
-# $dk$ alone is wrong, it is in the line of $dk$.
+# Forgotten constants are named. The other two are seen, but not named: a forgotten row sum and a
+# wrong transpose turn the gradient by an angle and leave no simple trace. What helps then is
+# *which* arguments are wrong. If $dq$ and $dk$ are both wrong and $dv$ is right, the fault lies
+# between $dA$ and $dS$. If $dk$ alone is wrong, it is in the line of $dk$.
 #
 # The fifth mistake: heads merged by a bare reshape on the way back, though the forward merged them
 # rightly.
@@ -675,25 +680,27 @@ except GradientError:
 assert caught
 
 # %% [markdown]
-# **Read the list upwards, like the backward.** The backward begins with `W_o`, the last line: right. All
-# that it reaches after that, printed above, is wrong. So the fault lies directly after `W_o`. A gradient
-# check of a whole layer is also a search by halves.
+# **Read the list upwards, like the backward.** The backward begins with `W_o`, the last line:
+# right. All that it reaches after that, printed above, is wrong. So the fault lies directly after
+# `W_o`. A gradient check of a whole layer is also a search by halves.
 #
 # ## 11. Identities that hold without any numeric derivative
 #
-# Scale $W_q$ by $c$ and $W_k$ by $1/c$. The scores do not change, so neither does the loss. Differentiate
-# $L(c W_q, W_k / c)$ at $c = 1$; it must be 0. And the output is linear in $W_o$: $c\,W_o$ gives $c\,y$.
-# Differentiate $\langle dy, c\,y \rangle$ at $c = 1$: once as it stands, once by the chain rule through
-# $W_o$. It is linear in $W_v$ as well, since the maps are made of queries and keys alone, and nothing
-# stands between the values and $y$ but matrix products. These are statements of Euler's kind, `derived`,
-# with $G_W$ for $\partial L / \partial W$ and $\langle X, Y\rangle = \sum_{ij} X_{ij} Y_{ij}$:
+# Scale $W_q$ by $c$ and $W_k$ by $1/c$. The scores do not change, so neither does the loss.
+# Differentiate $L(c W_q, W_k / c)$ at $c = 1$; it must be 0. And the output is linear in $W_o$:
+# $c\,W_o$ gives $c\,y$. Differentiate $\langle dy, c\,y \rangle$ at $c = 1$: once as it stands,
+# once by the chain rule through $W_o$. It is linear in $W_v$ as well, since the maps are made of
+# queries and keys alone, and nothing stands between the values and $y$ but matrix products. These
+# are statements of Euler's kind, `derived`, with $G_W$ for $\partial L / \partial W$ and
+# $\langle X, Y\rangle = \sum_{ij} X_{ij} Y_{ij}$:
 #
 # $$ \langle G_{W_q}, W_q \rangle = \langle G_{W_k}, W_k \rangle, \qquad
 # \langle G_{W_o}, W_o \rangle = \langle G_{W_v}, W_v \rangle = \langle dy, y \rangle $$
 #
-# They cost one inner product, at any size, in any training run. But know what they rest on. A norm after
-# the head, as differential and gated attention have it, ends the second for $W_v$: with $\epsilon = 0$ the
-# output does not change at all when $W_v$ grows, so there $\langle G_{W_v}, W_v \rangle = 0$.
+# They cost one inner product, at any size, in any training run. But know what they rest on. A norm
+# after the head, as differential and gated attention have it, ends the second for $W_v$: with
+# $\epsilon = 0$ the output does not change at all when $W_v$ grows, so there
+# $\langle G_{W_v}, W_v \rangle = 0$.
 
 # %%
 cfg = attention.AttentionConfig(kind="softmax", width=12, n_heads=3)
@@ -717,9 +724,9 @@ assert abs((G_normed["W_o"] * p_normed["W_o"]).sum() - (dy * y_normed).sum()) < 
 assert abs((G_normed["W_v"] * p_normed["W_v"]).sum()) < 1e-12 < abs((dy * y_normed).sum())  # W_v: 0
 
 # %% [markdown]
-# More is true. Within a head any invertible $(d, d)$ matrix $M$ may stand between queries and keys, $q M$
-# and $k M^{-T}$, since $q M M^{-1} k^T = q k^T$. Differentiating at $M = I$ in every direction gives,
-# with the columns of one head, $d^2$ equations instead of one:
+# More is true. Within a head any invertible $(d, d)$ matrix $M$ may stand between queries and keys,
+# $q M$ and $k M^{-T}$, since $q M M^{-1} k^T = q k^T$. Differentiating at $M = I$ in every
+# direction gives, with the columns of one head, $d^2$ equations instead of one:
 #
 # $$ W_q^T\, G_{W_q} = \big(W_k^T\, G_{W_k}\big)^T $$
 #
@@ -727,10 +734,10 @@ assert abs((G_normed["W_v"] * p_normed["W_v"]).sum()) < 1e-12 < abs((dy * y_norm
 # <summary><b>Stop and think</b>:
 # is there one mistake of section 10 that these identities cannot see?</summary>
 #
-# The forgotten row sum. $\langle dq, q\rangle = \langle dS, S\rangle = \langle dk, k\rangle$ holds for
-# *any* matrix in the place of $dS$. The next cell shows it. What does see it is the row sum of $dS$,
-# which must be 0. (The mean in $dv$ leaves queries and keys alone; there the identity of $W_v$ speaks
-# up.) Identities are cheap necessary conditions; a gradient check is what suffices.
+# The forgotten row sum. $\langle dq, q\rangle = \langle dS, S\rangle = \langle dk, k\rangle$ holds
+# for *any* matrix in the place of $dS$. The next cell shows it. What does see it is the row sum of
+# $dS$, which must be 0. (The mean in $dv$ leaves queries and keys alone; there the identity of
+# $W_v$ speaks up.) Identities are cheap necessary conditions; a gradient check is what suffices.
 # </details>
 
 # %%
@@ -756,15 +763,15 @@ assert abs(ratio["dS not transposed in dk"] - 1) > 0.01  # seen
 # %% [markdown]
 # ## 12. What it costs
 #
-# A product of $(n, m)$ and $(m, p)$ takes $2nmp$ operations: a multiplication and an addition each. Per
-# head the forward has two products, $q k^T$ and $A v$. The backward has four, since each product $Z = XY$
-# leaves two behind: $dX = dZ\, Y^T$ and $dY = X^T dZ$, each as large as the first. So, in matrix
-# products:
+# A product of $(n, m)$ and $(m, p)$ takes $2nmp$ operations: a multiplication and an addition each.
+# Per head the forward has two products, $q k^T$ and $A v$. The backward has four, since each
+# product $Z = XY$ leaves two behind: $dX = dZ\, Y^T$ and $dY = X^T dZ$, each as large as the first.
+# So, in matrix products:
 #
 # $$ \text{forward} = 2\,TS\,(d + e), \qquad \text{backward} = 2 \times \text{forward} $$
 #
-# We do not believe it, we count: arrays that note the size of every product they take part in go through
-# the lines of section 4, for a batch and heads.
+# We do not believe it, we count: arrays that note the size of every product they take part in go
+# through the lines of section 4, for a batch and heads.
 
 # %%
 class Counted(np.ndarray):
@@ -801,10 +808,10 @@ for ours, library in zip((dq, dk, dv), softmax_head_backward(np.asarray(do), cac
     assert abs(ours - library).max() < 1e-14
 
 # %% [markdown]
-# **Memory.** The map has $T^2$ numbers per head, while $q, k, v, o$ have $4Td$ together. They are equal
-# at $T = 4d$; beyond, the map rules. We measure the peak of what a forward allocates, with NumPy's own
-# book-keeping. It should be two maps: the softmax writes the exponentials of the scores into a second array,
-# and divides them in place.
+# **Memory.** The map has $T^2$ numbers per head, while $q, k, v, o$ have $4Td$ together. They are
+# equal at $T = 4d$; beyond, the map rules. We measure the peak of what a forward allocates, with
+# NumPy's own book-keeping. It should be two maps: the softmax writes the exponentials of the scores
+# into a second array, and divides them in place.
 
 # %%
 lengths, d, peaks = [32, 64, 128, 256, 512, 1024], 32, []
@@ -832,25 +839,26 @@ ax.minorticks_off()
 ax.legend(fontsize=9)
 plt.show()
 # %% [markdown]
-# Read the slopes: the dashed line and the measured one rise by 4 where $T$ doubles, the dotted one by 2.
-# Operations and bytes are counted here and are the same everywhere. Times are another matter, and not in the
-# ratio of the products: the forward also computes $T^2$ exponentials, the backward none, and both wait for
-# memory. [09](09_from_formulas_to_fast_code.ipynb) is about times.
+# Read the slopes: the dashed line and the measured one rise by 4 where $T$ doubles, the dotted one
+# by 2. Operations and bytes are counted here and are the same everywhere. Times are another matter,
+# and not in the ratio of the products: the forward also computes $T^2$ exponentials, the backward
+# none, and both wait for memory. [09](09_from_formulas_to_fast_code.ipynb) is about times.
 #
 # ## What you now know
 #
-# - Attention's backward is five lines, each the forward line read upwards: $dv$, $dA$, $dS$, $dq$, $dk$.
-#   Keys and values are shared, so their gradients sum over queries; $x$ forks, so three gradients add.
-# - $\mathrm{rowsum}(dA \odot A) = \langle do, o\rangle$: the map need not be kept. Where it is kept, masks
-#   need nothing: a weight of exactly 0 has a gradient of exactly 0.
-# - Wrong constants are named by the checker, wrong structure is only located; cheap identities hold at
-#   any size, and are blind to some mistakes.
+# - Attention's backward is five lines, each the forward line read upwards: $dv$, $dA$, $dS$, $dq$,
+#   $dk$. Keys and values are shared, so their gradients sum over queries; $x$ forks, so three
+#   gradients add.
+# - $\mathrm{rowsum}(dA \odot A) = \langle do, o\rangle$: the map need not be kept. Where it is
+#   kept, masks need nothing: a weight of exactly 0 has a gradient of exactly 0.
+# - Wrong constants are named by the checker, wrong structure is only located; cheap identities hold
+#   at any size, and are blind to some mistakes.
 #
 # **Three things to try**
 # 1. In section 1 let $do = (1, 1)$. Predict which key gets the largest $dS$, then run.
-# 2. In section 7 leave out one of the three terms of `dx`. What does `compare_pair` say? Which of the
-#    identities of section 11 notices?
+# 2. In section 7 leave out one of the three terms of `dx`. What does `compare_pair` say? Which of
+#    the identities of section 11 notices?
 # 3. Extend `backward_by_tiles` by a causal mask. Which tiles can be skipped?
 #
-# Next: [05 Differential attention](05_differential_attention.ipynb), which subtracts one such map from
-# another.
+# Next: [05 Differential attention](05_differential_attention.ipynb), which subtracts one such map
+# from another.

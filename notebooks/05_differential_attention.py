@@ -1,21 +1,23 @@
 # %% [markdown]
 # # 05 Differential attention
 #
-# A softmax never says zero. Every key gets some weight, and over hundreds of keys the small weights add
-# up to a haze that drowns the few keys that matter. The Differential Transformer (Ye et al., ICLR 2025,
-# arXiv:2410.05258; here `diff_v1`) subtracts: a second softmax map, times a number lambda, is taken from
-# the first. What both have in common cancels. This notebook builds that head and its backward, then the
-# norm and the odd factor that follow it, and then its second version (Ye et al., January 2026; here
-# `diff_v2`). It also shows when the subtraction does not help.
+# A softmax never says zero. Every key gets some weight, and over hundreds of keys the small weights
+# add up to a haze that drowns the few keys that matter. The Differential Transformer (Ye et al.,
+# ICLR 2025, arXiv:2410.05258; here `diff_v1`) subtracts: a second softmax map, times a number
+# lambda, is taken from the first. What both have in common cancels. This notebook builds that head
+# and its backward, then the norm and the odd factor that follow it, and then its second version (Ye
+# et al., January 2026; here `diff_v2`). It also shows when the subtraction does not help.
 #
 # **You will do**
 # - build an example that subtraction cleans perfectly, and one that it makes worse;
 # - derive the gradients of lambda, of both branches and of RMSNorm, and check them;
 # - count parameters and operations, to see why heads are halved;
-# - derive the second version's backward from the first's in one line, and catch its most natural mistake.
+# - derive the second version's backward from the first's in one line, and catch its most natural
+#   mistake.
 #
-# **You will learn** what lambda does and what its odd formula is for, what a negative weight means, why
-# there is a norm per head and what `(1 - lambda_init)` is meant to repair, and which questions are open.
+# **You will learn** what lambda does and what its odd formula is for, what a negative weight means,
+# why there is a norm per head and what `(1 - lambda_init)` is meant to repair, and which questions
+# are open.
 #
 # **You need** [04](04_attention_backward.ipynb) (attention's backward). **Time** about 60 minutes.
 
@@ -56,14 +58,16 @@ BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 # %% [markdown]
 # ## 1. Why subtract?
 #
-# A query looks for one key, the *needle*, among 32. Its score is $b_n + m$: a background $b_j$, different
-# for each key, and a match $m$ at the needle $n$. A second map sees the same background and not the
-# needle. Write $Z = \sum_j e^{b_j}$ and $Z' = Z + (e^m - 1)\, e^{b_n}$. For every key but the needle
+# A query looks for one key, the *needle*, among 32. Its score is $b_n + m$: a background $b_j$,
+# different for each key, and a match $m$ at the needle $n$. A second map sees the same background
+# and not the needle. Write $Z = \sum_j e^{b_j}$ and $Z' = Z + (e^m - 1)\, e^{b_n}$. For every key
+# but the needle
 #
 # $$ A_{exc,j} = \frac{e^{b_j}}{Z'}, \qquad A_{inh,j} = \frac{e^{b_j}}{Z}, \qquad\text{so}\qquad
 # A_{exc,j} - \lambda^* A_{inh,j} = 0 \quad\text{for}\quad \lambda^* = \frac{Z}{Z'} $$
 #
-# One number removes all of the background at once, however it is distributed. What is left is the needle.
+# One number removes all of the background at once, however it is distributed. What is left is the
+# needle.
 
 # %%
 n_keys, needle, match = 32, 20, 3.0
@@ -81,8 +85,8 @@ assert abs(difference[needle] - (1 - best)) < 1e-15  # all that is left of the r
 
 # %% [markdown]
 # To compare maps whatever their scale, take the needle's share of all weight, counted without sign:
-# $A_n / \sum_j |A_j|$. Now three cases: the second map shares the background; it has a background of its
-# own; it sees the needle as well.
+# $A_n / \sum_j |A_j|$. Now three cases: the second map shares the background; it has a background
+# of its own; it sees the needle as well.
 
 # %%
 def share(A):
@@ -112,13 +116,13 @@ assert abs(share(A_exc - best * A_inh) - 1) < 1e-14 and share(A_exc - best * own
 assert abs(share(A_exc - best * A_exc) - share(A_exc)) < 1e-14  # (1 - lambda) A_exc: the same map, smaller
 
 # %% [markdown]
-# Left: the haze is gone. Middle: the grey bars below zero are background of the second map that the first
-# never had. Right: subtracting a map from itself only makes it smaller. Noise-cancelling headphones work
-# the same way: a second microphone hears the engine and not the music. They cancel what the two
-# microphones hear *alike*, and add whatever only the second one hears.
+# Left: the haze is gone. Middle: the grey bars below zero are background of the second map that the
+# first never had. Right: subtracting a map from itself only makes it smaller. Noise-cancelling
+# headphones work the same way: a second microphone hears the engine and not the music. They cancel
+# what the two microphones hear *alike*, and add whatever only the second one hears.
 #
-# How alike must the backgrounds be? Let their correlation $\rho$ run from 0 to 1, draw 400 rows each, and
-# average the share.
+# How alike must the backgrounds be? Let their correlation $\rho$ run from 0 to 1, draw 400 rows
+# each, and average the share.
 
 # %%
 rhos, n_rows = np.linspace(0, 1, 21), 400
@@ -144,9 +148,9 @@ for lam, shares in curves.items():
 assert curves[0.8][0] < curves[0.2][0] and curves[0.8][-1] > curves[0.2][-1]
 
 # %% [markdown]
-# **Nothing in the architecture makes the backgrounds alike.** The two branches have their own queries and
-# keys. Training has to make them alike, if that lowers the loss. The subtraction offers a possibility; it
-# does not clean by itself.
+# **Nothing in the architecture makes the backgrounds alike.** The two branches have their own
+# queries and keys. Training has to make them alike, if that lowers the loss. The subtraction offers
+# a possibility; it does not clean by itself.
 #
 # ## 2. The head, with numbers
 #
@@ -157,8 +161,8 @@ assert curves[0.8][0] < curves[0.2][0] and curves[0.8][-1] > curves[0.2][-1]
 # \qquad o = A v $$
 #
 # One query, three keys, and scores that are logarithms again: $A_{exc} = (1, 2, 5)/8$ and
-# $A_{inh} = (1, 4, 3)/8$. With $\lambda = 1/2$ the difference is $(1, 0, 7)/16$; with $\lambda = 1$ it is
-# $(0, -2, 2)/8$.
+# $A_{inh} = (1, 4, 3)/8$. With $\lambda = 1/2$ the difference is $(1, 0, 7)/16$; with $\lambda = 1$
+# it is $(0, -2, 2)/8$.
 
 # %%
 d = 4
@@ -175,10 +179,10 @@ for lam, row in by_hand.items():
     assert abs(cache.A.sum() - (1 - lam)) < 1e-15
 
 # %% [markdown]
-# **What the sign means.** A positive weight adds a value to the output, a negative one takes it away: the
-# output moves *away* from that value, which no softmax can do. Zero means that the two maps agree about
-# this key after weighing, not that nobody looked. So do not read a differential map as probabilities:
-# with $\lambda \ge 0$,
+# **What the sign means.** A positive weight adds a value to the output, a negative one takes it
+# away: the output moves *away* from that value, which no softmax can do. Zero means that the two
+# maps agree about this key after weighing, not that nobody looked. So do not read a differential
+# map as probabilities: with $\lambda \ge 0$,
 #
 # $$ \sum_s A_{ts} = 1 - \lambda, \qquad -\lambda \le A_{ts} \le 1, \qquad \sum_s |A_{ts}| \le 1 + \lambda $$
 #
@@ -202,10 +206,10 @@ for lam in (0.0, 0.3, 0.8, 1.0):
 # %% [markdown]
 # ## 3. The head, backward
 #
-# Read the forward upwards. $o = Av$ gives $dA = do\,v^T$ and $dv = A^T do$, as in notebook 04. New is one
-# line, $A = A_{exc} - \lambda A_{inh}$. It is linear in each of its three arguments, so each gets $dA$
-# times its factor. One $\lambda$ stands in every entry of the map, so its gradient is a sum over all of
-# them:
+# Read the forward upwards. $o = Av$ gives $dA = do\,v^T$ and $dv = A^T do$, as in notebook 04. New
+# is one line, $A = A_{exc} - \lambda A_{inh}$. It is linear in each of its three arguments, so each
+# gets $dA$ times its factor. One $\lambda$ stands in every entry of the map, so its gradient is a
+# sum over all of them:
 #
 # $$ dA_{exc} = dA, \qquad dA_{inh} = -\lambda\, dA, \qquad
 # d\lambda = -\sum_{b,h,t,s} dA\, A_{inh} = -\langle do,\; A_{inh} v\rangle $$
@@ -237,9 +241,9 @@ results = check_pair(differential_head_forward, differential_head_backward, args
 print({r.argument: f"{r.error:.0e}" for r in results})
 
 # %% [markdown]
-# **The usual mistakes**: the minus of the inhibitory branch is forgotten, or its $\lambda$, or the sum
-# over all queries in $d\lambda$. The checker cannot know $\lambda$, so it reports the factor, $1/0.6$,
-# and leaves the rest to you.
+# **The usual mistakes**: the minus of the inhibitory branch is forgotten, or its $\lambda$, or the
+# sum over all queries in $d\lambda$. The checker cannot know $\lambda$, so it reports the factor,
+# $1/0.6$, and leaves the rest to you.
 
 # %%
 def head_backward_with(mistake):
@@ -270,16 +274,16 @@ assert list(said["lambda forgotten"]) == ["q_inh", "k_inh"] and "a mean over T" 
 # %% [markdown]
 # ## 4. Where lambda comes from
 #
-# V1 learns one $\lambda$ per layer. It could be a plain parameter. Instead it is made from four vectors
-# of the key width `[eq:lambda, published]`, with a constant that grows with the depth $l = 0, 1, \dots$
-# `[eq:lambda-init, published]`:
+# V1 learns one $\lambda$ per layer. It could be a plain parameter. Instead it is made from four
+# vectors of the key width `[eq:lambda, published]`, with a constant that grows with the depth
+# $l = 0, 1, \dots$ `[eq:lambda-init, published]`:
 #
 # $$ \lambda = e^{\lambda_{q,exc} \cdot \lambda_{k,exc}} - e^{\lambda_{q,inh} \cdot \lambda_{k,inh}}
 # + \lambda_{init}, \qquad
 # \lambda_{init} = 0.8 - 0.6\, e^{-0.3\, l} $$
 #
-# The vectors start as $N(0, 0.1^2)$, so both exponents are small, both exponentials are near 1, they
-# nearly cancel, and $\lambda$ starts near $\lambda_{init}$.
+# The vectors start as $N(0, 0.1^2)$, so both exponents are small, both exponentials are near 1,
+# they nearly cancel, and $\lambda$ starts near $\lambda_{init}$.
 
 # %%
 d = 16
@@ -312,12 +316,13 @@ plt.show()
 print("first six layers:", np.round(schedule[:6], 3))
 
 # %% [markdown]
-# The first layers subtract little, the later ones up to 0.8. We know of no derivation of this schedule.
-# M-DGSA drops it: 0.8 in every layer (`human review`: a reviewer of that paper says so). There, in our
-# reading, it is no part of any $\lambda$ but only the factor of section 6.
+# The first layers subtract little, the later ones up to 0.8. We know of no derivation of this
+# schedule. M-DGSA drops it: 0.8 in every layer (`human review`: a reviewer of that paper says so).
+# There, in our reading, it is no part of any $\lambda$ but only the factor of section 6.
 #
-# **Its gradient.** $\lambda$ depends on $\lambda_{q,exc}$ through one exponential; the chain rule brings
-# down that exponential and the other factor of the inner product. The inhibitory pair has a minus:
+# **Its gradient.** $\lambda$ depends on $\lambda_{q,exc}$ through one exponential; the chain rule
+# brings down that exponential and the other factor of the inner product. The inhibitory pair has a
+# minus:
 #
 # $$ d\lambda_{q,exc} = d\lambda\; e_{exc}\, \lambda_{k,exc}, \quad
 # d\lambda_{k,exc} = d\lambda\; e_{exc}\, \lambda_{q,exc}, \quad
@@ -353,18 +358,18 @@ print(f"one gradient step of size lr moves lambda by {speed:.2f} lr dlam; a plai
 # <details>
 # <summary><b>Stop and think</b>: can lambda leave the interval from 0 to 1?</summary>
 #
-# Yes. Nothing in the formula prevents it. Below 0 the second map is added, above 1 rows have a negative
-# sum. V2 puts a sigmoid there.
+# Yes. Nothing in the formula prevents it. Below 0 the second map is added, above 1 rows have a
+# negative sum. V2 puts a sigmoid there.
 # </details>
 #
-# What the parametrisation buys over a plain number, beyond a speed of learning that changes with the
-# vectors, cannot be said from here: both reach every $\lambda$.
+# What the parametrisation buys over a plain number, beyond a speed of learning that changes with
+# the vectors, cannot be said from here: both reach every $\lambda$.
 #
 # ## 5. A norm for each head
 #
-# The rows of $A$ sum to $1 - \lambda$, and the branches may cancel, so the size of $o$ varies. V1 divides
-# each head's output by its root mean square, over its $e = 2d$ numbers, and applies a gain $w$ that all
-# heads share. `[eq:rmsnorm, standard]`, for one row $o$, with $n$ the normalised row:
+# The rows of $A$ sum to $1 - \lambda$, and the branches may cancel, so the size of $o$ varies. V1
+# divides each head's output by its root mean square, over its $e = 2d$ numbers, and applies a gain
+# $w$ that all heads share. `[eq:rmsnorm, standard]`, for one row $o$, with $n$ the normalised row:
 #
 # $$ r = \Big(\frac1e \sum_c o_c^2 + \epsilon\Big)^{-1/2}, \qquad n_c = r\, o_c, \qquad y_c = w_c\, n_c $$
 #
@@ -375,9 +380,9 @@ print(f"one gradient step of size lr moves lambda by {speed:.2f} lr dlam; a plai
 # $$ do_c = r\, dn_c + \Big(\sum_j dn_j\, o_j\Big) \frac{\partial r}{\partial o_c}
 # = r \Big( dn_c - n_c\, \frac1e \sum_j dn_j\, n_j \Big) $$
 #
-# That is `[eq:rmsnorm-backward, derived]`. The sum is the projection of $dn$ on the direction of $n$, whose
-# squared length is $e$ (for $\epsilon = 0$): what points along the row itself is taken off. The softmax takes
-# off something else, a weighted mean.
+# That is `[eq:rmsnorm-backward, derived]`. The sum is the projection of $dn$ on the direction of
+# $n$, whose squared length is $e$ (for $\epsilon = 0$): what points along the row itself is taken
+# off. The softmax takes off something else, a weighted mean.
 
 # %%
 e, eps = 10, 1e-5
@@ -395,20 +400,20 @@ check_pair(rmsnorm_forward, rmsnorm_backward, (o, w, eps))
 check_pair(head_norm_forward, head_norm_backward, (o, w, 0.8, eps))
 
 # %% [markdown]
-# The norm removes the scale. With $\epsilon = 0$, $1000\, o$ gives the same $y$ as $o$; so the slope
-# along $o$ itself is 0:
+# The norm removes the scale. With $\epsilon = 0$, $1000\, o$ gives the same $y$ as $o$; so the
+# slope along $o$ itself is 0:
 #
 # $$ \mathrm{rmsnorm}(c\, o) = \mathrm{rmsnorm}(o) \quad (c > 0,\ \epsilon = 0)
 # \qquad\Longrightarrow\qquad \langle do, o \rangle = 0 $$
 #
-# So only the *direction* of $A_{exc} v - \lambda A_{inh} v$ is left: what the norm hides is one positive
-# scale per row, and nothing else. With a real $\epsilon$ this holds as long as the mean square is far above
-# it.
+# So only the *direction* of $A_{exc} v - \lambda A_{inh} v$ is left: what the norm hides is one
+# positive scale per row, and nothing else. With a real $\epsilon$ this holds as long as the mean
+# square is far above it.
 #
-# Is the row sum $1 - \lambda$, of which section 2 made so much, hidden as well? No: it is not a scale. It
-# says how much of a constant that all values share comes in *beside* their differences, so it turns the
-# direction. The cell adds one vector to all values and looks at the normalised output. It moves, except at
-# $\lambda = 1$.
+# Is the row sum $1 - \lambda$, of which section 2 made so much, hidden as well? No: it is not a
+# scale. It says how much of a constant that all values share comes in *beside* their differences,
+# so it turns the direction. The cell adds one vector to all values and looks at the normalised
+# output. It moves, except at $\lambda = 1$.
 
 # %%
 y, cache = rmsnorm_forward(o, w, 0.0)
@@ -434,19 +439,21 @@ assert min(moved[0.2], moved[0.8]) > 0.5 and moved[1.0] < 1e-12
 # %% [markdown]
 # ## 6. What $(1 - \lambda_{init})$ is for
 #
-# After the norm, V1 multiplies by a constant, `[eq:head-norm, reading]` for M-DGSA, which inherits it:
+# After the norm, V1 multiplies by a constant, `[eq:head-norm, reading]` for M-DGSA, which inherits
+# it:
 #
 # $$ h = (1 - \lambda_{init})\; \mathrm{rmsnorm}(o;\, w)
 # = \mathrm{rmsnorm}\big(o;\, (1 - \lambda_{init})\, w\big) $$
 #
-# The right side says that it could hide in the gain. It changes nothing that the head *can* compute, only
-# the scale at which it starts, and how fast it learns. The reason given with it is to keep the scale of
-# the layer, and with it of gradients, near that of softmax attention, so that its hyperparameters can
-# stay. The argument: a difference of two maps over like values is about $(1-\lambda)$ times as large as
-# one map; the norm blows it up to 1; the constant puts $(1 - \lambda)$ back, in its initial value.
+# The right side says that it could hide in the gain. It changes nothing that the head *can*
+# compute, only the scale at which it starts, and how fast it learns. The reason given with it is to
+# keep the scale of the layer, and with it of gradients, near that of softmax attention, so that its
+# hyperparameters can stay. The argument: a difference of two maps over like values is about
+# $(1-\lambda)$ times as large as one map; the norm blows it up to 1; the constant puts
+# $(1 - \lambda)$ back, in its initial value.
 #
-# We measure it. Two kinds of tokens: *alike* (one common vector plus a tenth of noise) and *independent*.
-# At width 128, 64 tokens, initial weights; one row per layer depth.
+# We measure it. Two kinds of tokens: *alike* (one common vector plus a tenth of noise) and
+# *independent*. At width 128, 64 tokens, initial weights; one row per layer depth.
 
 # %%
 h1, _ = head_norm_forward(o, w, 0.8)
@@ -508,24 +515,25 @@ assert abs(shrunk - factors).max() < 0.15
 # %% [markdown]
 # **What the measurement says.** The line without the factor is flat: after the norm the scale is 1,
 # whatever $\lambda$ is.
-# - *Independent tokens* (right): softmax attention averages 64 unrelated values to something small, while
-#   the norm returns 1. Without the factor the gradient of $W_o$ starts nearly five times as large as
-#   softmax attention's; with it, between four times as large (first layer) and as large (deep layers).
-#   Here the factor helps.
-# - *Tokens alike* (left): the first half of the argument holds, the difference before the norm is about
-#   $(1-\lambda)$ times softmax attention's output. But the norm *alone* already brings it to softmax
-#   attention's scale, and the factor takes it below, down to a fifth. Here it does not align anything.
+# - *Independent tokens* (right): softmax attention averages 64 unrelated values to something small,
+#   while the norm returns 1. Without the factor the gradient of $W_o$ starts nearly five times as
+#   large as softmax attention's; with it, between four times as large (first layer) and as large
+#   (deep layers). Here the factor helps.
+# - *Tokens alike* (left): the first half of the argument holds, the difference before the norm is
+#   about $(1-\lambda)$ times softmax attention's output. But the norm *alone* already brings it to
+#   softmax attention's scale, and the factor takes it below, down to a fifth. Here it does not
+#   align anything.
 #
-# So the factor aligns scales or not, depending on the data; which of the two the tokens of a trained model
-# resemble is not measured here. It is a constant and not learned, and the learned gain $w$ beside it can
-# undo it.
+# So the factor aligns scales or not, depending on the data; which of the two the tokens of a
+# trained model resemble is not measured here. It is a constant and not learned, and the learned
+# gain $w$ beside it can undo it.
 #
 # ## 7. The whole layer
 #
-# Project, split, subtract, normalise, merge, project. Head $h$ owns columns $hd$ to $(h+1)d$ of each of
-# the four query and key matrices, with $d = C/(2H)$, and $2d$ columns of `W_v`. (In the authors' code the
-# two branches are neighbouring heads, $2i$ and $2i+1$, of one matrix. That is the same layer, with the
-# columns in another order.)
+# Project, split, subtract, normalise, merge, project. Head $h$ owns columns $hd$ to $(h+1)d$ of
+# each of the four query and key matrices, with $d = C/(2H)$, and $2d$ columns of `W_v`. (In the
+# authors' code the two branches are neighbouring heads, $2i$ and $2i+1$, of one matrix. That is the
+# same layer, with the columns in another order.)
 
 # %%
 def layer_forward(x, p, n_heads, lambda_init, eps=1e-5):
@@ -562,19 +570,21 @@ for kind in ("diff_v1", "diff_v2"):
 # %% [markdown]
 # ## 8. Questions that users ask
 #
-# **Why are heads halved, and why is $v$ twice as wide?** So that it costs the same as softmax attention,
-# and a comparison is fair. With the key width $d$ kept, $2H$ softmax heads have $2H$ maps. $H$
-# differential heads have $2H$ maps too, in pairs. Each pair has one output, so it is given $2d$ values,
-# and the widths add up to $C = 2Hd$ again. Operations in matrix products of the maps, per sequence:
+# **Why are heads halved, and why is $v$ twice as wide?** So that it costs the same as softmax
+# attention, and a comparison is fair. With the key width $d$ kept, $2H$ softmax heads have $2H$
+# maps. $H$ differential heads have $2H$ maps too, in pairs. Each pair has one output, so it is
+# given $2d$ values, and the widths add up to $C = 2Hd$ again. Operations in matrix products of the
+# maps, per sequence:
 #
 # $$ \underbrace{2H \cdot 2T^2 (d + d)}_{2H\ \text{softmax heads}} = 8\,H T^2 d
 # = \underbrace{H \cdot \big( 2 \cdot 2 T^2 d + 2T^2\, (2d) \big)}_{H\ \text{differential heads}} $$
 #
 # provided that the maps are subtracted *before* they meet $v$. On tiles
-# ([09](09_from_formulas_to_fast_code.ipynb)) nobody ever has the fused map: there each map meets $v$ alone,
-# and the differential heads take half as many again, $2H \cdot 2T^2 (d + 2d) = 12\,H T^2 d$. Parameters:
-# $4C^2$ against $4C^2 + 4d + 2d$, the $\lambda$ vectors and the gain. We read the sizes of all these
-# products off the caches, and count the parameters.
+# ([09](09_from_formulas_to_fast_code.ipynb)) nobody ever has the fused map: there each map meets
+# $v$ alone, and the differential heads take half as many again,
+# $2H \cdot 2T^2 (d + 2d) = 12\,H T^2 d$. Parameters: $4C^2$ against $4C^2 + 4d + 2d$, the $\lambda$
+# vectors and the gain. We read the sizes of all these products off the caches, and count the
+# parameters.
 
 # %%
 def operations(head):
@@ -601,15 +611,15 @@ assert parameters["softmax"] == 4 * C * C and parameters["diff_v1"] == 4 * C * C
 assert parameters["diff_v2"] == 5 * C * C + C * H
 
 # %% [markdown]
-# The plain heads are exactly equal in operations, forward and so backward too (04, section 12), and $6d$
-# parameters apart; on tiles they are not equal. Not counted: the exponentials (equal, $2H$ maps each), the
-# subtraction and the norm. V2 makes another choice: it keeps the number of heads *of keys and values*,
-# doubles the queries, and pays for it.
+# The plain heads are exactly equal in operations, forward and so backward too (04, section 12), and
+# $6d$ parameters apart; on tiles they are not equal. Not counted: the exponentials (equal, $2H$
+# maps each), the subtraction and the norm. V2 makes another choice: it keeps the number of heads
+# *of keys and values*, doubles the queries, and pays for it.
 #
-# **Why is $\lambda$ shared by all heads in V1?** We know that it is so, in the published code; a reason
-# we have not found stated. Cost is none: a $\lambda$ per head would be a few numbers more. Nor do the
-# formulas need it. The library's head takes any $\lambda$ that broadcasts to (B, H, T), and its gradient
-# is summed back to that shape:
+# **Why is $\lambda$ shared by all heads in V1?** We know that it is so, in the published code; a
+# reason we have not found stated. Cost is none: a $\lambda$ per head would be a few numbers more.
+# Nor do the formulas need it. The library's head takes any $\lambda$ that broadcasts to (B, H, T),
+# and its gradient is summed back to that shape:
 
 # %%
 B, H, T, d = 2, 3, 4, 4
@@ -622,23 +632,24 @@ for shape in ((), (H, 1), (B, H, T)):  # one per layer; one per head; one per to
     assert results[-1].argument == "lam" and results[-1].ok
 
 # %% [markdown]
-# **Does subtraction lose information?** $\lambda = 0$ is softmax attention, so whatever that computes is
-# still within reach (section 2). What it weakens is the part that all values share, by $1 - \lambda$; at
-# $\lambda = 1$ alone that part is gone, and no later layer can bring it back from this head. The residual
-# stream around the layer still has it.
+# **Does subtraction lose information?** $\lambda = 0$ is softmax attention, so whatever that
+# computes is still within reach (section 2). What it weakens is the part that all values share, by
+# $1 - \lambda$; at $\lambda = 1$ alone that part is gone, and no later layer can bring it back from
+# this head. The residual stream around the layer still has it.
 #
-# **Why do the gains not show at small scale?** Known: the published gains are for language models very
-# much larger than anything here. In this repository ([evidence](../docs/evidence.md)) all kinds are level on
-# clean digits. On corrupted ones the kinds that subtract were ahead of softmax; the gated one's lead is gone
-# where each image is standardised first, so it says something about brightness and contrast, not about
-# attention in general. Not known: whether the gain needs long contexts with much to ignore, many layers, or
-# much training. Nor can a small experiment decide it by a single run: on the 180 validation digits that we
-# use, the choice of these digits alone gives an accuracy of 0.95 a standard error of 1.6 points.
+# **Why do the gains not show at small scale?** Known: the published gains are for language models
+# very much larger than anything here. In this repository ([evidence](../docs/evidence.md)) all
+# kinds are level on clean digits. On corrupted ones the kinds that subtract were ahead of softmax;
+# the gated one's lead is gone where each image is standardised first, so it says something about
+# brightness and contrast, not about attention in general. Not known: whether the gain needs long
+# contexts with much to ignore, many layers, or much training. Nor can a small experiment decide it
+# by a single run: on the 180 validation digits that we use, the choice of these digits alone gives
+# an accuracy of 0.95 a standard error of 1.6 points.
 #
 # ## 9. Look at one: a trained head on a real digit
 #
-# One block of `diff_v1`, trained for 8 epochs (a second or two). The head shown is the one whose two maps
-# resemble each other most.
+# One block of `diff_v1`, trained for 8 epochs (a second or two). The head shown is the one whose
+# two maps resemble each other most.
 
 # %%
 digits = data.load("digits")
@@ -671,24 +682,24 @@ assert abs(head.A.sum(axis=-1) - (1 - lam)).max() < 1e-6  # single precision
 assert abs(lam - 0.2) > 0.1 and overlap.max() < 0.9
 
 # %% [markdown]
-# All three on one scale, white at zero, patches numbered row by row. Blue marks keys that this head takes
-# away. Training moved $\lambda$ far from where it started. Do not expect the clean cancellation of
-# section 1 in so small a model: the overlap of the two maps, printed for each head, is 1 only where they
-# are equal.
+# All three on one scale, white at zero, patches numbered row by row. Blue marks keys that this head
+# takes away. Training moved $\lambda$ far from where it started. Do not expect the clean
+# cancellation of section 1 in so small a model: the overlap of the two maps, printed for each head,
+# is 1 only where they are equal.
 #
 # ## 10. The second version
 #
-# V2 (Ye et al., January 2026; [their note](https://huggingface.co/blog/microsoft/diff-attn-v2)) changes
-# five things: the two queries look at **the same** $k$ and $v$ (in V1 they share $v$ only); heads are not
-# halved; $\lambda$ is a sigmoid, **per token and head**; there is no head norm, and no $\lambda_{init}$.
-# `[eq:differential-v2-head, published]`, `[eq:token-gate, published]`:
+# V2 (Ye et al., January 2026; [their note](https://huggingface.co/blog/microsoft/diff-attn-v2))
+# changes five things: the two queries look at **the same** $k$ and $v$ (in V1 they share $v$ only);
+# heads are not halved; $\lambda$ is a sigmoid, **per token and head**; there is no head norm, and
+# no $\lambda_{init}$. `[eq:differential-v2-head, published]`, `[eq:token-gate, published]`:
 #
 # $$ A = \mathrm{softmax}\Big(\tfrac{q_{exc} k^T}{\sqrt d}\Big)
 # - \lambda\; \mathrm{softmax}\Big(\tfrac{q_{inh} k^T}{\sqrt d}\Big),
 # \qquad \lambda = \sigma(x W_\lambda), \qquad o = A v $$
 #
-# So V2's head *is* V1's head, called with `k_exc = k_inh = k`. Then $k$ has two uses, and the rule of
-# notebook 04 gives the whole backward: **what is used twice gets the sum.**
+# So V2's head *is* V1's head, called with `k_exc = k_inh = k`. Then $k$ has two uses, and the rule
+# of notebook 04 gives the whole backward: **what is used twice gets the sum.**
 #
 # $$ dk = dk_{exc} + dk_{inh}, \qquad dz = \lambda (1 - \lambda)\, d\lambda, \qquad dW_\lambda = x^T dz $$
 
@@ -726,16 +737,17 @@ assert [r.argument for r in results if not r.ok] == ["k"]
 # %% [markdown]
 # ### The mistake to avoid: subtracting heads that do not share k and v
 #
-# In V2 the queries lie in $2H$ heads and keys and values in $H$. Common code repeats the keys so that
-# each query head finds its own: query heads $2i$ and $2i+1$ read key head $i$. Then the two that are
-# subtracted must be $2i$ and $2i+1$. It is tempting to cut the array in halves instead, $i$ and $i + H$:
-# the shapes fit. But those two have different keys and different values, and nothing is left to cancel:
+# In V2 the queries lie in $2H$ heads and keys and values in $H$. Common code repeats the keys so
+# that each query head finds its own: query heads $2i$ and $2i+1$ read key head $i$. Then the two
+# that are subtracted must be $2i$ and $2i+1$. It is tempting to cut the array in halves instead,
+# $i$ and $i + H$: the shapes fit. But those two have different keys and different values, and
+# nothing is left to cancel:
 #
 # $$ o_i = A_{exc,i}\, v_i - \lambda A_{inh,i}\, v_i \qquad\text{against}\qquad
 # o_i = A_{i}\, v_{\lfloor i/2 \rfloor} - \lambda A_{i+H}\, v_{\lfloor (i+H)/2 \rfloor} $$
 #
-# A gradient check sees nothing, since it is a function like any other. A *property* sees it: if both
-# queries of every pair are equal and $\lambda = 1$, the output must be 0.
+# A gradient check sees nothing, since it is a function like any other. A *property* sees it: if
+# both queries of every pair are equal and $\lambda = 1$, the output must be 0.
 
 # %%
 H = 4
@@ -758,10 +770,10 @@ assert abs(moved[:, :H] - moved[:, H:] - halves).max() > 1  # not rejected
 # %% [markdown]
 # ## 11. The question that is left
 #
-# Return to section 1. There the best $\lambda^* = Z/Z'$ cleaned a row completely. But $Z$ and $Z'$ are
-# sums over that row: **each query has its own best $\lambda$**. V1 has one for the whole layer. How much
-# does that cost, in the example that suits subtraction best? 400 rows with a shared background; the match
-# $m$ now differs from row to row, between 1 and 5.
+# Return to section 1. There the best $\lambda^* = Z/Z'$ cleaned a row completely. But $Z$ and $Z'$
+# are sums over that row: **each query has its own best $\lambda$**. V1 has one for the whole layer.
+# How much does that cost, in the example that suits subtraction best? 400 rows with a shared
+# background; the match $m$ now differs from row to row, between 1 and 5.
 
 # %%
 matches = rng.uniform(1, 5, (n_rows, 1))
@@ -795,20 +807,21 @@ assert share(exc).mean() < single.max() < per_row.mean()
 #
 # ## What you now know
 #
-# - $A = A_{exc} - \lambda A_{inh}$ cancels what both maps share, and only that. Its backward is softmax
-#   attention's, twice, with factors $1$ and $-\lambda$; $d\lambda = -\langle do, A_{inh} v\rangle$.
+# - $A = A_{exc} - \lambda A_{inh}$ cancels what both maps share, and only that. Its backward is
+#   softmax attention's, twice, with factors $1$ and $-\lambda$;
+#   $d\lambda = -\langle do, A_{inh} v\rangle$.
 # - The head norm removes the scale, $(1 - \lambda_{init})$ sets it again; whether near softmax
-#   attention's depends on the data. Halved heads make parameters (all but $6d$) and, in the plain head,
-#   operations equal.
-# - V2 shares $k$ and $v$, so $dk$ is a sum; the two maps that are subtracted must read the same keys and
-#   values.
+#   attention's depends on the data. Halved heads make parameters (all but $6d$) and, in the plain
+#   head, operations equal.
+# - V2 shares $k$ and $v$, so $dk$ is a sum; the two maps that are subtracted must read the same
+#   keys and values.
 #
 # **Three things to try**
-# 1. In section 1 give the second map a *weaker* needle (`0.5 * bump`). Does any $\lambda$ still clean the
-#    row? Derive it.
+# 1. In section 1 give the second map a *weaker* needle (`0.5 * bump`). Does any $\lambda$ still
+#    clean the row? Derive it.
 # 2. In section 6 repeat the measurement with 16 and with 256 tokens. Which curve moves, and why?
-# 3. Train $\lambda$ as a plain number: fix the four vectors to zero, and move `lambda_init` by `dlam`.
-#    What changes in the first steps?
+# 3. Train $\lambda$ as a plain number: fix the four vectors to zero, and move `lambda_init` by
+#    `dlam`. What changes in the first steps?
 #
-# **Should $\lambda$ depend on the token, and be free in each head?** V2 says yes. So does M-DGSA, with a
-# gate that weighs both maps. Next: [06 The gate](06_the_gate.ipynb).
+# **Should $\lambda$ depend on the token, and be free in each head?** V2 says yes. So does M-DGSA,
+# with a gate that weighs both maps. Next: [06 The gate](06_the_gate.ipynb).

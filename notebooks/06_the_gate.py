@@ -1,23 +1,25 @@
 # %% [markdown]
 # # 06 The gate
 #
-# This is the notebook the others lead to. Differential Gated Self-Attention (M-DGSA) gives each head two
-# softmax maps, one that excites and one that inhibits, and a *gate* per token and head that says how much
-# of each is used. We build its forward pass, derive its backward pass line by line, and rebuild the whole
-# layer. Three detours follow: how it is related to differential attention, where it is dangerous, and what
-# it does not do.
+# This is the notebook the others lead to. Differential Gated Self-Attention (M-DGSA) gives each
+# head two softmax maps, one that excites and one that inhibits, and a *gate* per token and head
+# that says how much of each is used. We build its forward pass, derive its backward pass line by
+# line, and rebuild the whole layer. Three detours follow: how it is related to differential
+# attention, where it is dangerous, and what it does not do.
 #
-# **You will do**: fuse two maps by hand, check the result against the library and against a loop, derive
-# every gradient, plant four bugs and read what the gradient checker says, rebuild the layer.
+# **You will do**: fuse two maps by hand, check the result against the library and against a loop,
+# derive every gradient, plant four bugs and read what the gradient checker says, rebuild the layer.
 #
-# **You will learn**: what a gated map can and cannot be, why both branches *add* in the gate's gradient,
-# why the gate starts at `b_gate = 1`, how M-DGSA and the Differential Transformer are related.
+# **You will learn**: what a gated map can and cannot be, why both branches *add* in the gate's
+# gradient, why the gate starts at `b_gate = 1`, how M-DGSA and the Differential Transformer are
+# related.
 #
-# **You need**: [03](03_softmax_and_its_gradient.ipynb) and [04](04_attention_backward.ipynb) (softmax
-# attention and its backward); [05](05_differential_attention.ipynb) helps for section 8 and detour A.
-# Matrix calculus.
+# **You need**: [03](03_softmax_and_its_gradient.ipynb) and [04](04_attention_backward.ipynb)
+# (softmax attention and its backward); [05](05_differential_attention.ipynb) helps for section 8
+# and detour A. Matrix calculus.
 #
-# **Time**: 50 minutes for sections 1 to 9, 20 more for the detours A, B and C, which may be skipped.
+# **Time**: 50 minutes for sections 1 to 9, 20 more for the detours A, B and C, which may be
+# skipped.
 
 # %%
 try:
@@ -50,9 +52,9 @@ BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # excitatory, inhibitory,
 # ## 1. The idea, in three numbers
 #
 # One token looks at three keys. Its **excitatory** map says where to look: (0.6, 0.2, 0.2). Its
-# **inhibitory** map says what to ignore: (0.2, 0.2, 0.6). Both are softmax maps: positive, and each sums
-# to 1. The gate of this token is $g = 0.75$. The fused weights are $g$ times the first minus $1-g$ times
-# the second:
+# **inhibitory** map says what to ignore: (0.2, 0.2, 0.6). Both are softmax maps: positive, and each
+# sums to 1. The gate of this token is $g = 0.75$. The fused weights are $g$ times the first minus
+# $1-g$ times the second:
 #
 # | key | excitatory | inhibitory | fused |
 # |---|---|---|---|
@@ -60,8 +62,8 @@ BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # excitatory, inhibitory,
 # | 2 | 0.2 | 0.2 | 0.75 · 0.2 − 0.25 · 0.2 = 0.10 |
 # | 3 | 0.2 | 0.6 | 0.75 · 0.2 − 0.25 · 0.6 = 0.00 |
 #
-# Keys 2 and 3 have equal excitatory weights. Inhibition tells them apart and removes key 3. With a lower
-# gate its weight turns negative, which no softmax can do.
+# Keys 2 and 3 have equal excitatory weights. Inhibition tells them apart and removes key 3. With a
+# lower gate its weight turns negative, which no softmax can do.
 
 # %%
 A_exc, A_inh = np.array([0.6, 0.2, 0.2]), np.array([0.2, 0.2, 0.6])
@@ -82,17 +84,19 @@ _ = axes[0].set_ylabel("attention weight")
 
 # %% [markdown]
 # The two left panels are what the softmaxes give, the two right panels what reaches the values. At
-# $g = 0.5$ the weights sum to 0: this token no longer takes a mean of the values, it takes a difference.
+# $g = 0.5$ the weights sum to 0: this token no longer takes a mean of the values, it takes a
+# difference.
 #
 # ## 2. The definition, and how we know it
 #
-# The paper is *Differential Gated Self-Attention*, E. M. Lygizou, M. Farsang, R. Grosu, arXiv:2505.24054
-# (2025). We had its abstract and the first lines of its introduction, not its body, and there was no public
-# code. Beside them we had the human reviews of a submission, which state no formula, and two reports that a
-# language model wrote about a damaged text of the paper. So every formula carries a **status** that says
-# how we know it. A gradient check would not show a wrong formula: the backward of a wrong forward can be
-# perfectly right. In the table $C$ is the width of a token, $H$ the number of heads; $\lambda_{init}$
-# (`lambda_init`) is a constant that section 8 uses.
+# The paper is *Differential Gated Self-Attention*, E. M. Lygizou, M. Farsang, R. Grosu,
+# arXiv:2505.24054 (2025). We had its abstract and the first lines of its introduction, not its
+# body, and there was no public code. Beside them we had the human reviews of a submission, which
+# state no formula, and two reports that a language model wrote about a damaged text of the paper.
+# So every formula carries a **status** that says how we know it. A gradient check would not show a
+# wrong formula: the backward of a wrong forward can be perfectly right. In the table $C$ is the
+# width of a token, $H$ the number of heads; $\lambda_{init}$ (`lambda_init`) is a constant that
+# section 8 uses.
 #
 # | what | formula | status |
 # |---|---|---|
@@ -106,22 +110,23 @@ _ = axes[0].set_ylabel("attention weight")
 # | the gate's input is that of q, k and v; `W_gate = 0` and `b_gate = 1` at the start | | choice |
 # | everything about gradients | | derived |
 #
-# *Human review*: a reviewer says so. *Machine review*: only a language model's report says so; likely,
-# unconfirmed. *Reading*: inferred, above all from the Differential Transformer (arXiv:2410.05258), on which
-# the paper builds. *Choice*: open, we picked. *Derived*: our own algebra, to be tested. The end of section 3
-# says how much hangs on the weakest of these.
+# *Human review*: a reviewer says so. *Machine review*: only a language model's report says so;
+# likely, unconfirmed. *Reading*: inferred, above all from the Differential Transformer
+# (arXiv:2410.05258), on which the paper builds. *Choice*: open, we picked. *Derived*: our own
+# algebra, to be tested. The end of section 3 says how much hangs on the weakest of these.
 #
 # Now the head itself; in brackets stand its label in `docs/equations.md` and its status:
-# `[eq:gated-head, machine review]`. There is one $g_i$ per query $i$ (and batch entry and head), shared by
-# all keys $j$; the values $v$ are shared by both branches:
+# `[eq:gated-head, machine review]`. There is one $g_i$ per query $i$ (and batch entry and head),
+# shared by all keys $j$; the values $v$ are shared by both branches:
 #
 # $$A^{exc} = \text{softmax}\Big(\frac{q_{exc} k_{exc}^T}{\sqrt d}\Big), \quad
 # A^{inh} = \text{softmax}\Big(\frac{q_{inh} k_{inh}^T}{\sqrt d}\Big), \quad
 # A_{ij} = g_i\,A^{exc}_{ij} - (1-g_i)\,A^{inh}_{ij}, \quad o = A\,v$$
 #
-# In the code `g[..., None]` makes the gate one number *per row*. The usual mistake, `g[..., None, :]`,
-# makes it one per key: a different mechanism, and with as many keys as queries NumPy would not complain.
-# So the second cell below computes the same with loops over single numbers, which have no axes to mix up.
+# In the code `g[..., None]` makes the gate one number *per row*. The usual mistake,
+# `g[..., None, :]`, makes it one per key: a different mechanism, and with as many keys as queries
+# NumPy would not complain. So the second cell below computes the same with loops over single
+# numbers, which have no axes to mix up.
 
 # %%
 B, H, T, S, d, e = 2, 3, 4, 5, 2, 4  # batch, heads, queries, keys, key width, value width
@@ -166,9 +171,9 @@ assert abs(by_loop - o_library).max() < 1e-14
 #
 # $$z = x\,W_{gate} + b_{gate}, \qquad g = \sigma(z) = \frac{1}{1+e^{-z}}$$
 #
-# with $x$ of shape $(B, T, C)$, `W_gate` $(C, H)$, `b_gate` $(H,)$. The head wants $(B, H, T)$, hence the
-# swap. At the start `W_gate = 0` and `b_gate = 1` (choice): every gate is $\sigma(1) = 0.731$, whatever
-# the token.
+# with $x$ of shape $(B, T, C)$, `W_gate` $(C, H)$, `b_gate` $(H,)$. The head wants $(B, H, T)$,
+# hence the swap. At the start `W_gate = 0` and `b_gate = 1` (choice): every gate is
+# $\sigma(1) = 0.731$, whatever the token.
 
 # %%
 cfg = attention.AttentionConfig(kind="dgsa", width=12, n_heads=3)
@@ -182,9 +187,9 @@ assert abs(z_gate - gate_logits_forward(x, p, cfg, 0.8)[0]).max() < 1e-14
 print("gates of the first sequence, one row per head:\n", np.round(sigmoid(z_gate)[0], 2))
 
 # %% [markdown]
-# **A usual mistake: computing $1-g$ as `1 - g`.** For large $z$ the gate is 1 minus something tiny. A float
-# near 1 keeps only the first digits of the tiny part, or none, and the subtraction cannot bring them back.
-# It is not needed, since
+# **A usual mistake: computing $1-g$ as `1 - g`.** For large $z$ the gate is 1 minus something tiny.
+# A float near 1 keeps only the first digits of the tiny part, or none, and the subtraction cannot
+# bring them back. It is not needed, since
 #
 # $$1 - \sigma(z) = \frac{e^{-z}}{1+e^{-z}} = \frac{1}{e^{z}+1} = \sigma(-z)$$
 #
@@ -205,16 +210,17 @@ assert all(e[1] < (3e-7 if dtype == "float32" else 1e-15) for (dtype, _), e in e
 
 # %% [markdown]
 # In float32 all digits are gone before $z = 20$, in float64 before $z = 40$. Then `1 - g` is 0, the
-# inhibitory branch is cut, and so is the gate's gradient, which has the factor $g(1-g)$ (section 7). With
-# `sigmoid(-z)` both are small but right. The library keeps both, as `cache.gate` and `cache.one_minus_gate`.
-# In this notebook's small cases either will do.
+# inhibitory branch is cut, and so is the gate's gradient, which has the factor $g(1-g)$ (section
+# 7). With `sigmoid(-z)` both are small but right. The library keeps both, as `cache.gate` and
+# `cache.one_minus_gate`. In this notebook's small cases either will do.
 #
-# **How much hangs on the reading?** One of the two reports that state the fused map says itself that the
-# text it saw was ambiguous there. Two other maps are as natural: the gate weighs the inhibitory branch
-# alone, as $A^{exc} - g\,A^{inh}$ or as $A^{exc} - (1-g)\,A^{inh}$. Behind each head stands a norm
-# (section 8), and it divides any positive factor of a row out (05, section 5; here with $\epsilon = 0$). So
-# only the *ratio* of the two weights acts. Call it $\lambda$; then all three are differential attention,
-# `[eq:differential-head, published]`, with a $\lambda$ per token and head (derived):
+# **How much hangs on the reading?** One of the two reports that state the fused map says itself
+# that the text it saw was ambiguous there. Two other maps are as natural: the gate weighs the
+# inhibitory branch alone, as $A^{exc} - g\,A^{inh}$ or as $A^{exc} - (1-g)\,A^{inh}$. Behind each
+# head stands a norm (section 8), and it divides any positive factor of a row out (05, section 5;
+# here with $\epsilon = 0$). So only the *ratio* of the two weights acts. Call it $\lambda$; then
+# all three are differential attention, `[eq:differential-head, published]`, with a $\lambda$ per
+# token and head (derived):
 #
 # $$\begin{aligned}
 # g\,A^{exc} - (1-g)\,A^{inh} &= g\,\big(A^{exc} - \lambda A^{inh}\big),
@@ -223,11 +229,12 @@ assert all(e[1] < (3e-7 if dtype == "float32" else 1e-15) for (dtype, _), e in e
 # A^{exc} - (1-g)\,A^{inh} &= A^{exc} - \lambda A^{inh}, & \lambda &= \sigma(-z) && \text{in } (0, 1)
 # \end{aligned}$$
 #
-# The last two differ by the sign of $z$ only. They are the form of the Differential Transformer's second
-# version (notebook 05, section 10) with keys of its own for each branch. What hangs on the reading is
-# therefore: whether inhibition may outweigh excitation ($\lambda > 1$), and how $\lambda$ depends on $z$,
-# with it where training starts. Without the head norm the factor $g$ matters as well. The library's default
-# is the first map; `AttentionConfig(gate_on="inhibition")` switches to the second.
+# The last two differ by the sign of $z$ only. They are the form of the Differential Transformer's
+# second version (notebook 05, section 10) with keys of its own for each branch. What hangs on the
+# reading is therefore: whether inhibition may outweigh excitation ($\lambda > 1$), and how
+# $\lambda$ depends on $z$, with it where training starts. Without the head norm the factor $g$
+# matters as well. The library's default is the first map; `AttentionConfig(gate_on="inhibition")`
+# switches to the second.
 
 # %%
 def normed(o):
@@ -258,9 +265,9 @@ assert abs(readings["g A_exc - (1-g) A_inh"][0] - cache.A).max() < 1e-15  # the 
 #
 # $$-(1-g_i) \le A_{ij} \le g_i, \qquad \sum_j |A_{ij}| \le g_i + (1-g_i) = 1$$
 #
-# The last is the triangle inequality. A softmax row has an l1 norm (the sum of absolute values) of exactly
-# 1; here 1 is the ceiling, approached where no key has weight in both maps, or where the gate is near 0
-# or 1.
+# The last is the triangle inequality. A softmax row has an l1 norm (the sum of absolute values) of
+# exactly 1; here 1 is the ceiling, approached where no key has weight in both maps, or where the
+# gate is near 0 or 1.
 
 # %%
 s = sp.symbols("s1:4 t1:4", real=True)  # scores of three keys, excitatory and inhibitory
@@ -282,9 +289,9 @@ for seed in range(50):
 print(f"largest l1 norm of a row in 50 draws: {largest:.6f}")
 
 # %% [markdown]
-# **Limits** (derived). At $g = 1$ the inhibitory branch is gone and the head *is* softmax attention. At
-# $g = 0$ it is minus the inhibitory map. And the two branches have no fixed roles: negating $z$ exchanges
-# $g$ and $1-g$, so if the branches are swapped as well, only the sign flips,
+# **Limits** (derived). At $g = 1$ the inhibitory branch is gone and the head *is* softmax
+# attention. At $g = 0$ it is minus the inhibitory map. And the two branches have no fixed roles:
+# negating $z$ exchanges $g$ and $1-g$, so if the branches are swapped as well, only the sign flips,
 #
 # $$A(\text{inh}, \text{exc}, -z) = -A(\text{exc}, \text{inh}, z)$$
 #
@@ -305,26 +312,26 @@ assert abs(swapped.A + cache.A).max() < 1e-15 and abs(o_swapped + o_library).max
 #
 # <details><summary>Answer</summary>
 #
-# With $A^{exc} = A^{inh}$ the fused row is $(2g-1) A^{exc}$: softmax attention times a signed factor. At
-# $g = 1/2$ it is zero: the head says nothing. Keep this in mind: it is harmless here and becomes the
-# hazard of detour B once a norm follows.
+# With $A^{exc} = A^{inh}$ the fused row is $(2g-1) A^{exc}$: softmax attention times a signed
+# factor. At $g = 1/2$ it is zero: the head says nothing. Keep this in mind: it is harmless here and
+# becomes the hazard of detour B once a norm follows.
 #
 # </details>
 #
 # ## 5. The gate as the knob of a differential amplifier
 #
-# An electronic differential amplifier has two inputs. It passes their difference and is meant to reject
-# what they have in common. Its quality is the ratio of the two gains, the *common-mode rejection ratio*
-# (CMRR). Call what each branch brings $o^{exc} = A^{exc} v$ and $o^{inh} = A^{inh} v$, and sort the terms
-# of $g\,o^{exc} - (1-g)\,o^{inh}$ (derived):
+# An electronic differential amplifier has two inputs. It passes their difference and is meant to
+# reject what they have in common. Its quality is the ratio of the two gains, the *common-mode
+# rejection ratio* (CMRR). Call what each branch brings $o^{exc} = A^{exc} v$ and
+# $o^{inh} = A^{inh} v$, and sort the terms of $g\,o^{exc} - (1-g)\,o^{inh}$ (derived):
 #
 # $$o = \tfrac12\,(o^{exc} - o^{inh}) + (2g-1)\,\tfrac12\,(o^{exc} + o^{inh})$$
 #
-# The difference has the gain 1/2, *whatever the gate*. The common part, $\tfrac12 (o^{exc} + o^{inh})$, has
-# the gain $2g-1$, from $-1$ to 1: the gate is its volume knob. Hence $\text{CMRR} = \frac{1/2}{|2g-1|}$,
-# drawn below in decibels, $20 \log_{10} \text{CMRR}$. The purest common signal is a constant: add one
-# vector $c$ to *all* values. Both branches pass it unchanged, since their rows sum to 1, so row $i$ of the
-# output becomes
+# The difference has the gain 1/2, *whatever the gate*. The common part,
+# $\tfrac12 (o^{exc} + o^{inh})$, has the gain $2g-1$, from $-1$ to 1: the gate is its volume knob.
+# Hence $\text{CMRR} = \frac{1/2}{|2g-1|}$, drawn below in decibels, $20 \log_{10} \text{CMRR}$. The
+# purest common signal is a constant: add one vector $c$ to *all* values. Both branches pass it
+# unchanged, since their rows sum to 1, so row $i$ of the output becomes
 #
 # $$\sum_j A_{ij}\,(v_j + c) = o_i + (2g_i-1)\,c$$
 
@@ -349,31 +356,32 @@ ax.set(title="The common part is rejected only near g = 1/2", ylabel="CMRR (dB)"
 _ = ax.set_xlabel("gate g")
 
 # %% [markdown]
-# The higher the curve, the better the common part is suppressed. The start $g = 0.731$ hardly rejects at
-# all (0.7 dB). A head would have to *learn* a gate near 1/2 to become a good differential amplifier. (The
-# other point is the Differential Transformer's $\lambda = 0.8$, see detour A. Whether a head ignores the
-# brightness of an image is detour C.)
+# The higher the curve, the better the common part is suppressed. The start $g = 0.731$ hardly
+# rejects at all (0.7 dB). A head would have to *learn* a gate near 1/2 to become a good
+# differential amplifier. (The other point is the Differential Transformer's $\lambda = 0.8$, see
+# detour A. Whether a head ignores the brightness of an image is detour C.)
 #
 # ## 6. The gate by eye, on a real digit
 #
-# A digit of 8 x 8 pixels is cut into 16 patches of 2 x 2. To see the gate and nothing else we use *given*
-# weights, not trained ones. A token is (ink, row, column, row² + column², 1), with ink the patch's mean
-# grey level and rows and columns counted in patches. We want a branch to look at near patches, within some
-# radius $\rho$, and at inky ones, with a strength $\beta$. So its scores shall be
+# A digit of 8 x 8 pixels is cut into 16 patches of 2 x 2. To see the gate and nothing else we use
+# *given* weights, not trained ones. A token is (ink, row, column, row² + column², 1), with ink the
+# patch's mean grey level and rows and columns counted in patches. We want a branch to look at near
+# patches, within some radius $\rho$, and at inky ones, with a strength $\beta$. So its scores shall
+# be
 #
 # $$S_{ij} = -\frac{(\text{row}_i - \text{row}_j)^2 + (\text{col}_i - \text{col}_j)^2}{2\,\rho^2}
 # + \beta\,\text{ink}_i\,\text{ink}_j$$
 #
-# Expand the squares. The terms in $\text{row}_i^2$ and $\text{col}_i^2$ are the same for all keys, and
-# softmax ignores them. What is left is an inner product of four numbers of each token, which is why the
-# token carries row² + col² and 1:
+# Expand the squares. The terms in $\text{row}_i^2$ and $\text{col}_i^2$ are the same for all keys,
+# and softmax ignores them. What is left is an inner product of four numbers of each token, which is
+# why the token carries row² + col² and 1:
 #
 # $$\frac{\text{row}_i}{\rho^2}\,\text{row}_j + \frac{\text{col}_i}{\rho^2}\,\text{col}_j
 # + \beta\,\text{ink}_i\,\text{ink}_j + 1 \cdot \frac{-(\text{row}_j^2 + \text{col}_j^2)}{2\,\rho^2}$$
 #
-# The excitatory branch is narrow and likes ink ($\rho = 1$, $\beta = 4$), the inhibitory branch is wide and
-# blind to ink ($\rho = 2$, $\beta = 0$): the centre and surround of [notebook
-# 02](02_centre_and_surround.ipynb), with content added.
+# The excitatory branch is narrow and likes ink ($\rho = 1$, $\beta = 4$), the inhibitory branch is
+# wide and blind to ink ($\rho = 2$, $\beta = 0$): the centre and surround of
+# [notebook 02](02_centre_and_surround.ipynb), with content added.
 
 # %%
 digit = data.load("digits").train.inputs[3].astype("float64")
@@ -432,11 +440,12 @@ fig.suptitle("Minus a wide mean (g = 0), contrast (g = 1/2), a narrow mean (g = 
 assert abs(digit_head(0.5)[3] - 0.5 * (narrow @ ink - wide @ ink)).max() < 1e-14
 
 # %% [markdown]
-# Upper row: the fused map (16 x 16), red positive, blue negative. $g = 1$ is the narrow excitatory map,
-# $g = 0$ minus the wide inhibitory one; between them both are seen at once, a red band on a pale blue
-# field. Lower row: the output $A\,\text{ink}$ (the values are the ink) as a 4 x 4 image. At $g = 1$ the
-# digit is blurred. At $g = 1/2$ a patch is red where the narrow mean of ink exceeds the wide one, blue
-# where it falls short. Where the notebook is live, the slider does the same continuously:
+# Upper row: the fused map (16 x 16), red positive, blue negative. $g = 1$ is the narrow excitatory
+# map, $g = 0$ minus the wide inhibitory one; between them both are seen at once, a red band on a
+# pale blue field. Lower row: the output $A\,\text{ink}$ (the values are the ink) as a 4 x 4 image.
+# At $g = 1$ the digit is blurred. At $g = 1/2$ a patch is red where the narrow mean of ink exceeds
+# the wide one, blue where it falls short. Where the notebook is live, the slider does the same
+# continuously:
 
 # %%
 def draw_one(g):
@@ -461,17 +470,17 @@ except ImportError:
 # %% [markdown]
 # ## 7. The backward, line by line
 #
-# Back to the random head of section 2. The loss $L$ is any number computed from $o$; all we need of it is
-# the upstream gradient $do = \partial L/\partial o$. To test, we take a random $do$ and the loss
-# $L = \sum do \cdot o$, which has exactly this gradient. The forward, top to bottom:
+# Back to the random head of section 2. The loss $L$ is any number computed from $o$; all we need of
+# it is the upstream gradient $do = \partial L/\partial o$. To test, we take a random $do$ and the
+# loss $L = \sum do \cdot o$, which has exactly this gradient. The forward, top to bottom:
 #
 #     A_exc, A_inh = softmax(..), softmax(..)
 #     g, 1-g       = sigmoid(z), sigmoid(-z)
 #     A            = g A_exc - (1-g) A_inh
 #     o            = A v
 #
-# and we undo it from the last line to the first. **Line 4, $o = A v$**, is the matrix product of notebook
-# 04:
+# and we undo it from the last line to the first. **Line 4, $o = A v$**, is the matrix product of
+# notebook 04:
 #
 # $$dA = do\,v^T, \qquad dv = A^T\,do$$
 
@@ -486,11 +495,12 @@ assert abs(dv - grads["v"]).max() < 1e-12
 
 # %% [markdown]
 # Each line is tested twice, as here: against a **complex step** (the derivative of the forward line
-# itself, exact to rounding) and, where the library returns the quantity, against `gated_head_backward`.
+# itself, exact to rounding) and, where the library returns the quantity, against
+# `gated_head_backward`.
 #
-# **Line 3, the maps.** $A_{ij}$ depends on $A^{exc}_{ij}$ with the factor $g_i$ and on $A^{inh}_{ij}$ with
-# the factor $-(1-g_i)$, so where the loss pushes a key's excitation up, it pushes its inhibition down,
-# `[eq:gated-head-backward, derived]`:
+# **Line 3, the maps.** $A_{ij}$ depends on $A^{exc}_{ij}$ with the factor $g_i$ and on
+# $A^{inh}_{ij}$ with the factor $-(1-g_i)$, so where the loss pushes a key's excitation up, it
+# pushes its inhibition down, `[eq:gated-head-backward, derived]`:
 #
 # $$dA^{exc} = g\;dA, \qquad dA^{inh} = -(1-g)\;dA$$
 
@@ -505,15 +515,17 @@ assert abs(dA_exc - complex_step(lambda a: loss(a, A_inh, g), A_exc)).max() < 1e
 assert abs(dA_inh - complex_step(lambda a: loss(A_exc, a, g), A_inh)).max() < 1e-12
 
 # %% [markdown]
-# **Line 3, the gate.** $g_i$ is one number shared by row $i$, so its gradient sums over the keys. It
-# stands in the formula twice: $\partial A_{ij}/\partial g_i = A^{exc}_{ij} - (-1) A^{inh}_{ij}$. Opening
-# the gate gives more of the one *and takes away less of the other*. The two contributions **add**:
+# **Line 3, the gate.** $g_i$ is one number shared by row $i$, so its gradient sums over the keys.
+# It stands in the formula twice: $\partial A_{ij}/\partial g_i = A^{exc}_{ij} - (-1) A^{inh}_{ij}$.
+# Opening the gate gives more of the one *and takes away less of the other*. The two contributions
+# **add**:
 #
 # $$dg_i = \sum_j dA_{ij}\,(A^{exc} + A^{inh})_{ij} = \langle do_i,\; o^{exc}_i + o^{inh}_i \rangle$$
 #
-# The second form follows from $dA_{ij} = \langle do_i, v_j\rangle$ and $\sum_j A^{exc}_{ij} v_j = o^{exc}_i$
-# (likewise inh). It needs only the two outputs: useful for code that never stores the maps. It agrees with
-# section 5, where $g$ stands in the one term $(2g-1)\,\tfrac12 (o^{exc} + o^{inh})$.
+# The second form follows from $dA_{ij} = \langle do_i, v_j\rangle$ and
+# $\sum_j A^{exc}_{ij} v_j = o^{exc}_i$ (likewise inh). It needs only the two outputs: useful for
+# code that never stores the maps. It agrees with section 5, where $g$ stands in the one term
+# $(2g-1)\,\tfrac12 (o^{exc} + o^{inh})$.
 
 # %%
 dg = (dA * (A_exc + A_inh)).sum(axis=-1)  # (B, H, T)
@@ -541,9 +553,9 @@ assert abs(dz - complex_step(head_loss, z)).max() < 1e-12
 # %% [markdown]
 # $g(1-g)$ is at most 1/4, and next to nothing where the gate is saturated, at either end.
 #
-# **Line 1, the two softmaxes.** Each branch is the ordinary attention map of notebooks 03 and 04, with its
-# own upstream $dA^{exc}$ or $dA^{inh}$. In the next line $q$, $k$, $A$, $dA$ are those of one branch, and
-# $S = q k^T / \sqrt d$ are its scores, `[eq:softmax-backward, derived]`:
+# **Line 1, the two softmaxes.** Each branch is the ordinary attention map of notebooks 03 and 04,
+# with its own upstream $dA^{exc}$ or $dA^{inh}$. In the next line $q$, $k$, $A$, $dA$ are those of
+# one branch, and $S = q k^T / \sqrt d$ are its scores, `[eq:softmax-backward, derived]`:
 #
 # $$dS = A \odot (dA - \text{rowsum}(dA \odot A)), \qquad
 # dq = \frac{dS\,k}{\sqrt d}, \qquad dk = \frac{dS^T q}{\sqrt d}$$
@@ -565,9 +577,9 @@ for place, name in enumerate(mine):
     assert abs(mine[name] - complex_step(moved, args[place])).max() < 1e-12, name
 
 # %% [markdown]
-# That is the whole backward of the head. **The usual mistakes** are now planted on purpose, one at a time.
-# `gradcheck.compare_pair` differentiates the forward numerically and lets `diagnose` say what kind of
-# mistake it sees.
+# That is the whole backward of the head. **The usual mistakes** are now planted on purpose, one at
+# a time. `gradcheck.compare_pair` differentiates the forward numerically and lets `diagnose` say
+# what kind of mistake it sees.
 
 # %%
 def backward_with(mistake):
@@ -602,35 +614,35 @@ assert "is a gate or lambda lost" in wrong[lost]["q_inh"]
 assert set(wrong["dg with A_exc - A_inh"]) == set(wrong["dz without 1-g"]) == {"z_gate"}
 
 # %% [markdown]
-# The first two are recognised: a sign, and a factor $1/(1-g_i)$ per row of `q_inh` (in `dk` the rows are
-# summed, so for `k_inh` the checker gives only an angle). The two mistakes of the gate are *not* named.
-# But `z_gate` alone is wrong, so the error is in `dg` or `dz` and nowhere else.
+# The first two are recognised: a sign, and a factor $1/(1-g_i)$ per row of `q_inh` (in `dk` the
+# rows are summed, so for `k_inh` the checker gives only an angle). The two mistakes of the gate are
+# *not* named. But `z_gate` alone is wrong, so the error is in `dg` or `dz` and nowhere else.
 #
-# **Stop and think.** You write $A = g A^{exc} + (1-g) A^{inh}$ in the forward, and derive its backward
-# correctly. Does the gradient check notice?
+# **Stop and think.** You write $A = g A^{exc} + (1-g) A^{inh}$ in the forward, and derive its
+# backward correctly. Does the gradient check notice?
 #
 # <details><summary>Answer</summary>
 #
-# No. The pair is consistent; it is only a different mechanism. What notices are tests of the *forward*:
-# the row sum is $1$ instead of $2g-1$, the limit at $g = 0$ has the wrong sign, and a loop over scalars
-# differs, provided that the loop was written from the definition.
+# No. The pair is consistent; it is only a different mechanism. What notices are tests of the
+# *forward*: the row sum is $1$ instead of $2g-1$, the limit at $g = 0$ has the wrong sign, and a
+# loop over scalars differs, provided that the loop was written from the definition.
 #
 # </details>
 #
 # ## 8. The whole layer
 #
 # Around the head stand the projections, the gate's linear map, the norm of each head
-# `[eq:head-norm, reading]` and the output matrix `[eq:attention, reading]`. *RMSNorm* divides each vector
-# by its root mean square and multiplies it by a learned gain $w$, entry by entry:
-# $\text{rmsnorm}(o;\,w)_c = w_c\,o_c / \sqrt{\text{mean}(o^2) + \epsilon}$. Notebook 05 says what the norm
-# and the factor $1 - \lambda_{init}$ are for. With $o_h$ for the output of head $h$:
+# `[eq:head-norm, reading]` and the output matrix `[eq:attention, reading]`. *RMSNorm* divides each
+# vector by its root mean square and multiplies it by a learned gain $w$, entry by entry:
+# $\text{rmsnorm}(o;\,w)_c = w_c\,o_c / \sqrt{\text{mean}(o^2) + \epsilon}$. Notebook 05 says what
+# the norm and the factor $1 - \lambda_{init}$ are for. With $o_h$ for the output of head $h$:
 #
 # $$y = \text{concat}_h\big[(1-\lambda_{init})\;\text{rmsnorm}(o_h;\,w_{norm})\big]\,W_o, \qquad
 # \lambda_{init} = 0.8$$
 #
-# Here it is from the operations of `dgsa_np.ops` alone, with `W_gate` as drawn in section 3 and a gain
-# other than 1: `W_gate = 0` or a gain of 1 would hide mistakes. Each `*_forward` returns its result and a
-# cache for the way back.
+# Here it is from the operations of `dgsa_np.ops` alone, with `W_gate` as drawn in section 3 and a
+# gain other than 1: `W_gate = 0` or a gain of 1 would hide mistakes. Each `*_forward` returns its
+# result and a cache for the way back.
 
 # %%
 NAMES = ("q_exc", "k_exc", "q_inh", "k_inh", "v")
@@ -659,11 +671,12 @@ y_library, cache_library = attention.attention_forward(x, p, cfg)
 assert abs(y - y_library).max() < 1e-12 and abs(cache[4] - cache_library.head.A).max() < 1e-12
 
 # %% [markdown]
-# The backward is that function read upwards (`rmsnorm_backward` is derived in 05). Only one thing is new:
-# $x$ feeds six linear maps (five projections and the gate), so its gradient is the sum of six. Forgetting
-# the gate's share is the mistake to avoid: nothing crashes. The second cell compares with the library.
-# Since two programs may share a mistake, it then tests $x$ and every parameter by complex step:
-# `check_pair` raises an error if an element is off by more than 1e-12 of the largest.
+# The backward is that function read upwards (`rmsnorm_backward` is derived in 05). Only one thing
+# is new: $x$ feeds six linear maps (five projections and the gate), so its gradient is the sum of
+# six. Forgetting the gate's share is the mistake to avoid: nothing crashes. The second cell
+# compares with the library. Since two programs may share a mistake, it then tests $x$ and every
+# parameter by complex step: `check_pair` raises an error if an element is off by more than 1e-12 of
+# the largest.
 
 # %%
 def layer_backward(dy, cache):
@@ -697,10 +710,10 @@ for r in gradcheck.check_pair(layer_forward, layer_backward, (x, p)):
     print(f"{r.argument:9} {r.shape!s:11} error {r.error:.0e}")
 
 # %% [markdown]
-# **What it costs in parameters** (derived). Softmax attention has four $C \times C$ matrices. Here there are
-# two matrices more, but the four of the queries and keys have half the columns ($d = C/(2H)$), so their sum
-# is $4C^2$ too. The gate adds $C H + H$, the norm's gain $2d$. V1 and V2 are the two versions of the
-# Differential Transformer (notebook 05).
+# **What it costs in parameters** (derived). Softmax attention has four $C \times C$ matrices. Here
+# there are two matrices more, but the four of the queries and keys have half the columns
+# ($d = C/(2H)$), so their sum is $4C^2$ too. The gate adds $C H + H$, the norm's gain $2d$. V1 and
+# V2 are the two versions of the Differential Transformer (notebook 05).
 #
 # $$N_{dgsa} = 4C^2 + (CH + H) + 2d, \qquad
 # N_{softmax} = 4C^2, \qquad N_{V1} = 4C^2 + 4d + 2d, \qquad N_{V2} = 5C^2 + CH$$
@@ -718,16 +731,17 @@ for kind, n in expected.items():
 # %% [markdown]
 # ## 9. The gate sees the query only. How then can it suppress one key?
 #
-# This was asked of the paper. By itself the gate cannot. Hold the maps still and move $g$: every weight
-# changes at the rate
+# This was asked of the paper. By itself the gate cannot. Hold the maps still and move $g$: every
+# weight changes at the rate
 #
 # $$\frac{\partial A_{ij}}{\partial g_i} = A^{exc}_{ij} + A^{inh}_{ij} \ge 0$$
 #
-# so *all* weights of the row rise with the gate. No gate lowers one and lifts another. The choice of the
-# key is made by the **inhibitory map**, and the gate decides how much that choice counts. Setting $A_{ij}$
-# to 0 gives the gate at which a key is removed, $g^* = A^{inh}_{ij} / (A^{exc}_{ij} + A^{inh}_{ij})$. To
-# show it we construct maps with given rows $p$: with $d = 1$, $q = 1$ and $k_j = \log p_j$ the scores are
-# $\log p_j$, and softmax returns $p$.
+# so *all* weights of the row rise with the gate. No gate lowers one and lifts another. The choice
+# of the key is made by the **inhibitory map**, and the gate decides how much that choice counts.
+# Setting $A_{ij}$ to 0 gives the gate at which a key is removed,
+# $g^* = A^{inh}_{ij} / (A^{exc}_{ij} + A^{inh}_{ij})$. To show it we construct maps with given rows
+# $p$: with $d = 1$, $q = 1$ and $k_j = \log p_j$ the scores are $\log p_j$, and softmax returns
+# $p$.
 
 # %%
 def row_with(p_exc, p_inh, g):
@@ -763,29 +777,31 @@ fig.suptitle("The gate lifts all keys; the inhibitory map decides which key is h
 _ = axes[0].set_ylabel("fused weight")
 
 # %% [markdown]
-# All lines rise. The same gate, $g = 2/3$, removes key 2 on the left and not on the right. "Query only" is a
-# statement about one layer: from the second layer on, the query's token carries traces of other tokens.
+# All lines rise. The same gate, $g = 2/3$, removes key 2 on the left and not on the right. "Query
+# only" is a statement about one layer: from the second layer on, the query's token carries traces
+# of other tokens.
 #
 # ---
 # ## Detour A (optional): M-DGSA is differential attention with a lambda per token
 #
 # The Differential Transformer V1 (notebook 05; Ye et al., arXiv:2410.05258) uses the map
-# $A^{exc} - \lambda A^{inh}$ with a learned number $\lambda$, `[eq:differential-head, published]`. Take $g$
-# out of our map, as at the end of section 3 (derived):
+# $A^{exc} - \lambda A^{inh}$ with a learned number $\lambda$, `[eq:differential-head, published]`.
+# Take $g$ out of our map, as at the end of section 3 (derived):
 #
 # $$A = g\,\big(A^{exc} - \lambda A^{inh}\big), \qquad \lambda = \frac{1-g}{g} = e^{-z}$$
 #
-# RMSNorm with $\epsilon = 0$ divides any positive factor out, row by row. So **after the norm the factor
-# $g$ is gone** and only $\lambda$ is left: V1's head, with $e^{-z}$ in the place of its learned number.
+# RMSNorm with $\epsilon = 0$ divides any positive factor out, row by row. So **after the norm the
+# factor $g$ is gone** and only $\lambda$ is left: V1's head, with $e^{-z}$ in the place of its
+# learned number.
 #
-# **What $\epsilon$ does to it.** Write $u$ for V1's output, so $o = g\,u$. Divide above and below by $g$
-# (the gain left out):
+# **What $\epsilon$ does to it.** Write $u$ for V1's output, so $o = g\,u$. Divide above and below
+# by $g$ (the gain left out):
 #
 # $$\text{rmsnorm}(g\,u;\,\epsilon) = \frac{g\,u}{\sqrt{g^2\,\text{mean}(u^2) + \epsilon}}
 # = \frac{u}{\sqrt{\text{mean}(u^2) + \epsilon/g^2}} = \text{rmsnorm}(u;\,\epsilon/g^2)$$
 #
-# With the same $\epsilon$ on both sides the two heads therefore differ, the more the smaller the values are.
-# With $\epsilon/g^2$ on V1's side they agree again.
+# With the same $\epsilon$ on both sides the two heads therefore differ, the more the smaller the
+# values are. With $\epsilon/g^2$ on V1's side they agree again.
 
 # %%
 def both(args, eps_dgsa, eps_v1):
@@ -810,19 +826,20 @@ for scale in (1.0, 0.3, 0.1, 0.03):
     assert apart[0] > 1e-6 and apart[1] < 1e-13
 
 # %% [markdown]
-# **In numbers.** Backwards, $g = 1/(1+\lambda)$ and $z = -\ln\lambda$. V1's starting value grows with depth
-# towards $\lambda = 0.8$, which is $g = 1/1.8 = 0.5556$ and $z = 0.223$. Our start `b_gate = 1` means
-# $\lambda = e^{-1} = 0.37$: **a confound to state.** Whoever compares M-DGSA at its default with V1 compares
-# two starting values of $\lambda$ too; `gate_bias=0.223` starts M-DGSA at 0.8. And mind the name:
-# `lambda_init = 0.8` does *not* set $\lambda$ here. In our reading it acts through the factor
-# $1 - 0.8 = 0.2$ alone.
+# **In numbers.** Backwards, $g = 1/(1+\lambda)$ and $z = -\ln\lambda$. V1's starting value grows
+# with depth towards $\lambda = 0.8$, which is $g = 1/1.8 = 0.5556$ and $z = 0.223$. Our start
+# `b_gate = 1` means $\lambda = e^{-1} = 0.37$: **a confound to state.** Whoever compares M-DGSA at
+# its default with V1 compares two starting values of $\lambda$ too; `gate_bias=0.223` starts M-DGSA
+# at 0.8. And mind the name: `lambda_init = 0.8` does *not* set $\lambda$ here. In our reading it
+# acts through the factor $1 - 0.8 = 0.2$ alone.
 #
-# **So what is new?** Not the subtraction, not the norm. V1 learns *one* $\lambda$ per layer, the same for
-# all tokens and heads. In M-DGSA $\lambda = e^{-(x W_{gate} + b)}$ depends on the token and on the head,
-# and it may be anything above 0. The factor $1-\lambda_{init}$ is fixed at 0.2 in every layer, where V1
-# lets it fall with depth. (V2, January 2026, also has a $\lambda$ per token and head, in $(0, 1)$, which
-# is $g > 1/2$; it shares the keys and has no norm.) Whether the dependence on the token is worth its
-# parameters is a question for experiments. The switch for it is one line:
+# **So what is new?** Not the subtraction, not the norm. V1 learns *one* $\lambda$ per layer, the
+# same for all tokens and heads. In M-DGSA $\lambda = e^{-(x W_{gate} + b)}$ depends on the token
+# and on the head, and it may be anything above 0. The factor $1-\lambda_{init}$ is fixed at 0.2 in
+# every layer, where V1 lets it fall with depth. (V2, January 2026, also has a $\lambda$ per token
+# and head, in $(0, 1)$, which is $g > 1/2$; it shares the keys and has no norm.) Whether the
+# dependence on the token is worth its parameters is a question for experiments. The switch for it
+# is one line:
 
 # %%
 per_head = attention.AttentionConfig(kind="dgsa", width=12, n_heads=3, gate="head")  # z = b_gate
@@ -838,16 +855,16 @@ print(f"b_gate = 1: lambda = {lam[0]:.3f};  b_gate = 0.223: lambda = {lam[1]:.3f
 # ---
 # ## Detour B (optional): the hazard at g = 1/2
 #
-# $g = 1/2$ looks like the natural start: `b_gate = 0`, no preference. It is a bad one. With small weights
-# the maps are nearly uniform, hence nearly equal, so by section 5 what is left is half their small
-# difference. Then the head norm divides by the size of what is left: it amplifies by
-# $r = (\text{mean}(o^2) + \epsilon)^{-1/2}$, at most $1/\sqrt\epsilon = 316$ for $\epsilon = 10^{-5}$. The
-# gradient is multiplied by $r$ as well on its way back.
+# $g = 1/2$ looks like the natural start: `b_gate = 0`, no preference. It is a bad one. With small
+# weights the maps are nearly uniform, hence nearly equal, so by section 5 what is left is half
+# their small difference. Then the head norm divides by the size of what is left: it amplifies by
+# $r = (\text{mean}(o^2) + \epsilon)^{-1/2}$, at most $1/\sqrt\epsilon = 316$ for
+# $\epsilon = 10^{-5}$. The gradient is multiplied by $r$ as well on its way back.
 #
-# We measure $r$ and the norm of $dL/dW_{gate}$ for small initial weights, N(0, 0.02²), and for ours,
-# N(0, 1/fan-in), where fan-in is the number of inputs, here $C = 128$. There are 4 heads, 64 tokens
-# $x \sim N(0, 1)$ and a batch of 2; the upstream is N(0, 1). Since `W_gate = 0`, every gate is
-# $\sigma(b_{gate})$.
+# We measure $r$ and the norm of $dL/dW_{gate}$ for small initial weights, N(0, 0.02²), and for
+# ours, N(0, 1/fan-in), where fan-in is the number of inputs, here $C = 128$. There are 4 heads, 64
+# tokens $x \sim N(0, 1)$ and a batch of 2; the upstream is N(0, 1). Since `W_gate = 0`, every gate
+# is $\sigma(b_{gate})$.
 
 # %%
 big = attention.AttentionConfig(kind="dgsa", width=128, n_heads=4)
@@ -902,23 +919,24 @@ assert abs(causal[[9, 5], 1] / [122, 5400] - 1).max() < 0.02 and causal[6, 1] < 
 print(f"causal, our weights: |dW_gate| is {causal[5, 1]:.0f} at b_gate 0 and {causal[6, 1]:.0f} at 0.1")
 
 # %% [markdown]
-# *Without a mask* (left, and solid lines on the right) the hazard is a matter of small weights: from
-# `b_gate = 1` to 0 the amplification grows from 77 to 295, of at most 316, and the gradient of `W_gate`
-# from 6 to 268. With our initial weights it is 7.5 to 9 and 123 to 219. *Under a causal mask* (dashed) it
-# is there with ours too: 122 to some 5,400. That peak is narrow: at 0.1 it is below 300. (Compare within a
-# colour: small weights include a small `W_o`, which every gradient passes.) The curves are all but
-# symmetric: `b_gate = -1` would be as safe, but means $\lambda = e$.
+# *Without a mask* (left, and solid lines on the right) the hazard is a matter of small weights:
+# from `b_gate = 1` to 0 the amplification grows from 77 to 295, of at most 316, and the gradient of
+# `W_gate` from 6 to 268. With our initial weights it is 7.5 to 9 and 123 to 219. *Under a causal
+# mask* (dashed) it is there with ours too: 122 to some 5,400. That peak is narrow: at 0.1 it is
+# below 300. (Compare within a colour: small weights include a small `W_o`, which every gradient
+# passes.) The curves are all but symmetric: `b_gate = -1` would be as safe, but means
+# $\lambda = e$.
 #
-# **Where does the peak come from?** From the first token, as the second cell below shows: without its
-# upstream the peak is gone. Under a causal mask this token sees only itself: both maps are $[1]$, so
-# $A = [2g-1]$ exactly and $o = (2g-1)\,v_0$. The norm divides by the root of
-# $(2g-1)^2\,\text{mean}(v_0^2) + \epsilon$. With $\hat v = v_0/\text{rms}(v_0)$, where rms is the root of the
-# mean square, that gives (derived)
+# **Where does the peak come from?** From the first token, as the second cell below shows: without
+# its upstream the peak is gone. Under a causal mask this token sees only itself: both maps are
+# $[1]$, so $A = [2g-1]$ exactly and $o = (2g-1)\,v_0$. The norm divides by the root of
+# $(2g-1)^2\,\text{mean}(v_0^2) + \epsilon$. With $\hat v = v_0/\text{rms}(v_0)$, where rms is the
+# root of the mean square, that gives (derived)
 #
 # $$n_0 = \hat v\;\frac{2g-1}{\sqrt{(2g-1)^2 + \epsilon/\text{mean}(v_0^2)}}$$
 #
-# which is close to $+\hat v$ above 1/2 and to $-\hat v$ below: **a step**, smoothed by $\epsilon$ alone. Its
-# slope at 1/2 is $2\,\text{rms}(v_0)/\sqrt\epsilon$ per unit of gate.
+# which is close to $+\hat v$ above 1/2 and to $-\hat v$ below: **a step**, smoothed by $\epsilon$
+# alone. Its slope at 1/2 is $2\,\text{rms}(v_0)/\sqrt\epsilon$ per unit of gate.
 
 # %%
 causal3 = attention.causal_mask(3)
@@ -964,20 +982,22 @@ ax.legend(loc="upper left")
 _ = ax.set_ylabel("first token's output / v_hat")
 
 # %% [markdown]
-# Where the values are of size 1, the first token's output goes from $-0.95$ to $+0.95$ between $g = 0.495$
-# and $0.505$. Off the step the gate has next to no effect on it; on the step its slope is in the hundreds.
-# That is why `b_gate = 1` is the default (choice): all gates start at 0.731, far from the step. It costs
-# the confound of detour A. What the hazard does to a trained model's accuracy is not measured here.
+# Where the values are of size 1, the first token's output goes from $-0.95$ to $+0.95$ between
+# $g = 0.495$ and $0.505$. Off the step the gate has next to no effect on it; on the step its slope
+# is in the hundreds. That is why `b_gate = 1` is the default (choice): all gates start at 0.731,
+# far from the step. It costs the confound of detour A. What the hazard does to a trained model's
+# accuracy is not measured here.
 #
 # ---
 # ## Detour C (optional): does the gate cancel the brightness of an image?
 #
-# Section 5 invites a claim: at $g = 1/2$ a head rejects what all tokens share, so a brighter image should
-# give the same output. A brighter image does add one and the same vector to every token, since the patch
-# embedding (pixels times a matrix) is linear. We give that shift (a) to the values alone, which is what the
-# algebra of section 5 is about; (b) to keys and values; (c) to queries too; (d) as in a real block, to the
-# tokens before an RMSNorm. We use a real digit, patches of 2 x 2, untrained weights, no head norm, pixels
-# brighter by 0.2 of the full scale, and report the relative change of the output.
+# Section 5 invites a claim: at $g = 1/2$ a head rejects what all tokens share, so a brighter image
+# should give the same output. A brighter image does add one and the same vector to every token,
+# since the patch embedding (pixels times a matrix) is linear. We give that shift (a) to the values
+# alone, which is what the algebra of section 5 is about; (b) to keys and values; (c) to queries
+# too; (d) as in a real block, to the tokens before an RMSNorm. We use a real digit, patches of 2 x
+# 2, untrained weights, no head norm, pixels brighter by 0.2 of the full scale, and report the
+# relative change of the output.
 
 # %%
 pixels = digit.reshape(4, 2, 4, 2).swapaxes(1, 2).reshape(1, 16, 4)  # (1, N, P P)
@@ -1008,32 +1028,34 @@ assert min(changes["(c) q, k, v"][0], changes["(d) RMSNorm"][0]) > 0.3
 assert changes["(d) RMSNorm"][0] > changes["(d) RMSNorm"][1]  # more at 1/2 than at the default gate
 
 # %% [markdown]
-# **No.** What the algebra promises holds to rounding in (a), and in (b) too, since a shift common to all
-# keys adds one number to a whole row of scores, which softmax ignores. It ends at (c): a shifted query
-# $q + c$ adds $c \cdot k_j$ to the score, another number for every key, so the maps change. At (d) the norm
-# divides each token by its own size, and the shift is no longer common to the values either. There the
-# output at $g = 1/2$ changes *more* than at the default gate, relative to its own size (which is smaller
-# at 1/2). Untrained weights, one digit, ten draws: a counterexample to the claim, not a measure of trained
-# models. Rejection of a common mode *motivates* the mechanism; invariance to brightness does not follow.
+# **No.** What the algebra promises holds to rounding in (a), and in (b) too, since a shift common
+# to all keys adds one number to a whole row of scores, which softmax ignores. It ends at (c): a
+# shifted query $q + c$ adds $c \cdot k_j$ to the score, another number for every key, so the maps
+# change. At (d) the norm divides each token by its own size, and the shift is no longer common to
+# the values either. There the output at $g = 1/2$ changes *more* than at the default gate, relative
+# to its own size (which is smaller at 1/2). Untrained weights, one digit, ten draws: a
+# counterexample to the claim, not a measure of trained models. Rejection of a common mode
+# *motivates* the mechanism; invariance to brightness does not follow.
 #
 # ---
 # ## What you now know
 #
-# 1. M-DGSA's map is $g A^{exc} - (1-g) A^{inh}$: rows sum to $2g-1$, weights may be negative, the l1 norm
-#    is at most 1.
+# 1. M-DGSA's map is $g A^{exc} - (1-g) A^{inh}$: rows sum to $2g-1$, weights may be negative, the
+#    l1 norm is at most 1.
 # 2. Backward, two lines are its own: $dA^{inh} = -(1-g)\,dA$ and
 #    $dz = g(1-g)\,\langle do, o^{exc} + o^{inh}\rangle$. The rest is softmax attention twice.
-# 3. With the head norm it is, up to $\epsilon$, differential attention with $\lambda = e^{-z}$ per token and
-#    head. Near $g = 1/2$ the norm amplifies what little is left; brightness is not cancelled there.
+# 3. With the head norm it is, up to $\epsilon$, differential attention with $\lambda = e^{-z}$ per
+#    token and head. Near $g = 1/2$ the norm amplifies what little is left; brightness is not
+#    cancelled there.
 #
 # **Three things to try**
 #
-# - Put `z = np.zeros((B, H, T))` in section 2. What does the checker of section 7 now say of the two
-#   forgotten $1-g$, and why is that a bad test? (Its asserts on the messages fail, rightly.)
-# - In section 8 drop the gate's share of `dx` and the asserts against the library. What does `check_pair`
-#   say, and of which argument?
-# - In detour B add `eps=1e-3` to `AttentionConfig`. What happens to the ceiling and to the peak? (Its
-#   asserts fail, rightly.)
+# - Put `z = np.zeros((B, H, T))` in section 2. What does the checker of section 7 now say of the
+#   two forgotten $1-g$, and why is that a bad test? (Its asserts on the messages fail, rightly.)
+# - In section 8 drop the gate's share of `dx` and the asserts against the library. What does
+#   `check_pair` say, and of which argument?
+# - In detour B add `eps=1e-3` to `AttentionConfig`. What happens to the ceiling and to the peak?
+#   (Its asserts fail, rightly.)
 #
-# Next: [07 A transformer by hand](07_a_transformer_by_hand.ipynb), where this layer becomes part of a
-# model that learns.
+# Next: [07 A transformer by hand](07_a_transformer_by_hand.ipynb), where this layer becomes part of
+# a model that learns.

@@ -1,17 +1,18 @@
 # %% [markdown]
 # # 07 A transformer by hand
 #
-# A head is not a model. Here we build what stands around it: an image becomes tokens, tokens pass through
-# residual blocks, their mean is classified, a loss is measured, and a gradient comes back through all of it
-# to the first matrix. Then the optimiser, line by line, and training on real handwritten digits. Nothing is
-# hidden: no automatic differentiation, no framework.
+# A head is not a model. Here we build what stands around it: an image becomes tokens, tokens pass
+# through residual blocks, their mean is classified, a loss is measured, and a gradient comes back
+# through all of it to the first matrix. Then the optimiser, line by line, and training on real
+# handwritten digits. Nothing is hidden: no automatic differentiation, no framework.
 #
-# - **You will do**: cut a digit into patches, write the backward of a block and of SwiGLU, write AdamW,
-#   overfit 32 digits, train on 1,257, and look into a trained head.
-# - **You will learn**: where gradients fork and why they are added there; what the loss must be before the
-#   first step; what each part of AdamW is for; what "it trains" proves, and what it does not.
-# - **You need**: [04 attention backward](04_attention_backward.ipynb) and [06 the gate](06_the_gate.ipynb);
-#   the chain rule for matrices.
+# - **You will do**: cut a digit into patches, write the backward of a block and of SwiGLU, write
+#   AdamW, overfit 32 digits, train on 1,257, and look into a trained head.
+# - **You will learn**: where gradients fork and why they are added there; what the loss must be
+#   before the first step; what each part of AdamW is for; what "it trains" proves, and what it does
+#   not.
+# - **You need**: [04 attention backward](04_attention_backward.ipynb) and
+#   [06 the gate](06_the_gate.ipynb); the chain rule for matrices.
 # - **Time**: 60 minutes to read; the cells take about half a minute, most of it training.
 
 # %%
@@ -43,10 +44,10 @@ threadpool_limits(1)  # our matrices are small: one thread of BLAS is faster tha
 # %% [markdown]
 # ## 1. From an image to tokens
 #
-# Attention works on a list of vectors. A digit is 8 x 8 grey levels between 0 and 1, so we cut it into
-# tiles of 2 x 2 pixels, row by row: 16 patches of 4 numbers each. A patch is a list of numbers, nothing
-# more; within it, too, the pixels go row by row. First with loops, then the library's one line of
-# `reshape`.
+# Attention works on a list of vectors. A digit is 8 x 8 grey levels between 0 and 1, so we cut it
+# into tiles of 2 x 2 pixels, row by row: 16 patches of 4 numbers each. A patch is a list of
+# numbers, nothing more; within it, too, the pixels go row by row. First with loops, then the
+# library's one line of `reshape`.
 
 # %%
 data = load("digits")
@@ -63,8 +64,8 @@ assert np.array_equal(patches_by_hand, patches(images, cfg)[0])
 print("patch 5, of", f"a {targets[0]}:", patches_by_hand[5])
 
 # %% [markdown]
-# Each patch goes through one linear map, the same for all, and a vector that belongs to its place is added
-# (`[eq:patch-embed, choice]`):
+# Each patch goes through one linear map, the same for all, and a vector that belongs to its place
+# is added (`[eq:patch-embed, choice]`):
 #
 # $$x_t = \mathrm{patch}_t\, W + b + p_t, \qquad t = 1 \dots N$$
 #
@@ -103,13 +104,13 @@ figure.colorbar(drawn, ax=right, label="value of x (no unit)")
 plt.show()
 
 # %% [markdown]
-# Empty patches, white in the middle panel, become tokens that are $b + p_t$ and nothing else. From here on the
-# model never sees the image again, only these 16 vectors.
+# Empty patches, white in the middle panel, become tokens that are $b + p_t$ and nothing else. From
+# here on the model never sees the image again, only these 16 vectors.
 #
-# **Why positions?** Attention treats its tokens as a set: shuffle them, and its outputs are shuffled
-# likewise. The mean over the tokens does not notice a shuffle at all. So without positions the model could
-# not tell a digit from the same patches in any other order. That is a claim we can test: set the positions
-# to zero, shuffle the patches, and compare the logits.
+# **Why positions?** Attention treats its tokens as a set: shuffle them, and its outputs are
+# shuffled likewise. The mean over the tokens does not notice a shuffle at all. So without positions
+# the model could not tell a digit from the same patches in any other order. That is a claim we can
+# test: set the positions to zero, shuffle the patches, and compare the logits.
 
 # %%
 tiles = images.reshape(5, 4, 2, 4, 2).swapaxes(2, 3).reshape(5, 16, 2, 2)
@@ -124,14 +125,14 @@ print(f"largest change of a logit by the shuffle: {blind_change:.1e} without pos
 print(f"{seeing_change:.1e} with them")
 
 # %% [markdown]
-# **Stop and think.** What is the gradient of $b$, of $p_t$ and of $W$, when the gradient `dx` (B, N, C) has
-# come back?
+# **Stop and think.** What is the gradient of $b$, of $p_t$ and of $W$, when the gradient `dx` (B,
+# N, C) has come back?
 #
 # <details><summary>Answer</summary>
 #
-# Each sums over the axes along which it served many. $b$ served every image and every token: sum over both.
-# $p_t$ served every image: sum over the batch. $W$ met every patch: $dW = \sum$ patch$^T$ dx over all
-# places.
+# Each sums over the axes along which it served many. $b$ served every image and every token: sum
+# over both. $p_t$ served every image: sum over the batch. $W$ met every patch: $dW = \sum$
+# patch$^T$ dx over all places.
 # </details>
 
 # %%
@@ -151,9 +152,9 @@ assert abs(db - dpositions.sum(axis=0)).max() < 1e-12
 # %% [markdown]
 # ## 2. The block: two residual steps
 #
-# A block changes $x$ twice, each time by adding something to it (`[eq:block, choice]`): first what the
-# tokens say to each other, then what each token makes of itself. The norm comes before the work, not after
-# it: "pre-norm".
+# A block changes $x$ twice, each time by adding something to it (`[eq:block, choice]`): first what
+# the tokens say to each other, then what each token makes of itself. The norm comes before the
+# work, not after it: "pre-norm".
 #
 # $$x_1 = x + \mathrm{attention}(\mathrm{norm}_1(x))$$
 # $$x_2 = x_1 + \mathrm{mlp}(\mathrm{norm}_2(x_1))$$
@@ -172,16 +173,16 @@ x_library, block_cache = model.block_forward(x, p, cfg)
 assert abs(x2 - x_library).max() < 1e-12
 
 # %% [markdown]
-# **The backward, by the mirror rule.** Read the forward from its last line to its first, and undo each
-# line. Two lines need thought, since in them a value *forks*: $x_1$ is used by the sum and by the norm; so
-# is $x$. When a value goes two ways, its gradients come back two ways, and they are *added* ($J$ is the
-# Jacobian of what stands in its index, $dx_2$ the gradient from above):
+# **The backward, by the mirror rule.** Read the forward from its last line to its first, and undo
+# each line. Two lines need thought, since in them a value *forks*: $x_1$ is used by the sum and by
+# the norm; so is $x$. When a value goes two ways, its gradients come back two ways, and they are
+# *added* ($J$ is the Jacobian of what stands in its index, $dx_2$ the gradient from above):
 #
 # $$dx_1 = dx_2 + J_{\mathrm{mlp} \circ \mathrm{norm}_2}^T\, dx_2, \qquad
 #   dx = dx_1 + J_{\mathrm{attention} \circ \mathrm{norm}_1}^T\, dx_1$$
 #
-# The first term of each sum matters: whatever the layers do, the gradient from above also arrives below as it
-# is. That is what a residual connection is for.
+# The first term of each sum matters: whatever the layers do, the gradient from above also arrives
+# below as it is. That is what a residual connection is for.
 
 # %%
 dx2 = rng.standard_normal(x2.shape)
@@ -208,9 +209,9 @@ assert all(abs(dattention[name] - g).max() < 1e-12 for name, g in grads["attenti
 assert all(abs(ours - g).max() < 1e-12 for ours, g in zip(dmlp, grads["mlp"].values(), strict=True))
 
 # %% [markdown]
-# **The usual mistake** is to lose one of the two ways, here the sum: $x_2 = x_1 + m$ is undone for $m$ alone.
-# The shapes are right, the program runs, the model may even train. A gradient check sees it at once. (A
-# block small enough for every number to be checked.)
+# **The usual mistake** is to lose one of the two ways, here the sum: $x_2 = x_1 + m$ is undone for
+# $m$ alone. The shapes are right, the program runs, the model may even train. A gradient check sees
+# it at once. (A block small enough for every number to be checked.)
 
 # %%
 small = ModelConfig(width=8, n_heads=2, depth=1, ffn_width=6)
@@ -237,16 +238,17 @@ assert len(results) == 15 and len(right) == 4
 assert right == ["p.norm2.w", "p.mlp.W_gate", "p.mlp.W_up", "p.mlp.W_down"]
 
 # %% [markdown]
-# Four are right: what the backward had computed before the mistake. All that comes after it is wrong. So the
-# list of what is wrong says where to look.
+# Four are right: what the backward had computed before the mistake. All that comes after it is
+# wrong. So the list of what is wrong says where to look.
 #
 # ## 3. SwiGLU, the feed-forward layer
 #
-# Each token, alone, is sent to a wider space and back. Two projections are multiplied, one of them through
-# $\mathrm{silu}(a) = a\,\sigma(a)$ (`[eq:swiglu, standard]`). With $a = x W_{gate}$, $u = x W_{up}$ and
-# $s = \mathrm{silu}(a)$ the forward is $y = (s \odot u)\, W_{down}$. (This $W_{gate}$ has nothing to do with
-# the gate of the attention.) Its backward has nothing that [00](00_how_to_read.ipynb) has not derived: the
-# linear map, silu's slope, and the fork of $x$, which went into $a$ and into $u$:
+# Each token, alone, is sent to a wider space and back. Two projections are multiplied, one of them
+# through $\mathrm{silu}(a) = a\,\sigma(a)$ (`[eq:swiglu, standard]`). With $a = x W_{gate}$,
+# $u = x W_{up}$ and $s = \mathrm{silu}(a)$ the forward is $y = (s \odot u)\, W_{down}$. (This
+# $W_{gate}$ has nothing to do with the gate of the attention.) Its backward has nothing that
+# [00](00_how_to_read.ipynb) has not derived: the linear map, silu's slope, and the fork of $x$,
+# which went into $a$ and into $u$:
 #
 # $$dh = dy\, W_{down}^T, \qquad du = dh \odot s, \qquad da = dh \odot u \odot \mathrm{silu}'(a), \qquad
 #   dx = du\, W_{up}^T + da\, W_{gate}^T$$
@@ -270,9 +272,9 @@ for ours, theirs in zip(by_hand, ops.swiglu_backward(dy, swiglu_cache), strict=T
 # %% [markdown]
 # ## 4. The head of the model, and the loss
 #
-# After the last block one more norm, then the mean over the tokens, a linear map to ten logits $z$, and the
-# cross-entropy: minus the logarithm of the probability given to the right class, averaged over the batch
-# (`[eq:model, choice]`, `[eq:cross-entropy, standard]`).
+# After the last block one more norm, then the mean over the tokens, a linear map to ten logits $z$,
+# and the cross-entropy: minus the logarithm of the probability given to the right class, averaged
+# over the batch (`[eq:model, choice]`, `[eq:cross-entropy, standard]`).
 #
 # $$L = \frac{1}{B} \sum_{i=1}^{B} \Big( \log \sum_j e^{z_{ij}} - z_{i, y_i} \Big)$$
 
@@ -291,8 +293,8 @@ assert abs(loss - loss_library) < 1e-12 and abs(loss - 2.29) < 5e-3
 print(f"loss of the untrained model on {len(z)} digits: {loss:.4f} nats")
 
 # %% [markdown]
-# Its gradient is the simplest of all. $\partial \log \sum_j e^{z_j} / \partial z_k = P_k$, the softmax, and
-# the second term takes 1 away at the right class:
+# Its gradient is the simplest of all. $\partial \log \sum_j e^{z_j} / \partial z_k = P_k$, the
+# softmax, and the second term takes 1 away at the right class:
 #
 # $$\frac{\partial L}{\partial z_{ik}} = \frac{1}{B} \big( P_{ik} - [k = y_i] \big)$$
 #
@@ -306,14 +308,15 @@ assert abs(dz - complex_step(lambda z: cross_entropy_forward(z, targets)[0], z))
 assert abs(dz.sum(axis=1)).max() < 1e-12  # what is taken from one class is given to the others
 
 # %% [markdown]
-# **What must the loss be before the first step?** The classifier starts small, N(0, 0.02²), so all logits
-# are near 0 and each of the ten classes gets about 1/10. If they were exactly 0:
+# **What must the loss be before the first step?** The classifier starts small, N(0, 0.02²), so all
+# logits are near 0 and each of the ten classes gets about 1/10. If they were exactly 0:
 #
 # $$L_0 = \log \sum_{j=1}^{10} e^0 - 0 = \ln 10 \approx 2.303$$
 #
-# This is the first number to look at in any training. Far above $\ln 10$ means that the logits start too
-# large: the model is sure of itself and wrong, and the first epochs go into unlearning that. *Clearly* below
-# it means that labels leak. (A little below is chance: the five digits above happened to give 2.29.)
+# This is the first number to look at in any training. Far above $\ln 10$ means that the logits
+# start too large: the model is sure of itself and wrong, and the first epochs go into unlearning
+# that. *Clearly* below it means that labels leak. (A little below is chance: the five digits above
+# happened to give 2.29.)
 
 # %%
 x0, y0 = data.train.inputs[:256].astype("float64"), data.train.targets[:256]
@@ -331,9 +334,10 @@ print(f"ln 10 = {np.log(10):.4f}; loss with a classifier of size 0: {at_zero:.4f
 print(f"0.02: {at_start:.4f}, 2: {too_large:.4f}")
 
 # %% [markdown]
-# **The whole gradient.** `model_backward` is `model_forward` read upwards, made of the pieces above. Every
-# piece has been checked, but a chain can still be hooked up wrongly, so we check the whole: each parameter
-# along three random directions, by complex step, with a random gradient from above.
+# **The whole gradient.** `model_backward` is `model_forward` read upwards, made of the pieces
+# above. Every piece has been checked, but a chain can still be hooked up wrongly, so we check the
+# whole: each parameter along three random directions, by complex step, with a random gradient from
+# above.
 
 # %%
 tiny = ModelConfig(width=16, n_heads=2, depth=2, patch_size=2)
@@ -349,8 +353,9 @@ print(f"largest error {worst.error:.1e}, in {worst.argument}")
 # %% [markdown]
 # ## 5. AdamW, step by step
 #
-# We have a gradient. Plain descent, $p \leftarrow p - \eta g$ with one learning rate $\eta$ for all, has a
-# difficulty that the gradients themselves show: their size differs greatly from one tensor to the next.
+# We have a gradient. Plain descent, $p \leftarrow p - \eta g$ with one learning rate $\eta$ for
+# all, has a difficulty that the gradients themselves show: their size differs greatly from one
+# tensor to the next.
 
 # %%
 _, grads = loss_and_grads(params, x0, y0, cfg)
@@ -361,14 +366,15 @@ print(f"root mean square of the gradient: {sizes[small_name]:.1e} in {small_name
 print(f"                                  {sizes[large_name]:.1e} in {large_name}")
 
 # %% [markdown]
-# Adam (Kingma and Ba, arXiv:1412.6980) gives each number a step of its own. It keeps two running means, of
-# the gradient and of its square. AdamW, which adds a decay (below), is Loshchilov and Hutter's
-# (arXiv:1711.05101), `[eq:adamw, published]`:
+# Adam (Kingma and Ba, arXiv:1412.6980) gives each number a step of its own. It keeps two running
+# means, of the gradient and of its square. AdamW, which adds a decay (below), is Loshchilov and
+# Hutter's (arXiv:1711.05101), `[eq:adamw, published]`:
 #
 # $$m_t = b_1 m_{t-1} + (1 - b_1)\, g_t, \qquad v_t = b_2 v_{t-1} + (1 - b_2)\, g_t^2, \qquad m_0 = v_0 = 0$$
 #
-# **Bias correction.** Both start at 0, so at first both are too small. How much? Let the gradient be
-# constant, $g$: unrolling the recursion gives a geometric sum, $m_t = (1 - b_1) \sum_{k<t} b_1^k\, g$, so
+# **Bias correction.** Both start at 0, so at first both are too small. How much? Let the gradient
+# be constant, $g$: unrolling the recursion gives a geometric sum,
+# $m_t = (1 - b_1) \sum_{k<t} b_1^k\, g$, so
 #
 # $$m_t = (1 - b_1^t)\, g, \qquad v_t = (1 - b_2^t)\, g^2$$
 #
@@ -384,15 +390,15 @@ for t in range(1, 6):
     print(f"t = {t}: m = {m:+.4f}, corrected {m_hat:+.4f};  v = {v:.6f}, corrected {v_hat:.4f}")
 
 # %% [markdown]
-# The step is $\hat m / (\sqrt{\hat v} + \epsilon)$: mean over root mean square, a number without a unit,
-# mostly between -1 and 1. It is near $\pm 1$ where the gradient keeps its sign, near 0 where it wavers. And
-# it does not change when all gradients are multiplied by one constant. At the very first step $\hat m = g$
-# and $\hat v = g^2$, so
+# The step is $\hat m / (\sqrt{\hat v} + \epsilon)$: mean over root mean square, a number without a
+# unit, mostly between -1 and 1. It is near $\pm 1$ where the gradient keeps its sign, near 0 where
+# it wavers. And it does not change when all gradients are multiplied by one constant. At the very
+# first step $\hat m = g$ and $\hat v = g^2$, so
 #
 # $$p_1 = p_0 - \eta\, \frac{g}{|g| + \epsilon} \approx p_0 - \eta\, \mathrm{sign}(g)$$
 #
-# **Every** parameter moves by the full $\eta$, however small its gradient. Keep that in mind for the
-# warmup.
+# **Every** parameter moves by the full $\eta$, however small its gradient. Keep that in mind for
+# the warmup.
 
 # %%
 toy = {"W": rng.standard_normal((3, 4)), "w": np.ones(4)}
@@ -401,15 +407,15 @@ stepped, _ = optim.adamw_step(toy, toy_grads, optim.adamw_init(toy), lr=0.01, we
 assert all(abs(stepped[k] - (toy[k] - 0.01 * np.sign(toy_grads[k]))).max() < 1e-12 for k in toy)
 
 # %% [markdown]
-# **Decoupled decay.** To keep weights small one may add $\delta p$ to the gradient (the derivative of
-# $\tfrac{\delta}{2} p^2$; $\delta$ is the code's `weight_decay`). In Adam that goes wrong: the sum is divided
-# by $\sqrt{\hat v}$, so a weight with large gradients hardly decays, one with small gradients decays fast.
-# AdamW leaves the moments alone and shrinks the weight itself:
+# **Decoupled decay.** To keep weights small one may add $\delta p$ to the gradient (the derivative
+# of $\tfrac{\delta}{2} p^2$; $\delta$ is the code's `weight_decay`). In Adam that goes wrong: the
+# sum is divided by $\sqrt{\hat v}$, so a weight with large gradients hardly decays, one with small
+# gradients decays fast. AdamW leaves the moments alone and shrinks the weight itself:
 #
 # $$p \leftarrow p - \eta \left( \frac{\hat m}{\sqrt{\hat v} + \epsilon} + \delta\, p \right)$$
 #
-# Here are 2,000 weights that start at 1 and get nothing but noise as their gradients, of size 0.1 or 10.
-# Only the decay should act on their mean, and by $(1 - \eta \delta)^{100}$.
+# Here are 2,000 weights that start at 1 and get nothing but noise as their gradients, of size 0.1
+# or 10. Only the decay should act on their mean, and by $(1 - \eta \delta)^{100}$.
 
 # %%
 def mean_after(size, coupled, steps=100, lr=0.01, decay=0.5):
@@ -432,10 +438,10 @@ assert all(abs(mean_after(size, coupled=False) - expected) < 0.02 for size in (0
 assert abs(mean_after(0.1, coupled=True) - mean_after(10, coupled=True)) > 0.1
 
 # %% [markdown]
-# **On matrices only.** The decay pulls towards 0. For a matrix 0 is the neutral value: no contribution. For
-# the gain of a norm the neutral value is 1, and a bias has no part in making a function steep. So the
-# library decays arrays with two axes or more. (That is a convention. What it changes on our digits has not
-# been measured here.)
+# **On matrices only.** The decay pulls towards 0. For a matrix 0 is the neutral value: no
+# contribution. For the gain of a norm the neutral value is 1, and a bias has no part in making a
+# function steep. So the library decays arrays with two axes or more. (That is a convention. What it
+# changes on our digits has not been measured here.)
 #
 # Everything together, for two tensors and three steps, against `adamw_step`:
 
@@ -458,8 +464,8 @@ for t in (1, 2, 3):
 # %% [markdown]
 # ## 6. Clipping and the schedule
 #
-# **Clipping.** One bad batch can have a huge gradient. If the length of *all* gradients, taken as one
-# vector, is above a limit $c$, scale them all down by one factor:
+# **Clipping.** One bad batch can have a huge gradient. If the length of *all* gradients, taken as
+# one vector, is above a limit $c$, scale them all down by one factor:
 #
 # $$g \leftarrow g \cdot \min\!\left(1, \frac{c}{\lVert g \rVert}\right), \qquad
 #   \lVert g \rVert^2 = \sum_{\mathrm{tensors}} \sum_{ij} g_{ij}^2$$
@@ -489,19 +495,20 @@ assert abs(one_factor - 1) < 1e-12 and by_tensor < 0.999
 print(f"cosine with the true gradient: {one_factor:.4f} by the global norm, {by_tensor:.4f} tensor by tensor")
 
 # %% [markdown]
-# **Stop and think.** Adam's step does not change when all gradients are scaled. So what is clipping good
-# for, with Adam?
+# **Stop and think.** Adam's step does not change when all gradients are scaled. So what is clipping
+# good for, with Adam?
 #
 # <details><summary>Answer</summary>
 #
-# The scale must be common to *all steps* to cancel. A single huge gradient would enter $m$ and $v$ and stay
-# in $v$ for some $1/(1 - b_2) = 1000$ steps, making all of them too small. Clipping bounds what one batch
-# can do to the memory.
+# The scale must be common to *all steps* to cancel. A single huge gradient would enter $m$ and $v$
+# and stay in $v$ for some $1/(1 - b_2) = 1000$ steps, making all of them too small. Clipping bounds
+# what one batch can do to the memory.
 # </details>
 #
-# **Warmup and cosine.** At first $\hat v$ rests on few gradients, and the first step moves every number by
-# the full $\eta$ (section 5). So the rate rises linearly over $w$ steps to its peak $\eta$, then falls like
-# half a cosine, so that the noise of the batches can settle. With $n$ steps in all:
+# **Warmup and cosine.** At first $\hat v$ rests on few gradients, and the first step moves every
+# number by the full $\eta$ (section 5). So the rate rises linearly over $w$ steps to its peak
+# $\eta$, then falls like half a cosine, so that the noise of the batches can settle. With $n$ steps
+# in all:
 #
 # $$\eta_t = \eta\, \frac{t + 1}{w} \quad (t < w), \qquad
 #   \eta_t = \frac{\eta}{2} \left( 1 + \cos \pi \frac{t - w}{n - w} \right) \quad (t \ge w)$$
@@ -525,10 +532,10 @@ plt.show()
 # %% [markdown]
 # ## 7. The first test of any training code: overfit 32 digits
 #
-# A model with thousands of parameters must be able to learn 32 digits by heart. If it cannot, something is
-# broken, and it is cheaper to find out now. The whole training loop is a few lines. We run it four times:
-# with the right labels; with labels *drawn at random*; and with two bugs planted in the gradients of all
-# matrices of queries and keys: set to 0, and with the wrong sign.
+# A model with thousands of parameters must be able to learn 32 digits by heart. If it cannot,
+# something is broken, and it is cheaper to find out now. The whole training loop is a few lines. We
+# run it four times: with the right labels; with labels *drawn at random*; and with two bugs planted
+# in the gradients of all matrices of queries and keys: set to 0, and with the wrong sign.
 
 # %%
 few = data.train.inputs[:32]
@@ -580,17 +587,17 @@ plt.show()
 # %% [markdown]
 # All four curves go below the bar.
 #
-# **What the test proves**: loss, gradient and optimiser are connected, and the model has room. **What it does
-# not prove**: that the model generalises, since random labels have nothing to generalise; and that the
-# gradient is right, not even in its signs, as the two planted bugs show: the rest of the model learns around
-# a hole, and even against a part that walks uphill. "It trains" sees almost nothing. The gradient check of
-# section 4 sees both bugs. You need both tests.
+# **What the test proves**: loss, gradient and optimiser are connected, and the model has room.
+# **What it does not prove**: that the model generalises, since random labels have nothing to
+# generalise; and that the gradient is right, not even in its signs, as the two planted bugs show:
+# the rest of the model learns around a hole, and even against a part that walks uphill. "It trains"
+# sees almost nothing. The gradient check of section 4 sees both bugs. You need both tests.
 
 # %% [markdown]
 # ## 8. Training for real
 #
-# 1,257 digits to train on, 180 to watch, 360 to test, once, at the end. `train` is the loop above with
-# shuffled batches of 64, the schedule, decay 0.5, and a record of what happened.
+# 1,257 digits to train on, 180 to watch, 360 to test, once, at the end. `train` is the loop above
+# with shuffled batches of 64, the schedule, decay 0.5, and a record of what happened.
 
 # %%
 settings = TrainConfig(epochs=30, device="cpu", threads=1)
@@ -638,21 +645,22 @@ right.legend(loc="lower right", fontsize=8)
 plt.show()
 
 # %% [markdown]
-# Left: the training loss goes on falling after the validation loss has levelled off; the distance between
-# them is what has been learnt by heart. Right, all on the 180 validation digits: the two grey lines are
-# classifiers of pixels, without any attention. The table is about the 360 test digits. **Compare the
-# distance that it prints with the standard errors beside it**: a point or two is within chance, in either
-# direction. In this run, as in all we have seen, the transformer has no clear lead over the nearest
-# neighbour. Perhaps 1,257 digits of 64 pixels are too few and too easy for it to show what it may be good
-# for; that is not measured here. Always print the trivial baseline.
+# Left: the training loss goes on falling after the validation loss has levelled off; the distance
+# between them is what has been learnt by heart. Right, all on the 180 validation digits: the two
+# grey lines are classifiers of pixels, without any attention. The table is about the 360 test
+# digits. **Compare the distance that it prints with the standard errors beside it**: a point or two
+# is within chance, in either direction. In this run, as in all we have seen, the transformer has no
+# clear lead over the nearest neighbour. Perhaps 1,257 digits of 64 pixels are too few and too easy
+# for it to show what it may be good for; that is not measured here. Always print the trivial
+# baseline.
 
 # %% [markdown]
 # ## 9. A look inside
 #
-# What did the heads learn? Take one test digit and the head of the last layer whose fused map has most
-# negative weight. `A = g A_exc - (1-g) A_inh` (`[eq:gated-head, machine review]`): below, the three maps, on
-# one scale, white at zero. The scale ends at the largest weight of the fused map, so that a larger one of
-# the other two does not bleach it; the print says how large those get.
+# What did the heads learn? Take one test digit and the head of the last layer whose fused map has
+# most negative weight. `A = g A_exc - (1-g) A_inh` (`[eq:gated-head, machine review]`): below, the
+# three maps, on one scale, white at zero. The scale ends at the largest weight of the fused map, so
+# that a larger one of the other two does not bleach it; the print says how large those get.
 
 # %%
 digit = data.test.inputs[:1]
@@ -692,9 +700,10 @@ figure.colorbar(drawn, ax=axes, label="attention weight (no unit)", shrink=0.8, 
 plt.show()
 
 # %% [markdown]
-# Above, all queries and keys; below, one row of each map laid out like the image: where this patch looks,
-# what it subtracts, and what is left. Blue is negative: patches whose values are *taken away* from the sum,
-# which softmax attention cannot do. It is one digit and one head; do not read more into it than that.
+# Above, all queries and keys; below, one row of each map laid out like the image: where this patch
+# looks, what it subtracts, and what is left. Blue is negative: patches whose values are *taken
+# away* from the sum, which softmax attention cannot do. It is one digit and one head; do not read
+# more into it than that.
 #
 # **The gates.** Each started at $\sigma(1) = 0.731$. Where are they now, over all test digits?
 
@@ -712,30 +721,33 @@ for layer, head in np.ndindex(2, 4):
     print(f"  {100 * by_place:8.0f} % of the variance")
 
 # %% [markdown]
-# A gate above 1/2 excites more than it inhibits; below, the other way round. The last column asks how much of
-# a gate's variation the *place* of the patch explains: near 100 %, the gate is a fixed pattern over the image
-# and ignores what is in the patch; near 0 %, it follows the content. The gate is predicted "from the token",
-# but the token holds its position too. ([08](08_noise.ipynb) draws the gates.)
+# A gate above 1/2 excites more than it inhibits; below, the other way round. The last column asks
+# how much of a gate's variation the *place* of the patch explains: near 100 %, the gate is a fixed
+# pattern over the image and ignores what is in the patch; near 0 %, it follows the content. The
+# gate is predicted "from the token", but the token holds its position too. ([08](08_noise.ipynb)
+# draws the gates.)
 #
-# **Stop and think.** Is a gate of 0.1 stronger evidence of inhibition than one of 0.4? Remember the norm
-# after the head.
+# **Stop and think.** Is a gate of 0.1 stronger evidence of inhibition than one of 0.4? Remember the
+# norm after the head.
 #
 # <details><summary>Answer</summary>
 #
-# The head's output is normalised, so, up to the norm's $\epsilon$, only the ratio $\lambda = (1 - g)/g = e^{-z}$
-# acts: 9 for a gate of 0.1, 1.5 for one of 0.4. So it is another mixture, not a stronger signal. A small $g$
-# means that the head passes on nearly $-A_{inh} v$. Since $W_o$ can turn the sign, such a head is "softmax
-# attention by the other branch": swapping the branches and negating z flips the sign of A
-# ([06](06_the_gate.ipynb)). Gates near 1/2 are where the difference of the two maps matters.
+# The head's output is normalised, so, up to the norm's $\epsilon$, only the ratio
+# $\lambda = (1 - g)/g = e^{-z}$ acts: 9 for a gate of 0.1, 1.5 for one of 0.4. So it is another
+# mixture, not a stronger signal. A small $g$ means that the head passes on nearly $-A_{inh} v$.
+# Since $W_o$ can turn the sign, such a head is "softmax attention by the other branch": swapping
+# the branches and negating z flips the sign of A ([06](06_the_gate.ipynb)). Gates near 1/2 are
+# where the difference of the two maps matters.
 # </details>
 
 # %% [markdown]
 # ## 10. The usual mistakes of training code
 #
-# **Forgetting the 1/B.** All gradients are then B times too large. AdamW divides the scale out: with
-# $\epsilon = 0$ a step is the same, and over 100 steps with the usual $\epsilon$ the loss curve looks the same
-# too. Not so with clipping, as in this notebook's loops: then every gradient is beyond the limit and gets one
-# length, and the curves part, without any sign of which one is wrong. A gradient check sees it at once.
+# **Forgetting the 1/B.** All gradients are then B times too large. AdamW divides the scale out:
+# with $\epsilon = 0$ a step is the same, and over 100 steps with the usual $\epsilon$ the loss
+# curve looks the same too. Not so with clipping, as in this notebook's loops: then every gradient
+# is beyond the limit and gets one length, and the curves part, without any sign of which one is
+# wrong. A gradient check sees it at once.
 
 # %%
 loss, grads = loss_and_grads(params, x0, y0, cfg)
@@ -755,8 +767,9 @@ for clip in (None, 1.0):
 assert apart[None] < 0.03 and apart[1.0] > 0.5
 
 # %% [markdown]
-# **The wrong sign.** One step is enough to see it: a small step along $-g$ must lower the loss by nearly
-# $\eta \lVert g \rVert^2$, a step along $+g$ raise it by as much. This is a gradient check in one line.
+# **The wrong sign.** One step is enough to see it: a small step along $-g$ must lower the loss by
+# nearly $\eta \lVert g \rVert^2$, a step along $+g$ raise it by as much. This is a gradient check
+# in one line.
 #
 # $$L(p - \eta g) - L(p) = -\eta\, \lVert g \rVert^2 + O(\eta^2)$$
 
@@ -779,14 +792,15 @@ assert on_train > accuracy["dgsa"]
 # %% [markdown]
 # ## What you now know
 #
-# - A transformer is a few pairs in a row; its backward is its forward read upwards, and wherever a value
-#   forks, gradients are added.
-# - Before training: the loss is $\ln 10$, the gradient check passes, 32 digits can be learnt by heart. Each
-#   finds other mistakes; none replaces another.
-# - AdamW is a mean over a root mean square, corrected at the start, with a decay that stays outside of it.
+# - A transformer is a few pairs in a row; its backward is its forward read upwards, and wherever a
+#   value forks, gradients are added.
+# - Before training: the loss is $\ln 10$, the gradient check passes, 32 digits can be learnt by
+#   heart. Each finds other mistakes; none replaces another.
+# - AdamW is a mean over a root mean square, corrected at the start, with a decay that stays outside
+#   of it.
 #
-# **Three things to try.** (1) Set `kind="softmax"` in section 8: does the accuracy change by more than
-# another seed changes it? (2) Give the classifier N(0, 2²) and train: how many epochs until it catches up?
-# (3) Set `weight_decay=0`: what happens to the distance of the two loss curves?
+# **Three things to try.** (1) Set `kind="softmax"` in section 8: does the accuracy change by more
+# than another seed changes it? (2) Give the classifier N(0, 2²) and train: how many epochs until it
+# catches up? (3) Set `weight_decay=0`: what happens to the distance of the two loss curves?
 #
 # Next: [08 noise](08_noise.ipynb), the experiment that the paper's claim is about, read closely.

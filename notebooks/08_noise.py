@@ -1,24 +1,24 @@
 # %% [markdown]
 # # 08 Noise: one experiment, read closely
 #
-# Differential gated self-attention is said to withstand noise: what is common to both branches cancels, as
-# in an amplifier, and a gate decides how much. Here we put that to a test that fits into a minute: three
-# small transformers, equal but for their attention, on handwritten digits that are damaged in six ways.
-# Then we read the result as a careful reviewer would, and ask what it can and cannot say. All verdicts
-# below are computed from the numbers of this run; another processor rounds differently and may give others.
-# That, too, is a result.
+# Differential gated self-attention is said to withstand noise: what is common to both branches
+# cancels, as in an amplifier, and a gate decides how much. Here we put that to a test that fits
+# into a minute: three small transformers, equal but for their attention, on handwritten digits that
+# are damaged in six ways. Then we read the result as a careful reviewer would, and ask what it can
+# and cannot say. All verdicts below are computed from the numbers of this run; another processor
+# rounds differently and may give others. That, too, is a result.
 #
-# **Said first: a gain of gated over softmax attention in this experiment is a property of pixels that are
-# not standardised.** Ten seeds of a longer run give +4.0 points (95 % interval +2.0 to +5.9). With each
-# image standardised it is 0.0 (-1.0 to +1.0), while softmax attention itself gains 11.2. An earlier version
-# of this page did not ask; section 5 now does.
+# **Said first: a gain of gated over softmax attention in this experiment is a property of pixels
+# that are not standardised.** Ten seeds of a longer run give +4.0 points (95 % interval +2.0 to
+# +5.9). With each image standardised it is 0.0 (-1.0 to +1.0), while softmax attention itself gains
+# 11.2. An earlier version of this page did not ask; section 5 now does.
 #
-# - **You will do**: damage digits, train three mechanisms with three seeds, compare them pair by pair, ask
-#   what one line of preprocessing does, look at the gates under noise, and follow a change of brightness
-#   through a layer.
-# - **You will learn**: what an interval over three seeds is worth; why trivial classifiers and trivial
-#   preprocessing belong in every comparison; whether the gates see noise; why "common mode" is not
-#   "brightness".
+# - **You will do**: damage digits, train three mechanisms with three seeds, compare them pair by
+#   pair, ask what one line of preprocessing does, look at the gates under noise, and follow a
+#   change of brightness through a layer.
+# - **You will learn**: what an interval over three seeds is worth; why trivial classifiers and
+#   trivial preprocessing belong in every comparison; whether the gates see noise; why "common mode"
+#   is not "brightness".
 # - **You need**: [06 the gate](06_the_gate.ipynb) and [07 a transformer by
 #   hand](07_a_transformer_by_hand.ipynb); mean, variance, Student's t.
 # - **Time**: 55 minutes to read; the cells take about a minute and a half, most of it training.
@@ -56,17 +56,18 @@ threadpool_limits(1)  # our matrices are small: one thread of BLAS is faster tha
 # %% [markdown]
 # ## 1. Six kinds of damage
 #
-# Each corruption has a *level*, with a unit, and level 0 changes nothing. Four of the six are a line of
-# algebra. For an image $x$ with mean $\bar x$, noise $\xi \sim N(0, 1)$ per pixel and level $l$:
+# Each corruption has a *level*, with a unit, and level 0 changes nothing. Four of the six are a
+# line of algebra. For an image $x$ with mean $\bar x$, noise $\xi \sim N(0, 1)$ per pixel and level
+# $l$:
 #
 # $$\mathrm{gaussian}: x + l\,\xi, \qquad \mathrm{brightness}: x + l, \qquad
 #   \mathrm{contrast}: \bar x + (1 - l)(x - \bar x)$$
 #
-# and salt-and-pepper sets a part $l$ of the pixels to 0 or 1. Occlusion sets a square at a random place to
-# 0, blur is a Gaussian filter. (Grey level 1 is ink and drawn black. So occlusion leaves a white hole, and
-# more "brightness" looks darker.) Nothing is clipped to [0, 1]: clipping would make brightness a different,
-# non-linear damage. All classifiers see the *same* damaged digits, drawn with fixed seeds, and none has
-# seen any damage in training.
+# and salt-and-pepper sets a part $l$ of the pixels to 0 or 1. Occlusion sets a square at a random
+# place to 0, blur is a Gaussian filter. (Grey level 1 is ink and drawn black. So occlusion leaves a
+# white hole, and more "brightness" looks darker.) Nothing is clipped to [0, 1]: clipping would make
+# brightness a different, non-linear damage. All classifiers see the *same* damaged digits, drawn
+# with fixed seeds, and none has seen any damage in training.
 
 # %%
 data = load("digits")
@@ -97,14 +98,14 @@ figure.suptitle(f"a {data.test.targets[0]} at the levels of each corruption (sho
 plt.show()
 
 # %% [markdown]
-# The first column is the digit itself. The picture cuts at 0 and 1, the data do not: under brightness 0.5
-# the ink is at up to 1.5, and subtracting 0.5 would restore the image exactly. The information is all
-# there; only a classifier that has never seen such values may fail. Noise, occlusion and blur do destroy
-# information.
+# The first column is the digit itself. The picture cuts at 0 and 1, the data do not: under
+# brightness 0.5 the ink is at up to 1.5, and subtracting 0.5 would restore the image exactly. The
+# information is all there; only a classifier that has never seen such values may fail. Noise,
+# occlusion and blur do destroy information.
 #
-# **A trivial classifier with a good reason to withstand noise.** Nearest neighbour takes the training digit
-# $y$ with the smallest distance. Noise adds to the distance, but in expectation the same to *all* training
-# digits, since $\xi$ is independent of $y$ and its cross term has mean 0:
+# **A trivial classifier with a good reason to withstand noise.** Nearest neighbour takes the
+# training digit $y$ with the smallest distance. Noise adds to the distance, but in expectation the
+# same to *all* training digits, since $\xi$ is independent of $y$ and its cross term has mean 0:
 #
 # $$\mathrm{E}\, \lVert x + l \xi - y \rVert^2 = \lVert x - y \rVert^2 + 64\, l^2$$
 #
@@ -122,11 +123,11 @@ print(f"squared distance under noise: {found:.3f} +- {standard_error:.3f}, expec
 # %% [markdown]
 # ## 2. Three mechanisms, made equal
 #
-# `softmax` attends with one map; `diff_v1` (Ye et al., arXiv:2410.05258) subtracts $\lambda$ times a second
-# one; `dgsa` mixes two by a gate (`[eq:gated-head, machine review]`). A fair comparison needs equal
-# parameters. A head with two maps needs two sets of queries and keys. To keep the key width $d$ equal, it
-# gets half as many heads: $d = C/(2H)$ with two maps, $d = C/H$ with one. The values of such a head are
-# $2d$ wide. Per layer of attention:
+# `softmax` attends with one map; `diff_v1` (Ye et al., arXiv:2410.05258) subtracts $\lambda$ times
+# a second one; `dgsa` mixes two by a gate (`[eq:gated-head, machine review]`). A fair comparison
+# needs equal parameters. A head with two maps needs two sets of queries and keys. To keep the key
+# width $d$ equal, it gets half as many heads: $d = C/(2H)$ with two maps, $d = C/H$ with one. The
+# values of such a head are $2d$ wide. Per layer of attention:
 #
 # $$\mathrm{softmax}: 4C^2, \qquad \mathrm{diff\_v1}: 4C^2 + 4d + 2d, \qquad
 #   \mathrm{dgsa}: 4C^2 + (CH + H) + 2d$$
@@ -148,17 +149,18 @@ for kind, model in models.items():
 assert max(sizes.values()) < 1.005 * min(sizes.values())
 
 # %% [markdown]
-# **What is still not equal**, and may explain a difference as well as the inhibition does. `diff_v1` and
-# `dgsa` normalise each head's output, `softmax` does not. `softmax` has twice the heads with values half as
-# wide. `dgsa` starts at $g = \sigma(1)$, which under the head norm means
-# $\lambda = (1-g)/g = e^{-1} = 0.37$; `diff_v1` starts near its own 0.2 and 0.36. And one learning rate,
-# one decay, one schedule serve all three; none is tuned on its own here. To say "the gate did it", one
-# would have to take these away one by one.
+# **What is still not equal**, and may explain a difference as well as the inhibition does.
+# `diff_v1` and `dgsa` normalise each head's output, `softmax` does not. `softmax` has twice the
+# heads with values half as wide. `dgsa` starts at $g = \sigma(1)$, which under the head norm means
+# $\lambda = (1-g)/g = e^{-1} = 0.37$; `diff_v1` starts near its own 0.2 and 0.36. And one learning
+# rate, one decay, one schedule serve all three; none is tuned on its own here. To say "the gate did
+# it", one would have to take these away one by one.
 #
 # ## 3. Train and damage
 #
-# Nine runs of 10 epochs, against 24 in the [committed demo](../docs/demo/findings.md) (of unstandardised
-# pixels too), so that this notebook stays short. Beside them the two classifiers that every plot should have.
+# Nine runs of 10 epochs, against 24 in the [committed demo](../docs/demo/findings.md) (of
+# unstandardised pixels too), so that this notebook stays short. Beside them the two classifiers
+# that every plot should have.
 
 # %%
 assert abs(np.exp(-1) - 0.37) < 0.005  # the lambda at which dgsa starts, and those of diff_v1:
@@ -179,10 +181,11 @@ plt.show()
 print(demo.table(scores))
 
 # %% [markdown]
-# In the figure, lines are means over three seeds and bands their range; in the table, "±" is half a 95 %
-# interval over the seeds, and a corruption's number is the mean over its levels above 0. Two things to see
-# before any comparison of mechanisms. The bands of the transformers are wide and lie over each other in
-# many places. And the grey lines need no training worth the name: look where they run.
+# In the figure, lines are means over three seeds and bands their range; in the table, "±" is half a
+# 95 % interval over the seeds, and a corruption's number is the mean over its levels above 0. Two
+# things to see before any comparison of mechanisms. The bands of the transformers are wide and lie
+# over each other in many places. And the grey lines need no training worth the name: look where
+# they run.
 
 # %%
 best = {name: scores[name]["all corruptions"].mean() for name in scores}
@@ -198,15 +201,16 @@ assert len(ranking) == 5
 # %% [markdown]
 # ## 4. Who is better? A paired comparison
 #
-# Take two mechanisms and one condition. For each seed, the difference of their accuracies; of the $n$
-# differences $D_i$, the mean and a 95 % interval by Student's t:
+# Take two mechanisms and one condition. For each seed, the difference of their accuracies; of the
+# $n$ differences $D_i$, the mean and a 95 % interval by Student's t:
 #
 # $$\bar D \pm t_{0.975,\, n-1}\, \frac{s_D}{\sqrt n}, \qquad s_D^2 = \frac{1}{n-1} \sum_i (D_i - \bar D)^2$$
 #
-# "Paired" means that what a seed does to both cancels in $D_i$. What does a seed do to both here? It starts
-# two generators. One draws the order of the batches: all three mechanisms see the same digits in the same
-# order. The other draws the weights: the first matrix is the same for all three, then the shapes differ and
-# the streams part. So pairing can remove what the order does, and little of what the weights do.
+# "Paired" means that what a seed does to both cancels in $D_i$. What does a seed do to both here?
+# It starts two generators. One draws the order of the batches: all three mechanisms see the same
+# digits in the same order. The other draws the weights: the first matrix is the same for all three,
+# then the shapes differ and the streams part. So pairing can remove what the order does, and little
+# of what the weights do.
 
 # %%
 starts = {kind: first_state(model, schedule) for kind, model in models.items()}
@@ -265,12 +269,12 @@ widths = [experiments.interval(scores["dgsa"][c] - scores["softmax"][c])[1] for 
 print(f"half widths against softmax: {100 * min(widths):.1f} to {100 * max(widths):.1f} points")
 
 # %% [markdown]
-# An interval that crosses 0 says: the seeds alone can produce this. Where one does not cross 0, count how
-# many there are in the figure: sixteen. We come to that.
+# An interval that crosses 0 says: the seeds alone can produce this. Where one does not cross 0,
+# count how many there are in the figure: sixteen. We come to that.
 #
-# **How little three seeds are.** The factor $t_{0.975, n-1}/\sqrt n$ and the estimate $s_D$ itself both
-# suffer. For normal differences $(n-1)\, s_D^2/\sigma^2$ is $\chi^2_{n-1}$, so in 95 of 100 experiments the
-# estimate lies in
+# **How little three seeds are.** The factor $t_{0.975, n-1}/\sqrt n$ and the estimate $s_D$ itself
+# both suffer. For normal differences $(n-1)\, s_D^2/\sigma^2$ is $\chi^2_{n-1}$, so in 95 of 100
+# experiments the estimate lies in
 #
 # $$\sqrt{\chi^2_{0.025,\, n-1} / (n-1)} \;\le\; s_D / \sigma \;\le\; \sqrt{\chi^2_{0.975,\, n-1} / (n-1)}$$
 
@@ -286,20 +290,22 @@ assert abs(2 * 0.5**3 - 0.25) < 1e-12  # three seeds that all agree: p = 0.25, t
 assert 2 * 0.5**5 > 0.05 > 2 * 0.5**6  # a sign test needs six seeds before it can say anything at 5 %
 
 # %% [markdown]
-# With three seeds the interval is two and a half times $s_D$ to each side, and $s_D$ itself may be a sixth
-# of the truth or twice it. So an interval that happens to be narrow is not a precise result; three
-# differences were close together, which happens. The last column is for those who do not believe in normal
-# distributions: if all $n$ seeds agree in sign, the sign test still gives $p = 2 \cdot 2^{-n}$. (Ties
-# happen: accuracy on 360 digits comes in steps of 1/360. The sign test drops a difference of 0, and $n$
-# shrinks; the t interval keeps it.)
+# With three seeds the interval is two and a half times $s_D$ to each side, and $s_D$ itself may be
+# a sixth of the truth or twice it. So an interval that happens to be narrow is not a precise
+# result; three differences were close together, which happens. The last column is for those who do
+# not believe in normal distributions: if all $n$ seeds agree in sign, the sign test still gives
+# $p = 2 \cdot 2^{-n}$. (Ties happen: accuracy on 360 digits comes in steps of 1/360. The sign test
+# drops a difference of 0, and $n$ shrinks; the t interval keeps it.)
 #
-# **Test a narrow interval before you believe it.** If two mechanisms varied independently over the seeds,
-# $s_D^2$ would be near the sum of their variances; pairing helps through the covariance alone:
+# **Test a narrow interval before you believe it.** If two mechanisms varied independently over the
+# seeds, $s_D^2$ would be near the sum of their variances; pairing helps through the covariance
+# alone:
 #
 # $$s_D^2 = s_a^2 + s_b^2 - 2\, \mathrm{cov}(a, b)$$
 #
-# A seed fixes the order of the batches for both, and little else: nobody knows how large a covariance that
-# makes. So we set $s_D$ beside $\sqrt{s_a^2 + s_b^2}$, and print Welch's interval, which does not pair.
+# A seed fixes the order of the batches for both, and little else: nobody knows how large a
+# covariance that makes. So we set $s_D$ beside $\sqrt{s_a^2 + s_b^2}$, and print Welch's interval,
+# which does not pair.
 
 # %%
 for other in ("softmax", "diff_v1"):
@@ -313,17 +319,18 @@ for other in ("softmax", "diff_v1"):
         print("   s_D is less than a third of that: three differences happened to be close together")
 
 # %% [markdown]
-# **What more seeds would not tell either.** Seeds vary the initial weights and the order of the data. They
-# do not vary the split, the data set, the size of the model or the schedule.
+# **What more seeds would not tell either.** Seeds vary the initial weights and the order of the
+# data. They do not vary the split, the data set, the size of the model or the schedule.
 
 # %% [markdown]
-# **Many comparisons.** Eight conditions against two mechanisms are 16 comparisons. If nothing differed at
-# all, and they were independent, the chance that at least one interval misses 0 would be
+# **Many comparisons.** Eight conditions against two mechanisms are 16 comparisons. If nothing
+# differed at all, and they were independent, the chance that at least one interval misses 0 would
+# be
 #
 # $$1 - 0.95^{16} = 0.56$$
 #
-# Holm's procedure repairs that: sort the $m$ p-values, compare the smallest with $0.05/m$, the next with
-# $0.05/(m-1)$, and stop at the first that fails.
+# Holm's procedure repairs that: sort the $m$ p-values, compare the smallest with $0.05/m$, the next
+# with $0.05/(m-1)$, and stop at the first that fails.
 
 # %%
 chance = 1 - 0.95**16
@@ -365,8 +372,8 @@ for i in np.argsort(p)[:4]:
 
 # %% [markdown]
 # **The same comparison elsewhere.** The repository holds the figures of a longer run of this very
-# experiment: same models, same three seeds, 24 epochs, the pixels as they are here. Its README tells that 30
-# epochs, or another processor, gave other answers. Read side by side:
+# experiment: same models, same three seeds, 24 epochs, the pixels as they are here. Its README
+# tells that 30 epochs, or another processor, gave other answers. Read side by side:
 
 # %%
 committed = Path("../docs/demo/results.json")
@@ -384,20 +391,21 @@ else:
 assert scores["dgsa"]["all corruptions"].shape == (3,)
 
 # %% [markdown]
-# Two intervals that exclude each other's means from the same code with another number of epochs would be a
-# warning: an interval over seeds covers the seeds, not the choice of the schedule. Nor does it cover what was
-# done to the data before, which is the next section.
+# Two intervals that exclude each other's means from the same code with another number of epochs
+# would be a warning: an interval over seeds covers the seeds, not the choice of the schedule. Nor
+# does it cover what was done to the data before, which is the next section.
 #
 # ## 5. What one line of preprocessing does
 #
-# So far the pixels came as they were scanned. The commonest step before any training is to *standardise*: of
-# each image $x$ with mean $\bar x$ and standard deviation $s_x$,
+# So far the pixels came as they were scanned. The commonest step before any training is to
+# *standardise*: of each image $x$ with mean $\bar x$ and standard deviation $s_x$,
 #
 # $$x \to (x - \bar x) / s_x$$
 #
-# after the damage, in training and in testing alike, as it would be in use. Two of our six kinds of damage
-# are gone then, exactly: $x + l$ and $\bar x + (1 - l)(x - \bar x)$ have the same standardised image as $x$
-# (for $l < 1$). We train softmax and gated attention once more on such digits, all else equal.
+# after the damage, in training and in testing alike, as it would be in use. Two of our six kinds of
+# damage are gone then, exactly: $x + l$ and $\bar x + (1 - l)(x - \bar x)$ have the same
+# standardised image as $x$ (for $l < 1$). We train softmax and gated attention once more on such
+# digits, all else equal.
 
 # %%
 def standardised(split):
@@ -466,20 +474,20 @@ print(f"softmax gains {100 * preprocessing:+.1f} points by standardising, {100 *
 assert preprocessing > 0
 
 # %% [markdown]
-# The last line sets the two beside each other: what one line of preprocessing gives to softmax attention, and
-# what a second map and a gate give. With three seeds the interval of the second row is wide as well; longer
-# runs with more seeds say it better (+4.0 points, +2.0 to +5.9, as scanned; 0.0, -1.0 to +1.0, standardised).
-# So whatever the gain is, it is not "attention that withstands noise": most of it comes from inputs that
-# leave their range, and for that there is a simpler remedy. **Ask of each finding what trivial preprocessing
-# would do to it.** We go on with the pixels as they were scanned, since a network that nobody helped is what
-# we want to look into.
+# The last line sets the two beside each other: what one line of preprocessing gives to softmax
+# attention, and what a second map and a gate give. With three seeds the interval of the second row
+# is wide as well; longer runs with more seeds say it better (+4.0 points, +2.0 to +5.9, as scanned;
+# 0.0, -1.0 to +1.0, standardised). So whatever the gain is, it is not "attention that withstands
+# noise": most of it comes from inputs that leave their range, and for that there is a simpler
+# remedy. **Ask of each finding what trivial preprocessing would do to it.** We go on with the
+# pixels as they were scanned, since a network that nobody helped is what we want to look into.
 #
 # ## 6. Do the gates see the noise?
 #
-# The gate is linear in the normalised token of the *query* (`[eq:gate, machine review]`). It weighs a whole
-# row of the map, and cannot suppress one key. Does it at least know that the digit is damaged? We measure,
-# for each corruption at its fourth level, how far the mean gate of a layer moves, in units of the gates'
-# own spread on clean digits.
+# The gate is linear in the normalised token of the *query* (`[eq:gate, machine review]`). It weighs
+# a whole row of the map, and cannot suppress one key. Does it at least know that the digit is
+# damaged? We measure, for each corruption at its fourth level, how far the mean gate of a layer
+# moves, in units of the gates' own spread on clean digits.
 
 # %%
 gated = [run for run in runs if run.name == "dgsa"]
@@ -558,21 +566,22 @@ for layer in (0, 1):
     print(f"a mean shift of {d:.2f} spreads leaves an overlap of {100 * overlap:.0f} %")
 
 # %% [markdown]
-# Left and middle: the gates of all tokens, on clean and on noisy digits. Right: the mean gate of each layer
-# as the noise grows. The peaks on clean digits in layer 0 are empty patches, which are all alike but for
-# their place; noise makes each of them different. The printed lines say how far a layer's mean moves, and
-# how much two normal distributions so far apart would still overlap: near 100 %, one gate says next to
-# nothing about whether its digit is noisy. Brightness, which is no noise at all, is in the table above too.
-# So **a gate that moves is no evidence that it defends.** It is a linear function of the normalised token,
-# and whatever changes tokens moves gates. Nor is the direction: it is inherited from where the gate starts.
-# In the [evidence](../docs/evidence.md) (ten seeds, half of the patches damaged) the gates of damaged patches
-# are a little higher if $b_{gate}$ starts at 1, as here (area under the curve $0.520 \pm 0.009$), a little
-# lower if it starts at $-1$ ($0.476 \pm 0.009$), and tell nothing if it starts at 0.223, where
+# Left and middle: the gates of all tokens, on clean and on noisy digits. Right: the mean gate of
+# each layer as the noise grows. The peaks on clean digits in layer 0 are empty patches, which are
+# all alike but for their place; noise makes each of them different. The printed lines say how far a
+# layer's mean moves, and how much two normal distributions so far apart would still overlap: near
+# 100 %, one gate says next to nothing about whether its digit is noisy. Brightness, which is no
+# noise at all, is in the table above too. So **a gate that moves is no evidence that it defends.**
+# It is a linear function of the normalised token, and whatever changes tokens moves gates. Nor is
+# the direction: it is inherited from where the gate starts. In the [evidence](../docs/evidence.md)
+# (ten seeds, half of the patches damaged) the gates of damaged patches are a little higher if
+# $b_{gate}$ starts at 1, as here (area under the curve $0.520 \pm 0.009$), a little lower if it
+# starts at $-1$ ($0.476 \pm 0.009$), and tell nothing if it starts at 0.223, where
 # $\lambda = e^{-z} = 0.8$ ($0.496 \pm 0.015$).
 #
-# A question that goes deeper: does it *matter* that the gate depends on the input? Freeze it. We set each
-# head's gate to its mean over the training digits ($W_{gate} = 0$, $b_{gate} = \log(\bar g/(1-\bar g))$),
-# change nothing else, and test again.
+# A question that goes deeper: does it *matter* that the gate depends on the input? Freeze it. We
+# set each head's gate to its mean over the training digits ($W_{gate} = 0$,
+# $b_{gate} = \log(\bar g/(1-\bar g))$), change nothing else, and test again.
 
 # %%
 def frozen(params):
@@ -605,32 +614,32 @@ for name, change in zip(("clean", "all corruptions"), 100 * np.array(changes).T,
     print(f"95 % interval {mean - half:+.1f} to {mean + half:+.1f}: {verdict(mean, half)}")
 
 # %% [markdown]
-# How to read it. A clear loss would say that the trained network *uses* the variation of its gates, be it
-# with the content of a patch or with its place: freezing takes both away. If the clean digits lose as well,
-# this use is general and not a defence against damage in particular. Little change would say that a
-# constant per head does nearly as well, in a network that was trained with moving gates. None of this
-# answers the fair question, whether a network *trained* with a constant gate does as well: that is
-# `AttentionConfig(gate="head")`, with as many seeds as the main comparison. It is the first of the three
-# things to try.
+# How to read it. A clear loss would say that the trained network *uses* the variation of its gates,
+# be it with the content of a patch or with its place: freezing takes both away. If the clean digits
+# lose as well, this use is general and not a defence against damage in particular. Little change
+# would say that a constant per head does nearly as well, in a network that was trained with moving
+# gates. None of this answers the fair question, whether a network *trained* with a constant gate
+# does as well: that is `AttentionConfig(gate="head")`, with as many seeds as the main comparison.
+# It is the first of the three things to try.
 #
 # **Stop and think.** Freezing may even raise the accuracy under damage. How?
 #
 # <details><summary>Answer</summary>
 #
-# The gate was trained on clean tokens. On damaged ones it is a linear map outside of its training range,
-# and can be wrong like any other part. A constant cannot be pushed anywhere.
+# The gate was trained on clean tokens. On damaged ones it is a linear map outside of its training
+# range, and can be wrong like any other part. A constant cannot be pushed anywhere.
 # </details>
 #
 # ## 7. Common mode is not brightness
 #
-# A differential amplifier subtracts its inputs, and what is common to both vanishes. In a head the exact
-# statement is about the *values*. Rows of $A$ sum to $2g - 1$, so if one vector $c$ is added to all values
-# (`derived`):
+# A differential amplifier subtracts its inputs, and what is common to both vanishes. In a head the
+# exact statement is about the *values*. Rows of $A$ sum to $2g - 1$, so if one vector $c$ is added
+# to all values (`derived`):
 #
 # $$A\,(v + \mathbf 1 c^T) = A v + (2g - 1)\, c^T$$
 #
-# At $g = 1/2$ the common part is rejected entirely. In softmax attention rows sum to 1, and all of it
-# passes. Let us do it in a trained head, in float64.
+# At $g = 1/2$ the common part is rejected entirely. In softmax attention rows sum to 1, and all of
+# it passes. Let us do it in a trained head, in float64.
 
 # %%
 def inside(run, images):
@@ -649,15 +658,15 @@ print(f"of a common vector the heads of layer 0 pass |2g - 1| = {passed.mean():.
 print(f"{passed.min():.2f} to {passed.max():.2f}; softmax passes 1")
 
 # %% [markdown]
-# Now the image. Brighten it by $l$: every patch gets the same constant, and the patch embedding is linear,
-# so all *tokens* move by one vector: still a pure common mode.
+# Now the image. Brighten it by $l$: every patch gets the same constant, and the patch embedding is
+# linear, so all *tokens* move by one vector: still a pure common mode.
 #
 # $$x_t \to x_t + l\, \mathbf 1^T W$$
 #
-# But before a value is made of a token, it passes `norm1`, which divides each token by *its own* root mean
-# square. An empty patch is small and is changed much, a full patch little. What share of the change is
-# still common? For a change $\Delta_t$ of the tokens, we take the squared length of its mean over the mean
-# of its squared lengths: 1 if all move alike, 0 if the mean does not move.
+# But before a value is made of a token, it passes `norm1`, which divides each token by *its own*
+# root mean square. An empty patch is small and is changed much, a full patch little. What share of
+# the change is still common? For a change $\Delta_t$ of the tokens, we take the squared length of
+# its mean over the mean of its squared lengths: 1 if all move alike, 0 if the mean does not move.
 
 # %%
 def common_share(delta):
@@ -676,16 +685,16 @@ assert normed_share < 1 and value_share < 1
 print(f"common share of the change: tokens 1.00, after the norm {normed_share:.2f}, values {value_share:.2f}")
 
 # %% [markdown]
-# So part of the change is no longer common when it reaches the values. And there is a second effect:
-# queries and keys come from the same normalised tokens, so the *map* changes too, which the algebra above
-# held fixed. With $\Delta v = \mathbf 1 \bar\Delta^T + R$, common part and rest, everything falls into
-# three terms, exactly:
+# So part of the change is no longer common when it reaches the values. And there is a second
+# effect: queries and keys come from the same normalised tokens, so the *map* changes too, which the
+# algebra above held fixed. With $\Delta v = \mathbf 1 \bar\Delta^T + R$, common part and rest,
+# everything falls into three terms, exactly:
 #
 # $$A' v' - A v = \underbrace{(2g - 1)\, \bar\Delta^T}_{\mathrm{common}}
 #   + \underbrace{A R}_{\mathrm{rest\ of\ the\ values}} + \underbrace{(A' - A)\, v'}_{\mathrm{map}}$$
 #
-# For `softmax` and `diff_v1` the same holds with their own row sums, 1 and $1 - \lambda$, in place of
-# $2g - 1$.
+# For `softmax` and `diff_v1` the same holds with their own row sums, 1 and $1 - \lambda$, in place
+# of $2g - 1$.
 
 # %%
 def three_terms(run):
@@ -725,16 +734,17 @@ ax.set_ylim(0, 1.25 * max(m[:, :4].max() for m in measured.values()))
 plt.show()
 
 # %% [markdown]
-# Bars are means over the seeds, dots the seeds. The common-mode argument speaks of the first group alone,
-# and only if the others are small beside it. Whether they are is printed above ("largest term").
+# Bars are means over the seeds, dots the seeds. The common-mode argument speaks of the first group
+# alone, and only if the others are small beside it. Whether they are is printed above ("largest
+# term").
 #
-# What these numbers **say**: how much of a brightness change is, inside the first layer, the thing that a
-# balanced gate rejects. What they **do not say**: that this is why one mechanism is more accurate under
-# brightness than another. A ratio of changes in one layer, for three mechanisms, is three points; any two
-# columns of three numbers can seem to go together. To show a cause one would have to intervene: fix $g$ at
-# values from 0.5 to 1, train, and see whether the accuracy under brightness follows $|2g - 1|$. Also,
-# `norm1` and the head norm come before and after the subtraction in our reading of the architecture; with
-# others the shares change.
+# What these numbers **say**: how much of a brightness change is, inside the first layer, the thing
+# that a balanced gate rejects. What they **do not say**: that this is why one mechanism is more
+# accurate under brightness than another. A ratio of changes in one layer, for three mechanisms, is
+# three points; any two columns of three numbers can seem to go together. To show a cause one would
+# have to intervene: fix $g$ at values from 0.5 to 1, train, and see whether the accuracy under
+# brightness follows $|2g - 1|$. Also, `norm1` and the head norm come before and after the
+# subtraction in our reading of the architecture; with others the shares change.
 
 # %%
 for kind, m in measured.items():
@@ -746,12 +756,12 @@ for kind, m in measured.items():
 # %% [markdown]
 # ## 8. What this experiment says of the claim
 #
-# The claim, as we understand it from the abstract: gated inhibition makes attention more robust to noise
-# than softmax and than differential attention. That is two lines of the next cell. Two more set dgsa beside
-# the trivial classifiers, one asks the first again on standardised images, and the last is about networks
-# that were trained with moving gates and frozen afterwards (section 6). All lines have the same form,
-# whatever they say: "agrees" and "disagrees" need an interval that excludes 0; everything else is "cannot
-# tell".
+# The claim, as we understand it from the abstract: gated inhibition makes attention more robust to
+# noise than softmax and than differential attention. That is two lines of the next cell. Two more
+# set dgsa beside the trivial classifiers, one asks the first again on standardised images, and the
+# last is about networks that were trained with moving gates and frozen afterwards (section 6). All
+# lines have the same form, whatever they say: "agrees" and "disagrees" need an interval that
+# excludes 0; everything else is "cannot tell".
 
 # %%
 def line(claim, differences):
@@ -773,26 +783,28 @@ assert len(answers) == 6 and set(answers) <= {"agrees", "disagrees", "cannot tel
 print("\nThree seeds, one small data set, one schedule, no correction for several comparisons.")
 
 # %% [markdown]
-# Whatever stands there, it is a statement about models of 25,000 parameters, 8 x 8 digits and ten epochs.
-# It neither confirms nor refutes a claim about larger models. But a line "disagrees" counts exactly as much
-# as a line "agrees", and "cannot tell" is the usual answer of three seeds.
+# Whatever stands there, it is a statement about models of 25,000 parameters, 8 x 8 digits and ten
+# epochs. It neither confirms nor refutes a claim about larger models. But a line "disagrees" counts
+# exactly as much as a line "agrees", and "cannot tell" is the usual answer of three seeds.
 #
 # ## 9. How to do it properly
 #
-# 1. **Before the first run** write down one primary endpoint (say, mean accuracy over all corruptions, dgsa
-#   minus softmax), the schedule, the number of seeds and the test. Everything else is secondary and is
-#   called so.
-# 2. **At least ten seeds**, more if the pilot's $s_D$ says so: $n$ such that $t_{0.975, n-1}\, s_D/\sqrt n$
-#   is smaller than the difference that would matter to you. The same seeds for all mechanisms.
-# 3. **Tune each mechanism with the same effort**, on validation data, and say what the effort was. Never
-#   look at the test set in between.
+# 1. **Before the first run** write down one primary endpoint (say, mean accuracy over all
+#   corruptions, dgsa minus softmax), the schedule, the number of seeds and the test. Everything
+#   else is secondary and is called so.
+# 2. **At least ten seeds**, more if the pilot's $s_D$ says so: $n$ such that
+#   $t_{0.975, n-1}\, s_D/\sqrt n$ is smaller than the difference that would matter to you. The same
+#   seeds for all mechanisms.
+# 3. **Tune each mechanism with the same effort**, on validation data, and say what the effort was.
+#   Never look at the test set in between.
 # 4. **Correct** the secondary comparisons, by Holm. Report all of them, not those that came out.
-# 5. **Take the confounds away one by one**: standardised inputs, head norm, number of heads, initial
-#   $\lambda$, a gate per head instead of per token.
-# 6. **Trivial baselines in the same plot**, and another data set and split before any general sentence.
+# 5. **Take the confounds away one by one**: standardised inputs, head norm, number of heads,
+#   initial $\lambda$, a gate per head instead of per token.
+# 6. **Trivial baselines in the same plot**, and another data set and split before any general
+#    sentence.
 #
-# The second point in numbers, with the $s_D$ of this run (an estimate from three seeds: section 4 says what
-# that is worth), and, more cautiously, as if pairing removed nothing:
+# The second point in numbers, with the $s_D$ of this run (an estimate from three seeds: section 4
+# says what that is worth), and, more cautiously, as if pairing removed nothing:
 
 # %%
 a, b = everything["dgsa"], everything["softmax"]
@@ -813,20 +825,21 @@ for name, spread in (("s_D", s_D), ("if pairing removed nothing", s_apart)):
 # %% [markdown]
 # ## What you now know
 #
-# - A difference between mechanisms is worth its interval over seeds, corrected for how many differences
-#   were looked at; three seeds give wide intervals, and uncertain ones.
-# - What gated attention gains on damaged digits is gone when each image is standardised, which helps softmax
-#   attention far more: the gain was a property of the pixels' scale.
-# - Gates move under damage, as any linear function of the tokens must, in a direction that follows their
-#   start; whether that helps is a question for an intervention, not for a histogram.
-# - The head rejects what is common to all *values*, exactly, by $2g - 1$. Brightness of an image is common
-#   to all *tokens*, and the norm before the head turns part of it into something else.
+# - A difference between mechanisms is worth its interval over seeds, corrected for how many
+#   differences were looked at; three seeds give wide intervals, and uncertain ones.
+# - What gated attention gains on damaged digits is gone when each image is standardised, which
+#   helps softmax attention far more: the gain was a property of the pixels' scale.
+# - Gates move under damage, as any linear function of the tokens must, in a direction that follows
+#   their start; whether that helps is a question for an intervention, not for a histogram.
+# - The head rejects what is common to all *values*, exactly, by $2g - 1$. Brightness of an image is
+#   common to all *tokens*, and the norm before the head turns part of it into something else.
 #
 # **Three things to try.** (1) Train `gate="head"` beside the others
 # (`dataclasses.replace(models["dgsa"], gate="head")`): does a constant gate lose anything? (2) Give
-# `softmax` the learning rates 0.005, 0.01 and 0.02 and choose by validation accuracy: how much of the
-# difference is left? (3) Add brightness to the *training* digits at random, and look at section 7 again.
+# `softmax` the learning rates 0.005, 0.01 and 0.02 and choose by validation accuracy: how much of
+# the difference is left? (3) Add brightness to the *training* digits at random, and look at section
+# 7 again.
 #
-# Next: [09 From formulas to fast code](09_from_formulas_to_fast_code.ipynb), what all this costs, and how to
-# make it cheaper. What was chosen where the paper is silent is listed in
+# Next: [09 From formulas to fast code](09_from_formulas_to_fast_code.ipynb), what all this costs,
+# and how to make it cheaper. What was chosen where the paper is silent is listed in
 # [docs/decisions.md](../docs/decisions.md).

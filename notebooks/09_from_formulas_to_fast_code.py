@@ -1,10 +1,11 @@
 # %% [markdown]
 # # 09 From formulas to fast code
 #
-# The other notebooks ask what attention computes. This one asks what it costs, and why two programs with
-# the same formula and the same number of operations can differ several times in time, and many times more
-# in memory. We measure where time goes, then derive attention on *tiles*: small pieces of the map that are
-# made, used and forgotten. At the end you will read the library's fast file and find your own lines in it.
+# The other notebooks ask what attention computes. This one asks what it costs, and why two programs
+# with the same formula and the same number of operations can differ several times in time, and many
+# times more in memory. We measure where time goes, then derive attention on *tiles*: small pieces
+# of the map that are made, used and forgotten. At the end you will read the library's fast file and
+# find your own lines in it.
 #
 # **You will do**
 # - measure what a number costs that is near, far, or in memory that nobody has touched yet;
@@ -13,15 +14,15 @@
 # - draw memory and time against the length of the sequence;
 # - split a training step over threads, and get the same bits twice.
 #
-# **You will learn** what a cache line and a page are, why a row sum can be a product, what the fading
-# factor `exp(m_old - m)` does, which tiles a mask lets us skip, why the backward needs one number per row
-# and no map, and what threads add.
+# **You will learn** what a cache line and a page are, why a row sum can be a product, what the
+# fading factor `exp(m_old - m)` does, which tiles a mask lets us skip, why the backward needs one
+# number per row and no map, and what threads add.
 #
-# **You need** [04](04_attention_backward.ipynb) (the backward of a head), [06](06_the_gate.ipynb) (the
-# gated head). Nothing about processors.
+# **You need** [04](04_attention_backward.ipynb) (the backward of a head), [06](06_the_gate.ipynb)
+# (the gated head). Nothing about processors.
 #
-# **Time** about 60 minutes to read; the cells take about 20 seconds. All times are of the machine that ran
-# them; yours will print others. So no time is asserted here, only results and memory.
+# **Time** about 60 minutes to read; the cells take about 20 seconds. All times are of the machine
+# that ran them; yours will print others. So no time is asserted here, only results and memory.
 
 # %%
 try:
@@ -77,11 +78,11 @@ def median_time(f, *args, repeats=9, least=1e-3):
 # %% [markdown]
 # ## 1. One formula, two machines
 #
-# NumPy computes on the processor, CuPy on an NVIDIA GPU, and both have functions of the same names. So a
-# formula is written once. `array_module` looks at the arrays and returns the module that owns them, and the
-# code calls that module `xp`. Functions of NumPy hand an array of CuPy over to CuPy's function of that name,
-# so `np.exp` does as well where an array is the argument. In the source of the sigmoid nothing says where it
-# runs (`@fused` is explained below):
+# NumPy computes on the processor, CuPy on an NVIDIA GPU, and both have functions of the same names.
+# So a formula is written once. `array_module` looks at the arrays and returns the module that owns
+# them, and the code calls that module `xp`. Functions of NumPy hand an array of CuPy over to CuPy's
+# function of that name, so `np.exp` does as well where an array is the argument. In the source of
+# the sigmoid nothing says where it runs (`@fused` is explained below):
 
 # %%
 print(inspect.getsource(sigmoid))
@@ -99,24 +100,25 @@ assert abs(to_numpy(sigmoid(to_device(z, device))) - sigmoid(z)).max() < 1e-15
 print(f"\nthe same source, run on: {device}")
 
 # %% [markdown]
-# The formula is the same, the machines are not. A processor has a few fast workers ("cores"). Each has a
-# small private store, the **cache**, that answers many times faster than the main memory. So it likes work
-# in pieces that fit the cache. A GPU is built of thousands of slow workers. Each call from Python starts them
-# all; a small piece of work would leave most of them idle. So it should be given few, large pieces. (What
-# this notebook says of GPUs is what they are built for. There was none to measure when it was written.)
+# The formula is the same, the machines are not. A processor has a few fast workers ("cores"). Each
+# has a small private store, the **cache**, that answers many times faster than the main memory. So
+# it likes work in pieces that fit the cache. A GPU is built of thousands of slow workers. Each call
+# from Python starts them all; a small piece of work would leave most of them idle. So it should be
+# given few, large pieces. (What this notebook says of GPUs is what they are built for. There was
+# none to measure when it was written.)
 #
 # In the library the difference shows in three places: the sizes of the tiles, `tiled.CPU_TILES` and
-# `tiled.GPU_TILES`; sums along rows (`row_sum` and `row_dot`, below); and `@fused`. That does nothing with
-# NumPy. With CuPy it makes one call of a chain of operations that has no products of matrices, so that what
-# lies between them need not be written to memory and read again.
+# `tiled.GPU_TILES`; sums along rows (`row_sum` and `row_dot`, below); and `@fused`. That does
+# nothing with NumPy. With CuPy it makes one call of a chain of operations that has no products of
+# matrices, so that what lies between them need not be written to memory and read again.
 #
 # ## 2. Where time goes
 #
 # ### Near and far
 #
-# The simplest work there is: `out = a + b`, number by number. It is one addition per number, however many
-# there are. Does a number always cost the same? We count the memory of all three arrays together, 24 bytes
-# per addition in float64.
+# The simplest work there is: `out = a + b`, number by number. It is one addition per number,
+# however many there are. Does a number always cost the same? We count the memory of all three
+# arrays together, 24 bytes per addition in float64.
 
 # %%
 sizes = 2 ** np.arange(9, 23)
@@ -147,16 +149,17 @@ print(f"one call for {sizes[0]} numbers: {call:.0f} ns, ", end="")
 print(f"of which the additions need about {nanoseconds[cheapest] * sizes[0]:.0f}")
 
 # %% [markdown]
-# Three regions. On the left NumPy's own call, a fraction of a microsecond, is shared by too few numbers. In
-# the middle the arrays stay in the cache from one call to the next. On the right they do not fit: each call
-# fetches them from the main memory again, and the core waits. Two lessons: **do much in one call**, and
-# **do it in pieces that fit the cache**. They pull in opposite directions, and a tile is the compromise.
+# Three regions. On the left NumPy's own call, a fraction of a microsecond, is shared by too few
+# numbers. In the middle the arrays stay in the cache from one call to the next. On the right they
+# do not fit: each call fetches them from the main memory again, and the core waits. Two lessons:
+# **do much in one call**, and **do it in pieces that fit the cache**. They pull in opposite
+# directions, and a tile is the compromise.
 #
 # ### A cache line
 #
-# Memory comes in **lines**, on most processors of 64 bytes: 8 numbers of float64. Who asks for one number
-# gets its line. So let us sum every second number of a large array, every fourth, and so on. With a stride
-# of $s$ numbers, we read $n/s$ numbers. How many lines do they lie in?
+# Memory comes in **lines**, on most processors of 64 bytes: 8 numbers of float64. Who asks for one
+# number gets its line. So let us sum every second number of a large array, every fourth, and so on.
+# With a stride of $s$ numbers, we read $n/s$ numbers. How many lines do they lie in?
 #
 # $$ \mathrm{lines}(s) = \frac{n}{\max(s,\, 8)} $$
 #
@@ -188,17 +191,18 @@ print(
 print(f"{100 * sweep[3] / sweep[0]:.0f} % of the time")
 
 # %% [markdown]
-# If the blue points stay high up to 8 and fall after it, time follows lines and not numbers. (They may fall
-# later, at 16: some processors fetch lines in pairs. And with $s > 1$ the core cannot add several numbers
-# in one instruction, which costs a little as well.) The lesson: **what is used together should lie
-# together.** The library's arrays are $(B, H, T, d)$, so one query is one or a few whole lines.
+# If the blue points stay high up to 8 and fall after it, time follows lines and not numbers. (They
+# may fall later, at 16: some processors fetch lines in pairs. And with $s > 1$ the core cannot add
+# several numbers in one instruction, which costs a little as well.) The lesson: **what is used
+# together should lie together.** The library's arrays are $(B, H, T, d)$, so one query is one or a
+# few whole lines.
 #
 # ### A page
 #
-# The operating system deals out memory in **pages**, usually of 4096 bytes. A fresh array has no memory
-# yet: `np.empty` only reserves addresses. At the first touch of each page the system finds one, clears it
-# and enters it into its tables. And when a large array is freed, its pages go back. We fill a fresh array,
-# and then the same array again.
+# The operating system deals out memory in **pages**, usually of 4096 bytes. A fresh array has no
+# memory yet: `np.empty` only reserves addresses. At the first touch of each page the system finds
+# one, clears it and enters it into its tables. And when a large array is freed, its pages go back.
+# We fill a fresh array, and then the same array again.
 
 
 # %%
@@ -217,30 +221,30 @@ print(f"fresh {1e3 * fresh:.1f} ms, again {1e3 * again:.1f} ms: {fresh / again:.
 del x, y, a, b, out
 
 # %% [markdown]
-# So a large intermediate result has a price that no formula shows: a division `A = E / sums` with a fresh
-# $A$ pays for every page of $A$. Section 10 comes back to this.
+# So a large intermediate result has a price that no formula shows: a division `A = E / sums` with a
+# fresh $A$ pays for every page of $A$. Section 10 comes back to this.
 #
 # ### Three lines of code
 #
-# The library has a few lines that look strange until one has measured them. Here are three of them, each
-# beside the line one would write first.
+# The library has a few lines that look strange until one has measured them. Here are three of them,
+# each beside the line one would write first.
 #
-# **A row sum as a product.** `row_sum(x)` is `x @ ones`, with NumPy. Its `x.sum(axis=-1)` starts anew for each row,
-# which costs when rows are short. The matrix product is tuned for exactly this.
+# **A row sum as a product.** `row_sum(x)` is `x @ ones`, with NumPy. Its `x.sum(axis=-1)` starts
+# anew for each row, which costs when rows are short. The matrix product is tuned for exactly this.
 #
-# **No `where` on random signs.** A core begins work on the next instructions before it knows whether a
-# condition holds: it guesses. Right guesses are free, a wrong one throws away what was begun. Signs of
-# random numbers cannot be guessed. `sigmoid` must choose $e^{-|z|}$ where $z < 0$ and 1 elsewhere. With
-# $b = [z < 0]$, a number that is 1 or 0, the choice is arithmetic:
+# **No `where` on random signs.** A core begins work on the next instructions before it knows
+# whether a condition holds: it guesses. Right guesses are free, a wrong one throws away what was
+# begun. Signs of random numbers cannot be guessed. `sigmoid` must choose $e^{-|z|}$ where $z < 0$
+# and 1 elsewhere. With $b = [z < 0]$, a number that is 1 or 0, the choice is arithmetic:
 #
 # $$ \mathrm{where}(z < 0,\; e^{-|z|},\; 1) = b\, e^{-|z|} + (1 - b) $$
 #
-# (A maximum of $e^{-|z|}$ and $1 - b$ would be shorter, and wrong at $z = 0 + ih$: the two are equal there, and
-# the complex step of the gradient check must not be lost.)
+# (A maximum of $e^{-|z|}$ and $1 - b$ would be shorter, and wrong at $z = 0 + ih$: the two are
+# equal there, and the complex step of the gradient check must not be lost.)
 #
-# **Temporaries.** `np.exp(S - m) / sums` makes three arrays as large as $S$. Written into one array it
-# makes one. And if the softmax is only needed to be applied to values, a few rows of it can be made, used
-# and overwritten by the next: a *slab* of 16 rows, 256 KiB, which stays in the cache.
+# **Temporaries.** `np.exp(S - m) / sums` makes three arrays as large as $S$. Written into one array
+# it makes one. And if the softmax is only needed to be applied to values, a few rows of it can be
+# made, used and overwritten by the next: a *slab* of 16 rows, 256 KiB, which stays in the cache.
 
 # %%
 short = rng.standard_normal((2**14, 17)).astype("float32")  # 17 tokens
@@ -312,28 +316,28 @@ for ax, (title, variants) in zip(axes, measured.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# The orange bar is the line one writes first. In the middle, the same `where` on the same numbers, but
-# sorted: all negative signs first, then all positive. Only the guessing is easier. On the right the
-# operations are the same in all three; only the memory differs, and where it lies. The slab is the idea of
-# all that follows. But it still has whole rows of the map. For long sequences we want more: **never to have
-# the whole row**.
+# The orange bar is the line one writes first. In the middle, the same `where` on the same numbers,
+# but sorted: all negative signs first, then all positive. Only the guessing is easier. On the right
+# the operations are the same in all three; only the memory differs, and where it lies. The slab is
+# the idea of all that follows. But it still has whole rows of the map. For long sequences we want
+# more: **never to have the whole row**.
 #
 # ## 3. The softmax of two halves
 #
-# One query, four keys. We see the first two, and have to forget them before we see the other two. What must
-# we remember? Three things: the largest score $m$, the sum $Z = \sum_j e^{S_j - m}$ and the weighted sum of
-# values $o = \sum_j e^{S_j - m} v_j$, not yet divided by $Z$. (The maximum is subtracted so that no
-# exponential overflows, as in [03](03_softmax_and_its_gradient.ipynb).) Half $a$ knows only its own
-# maximum, and so does half $b$. To join them, both must be measured from the same maximum, and that is a
-# factor: $e^{S_j - m} = e^{m_a - m}\, e^{S_j - m_a}$.
+# One query, four keys. We see the first two, and have to forget them before we see the other two.
+# What must we remember? Three things: the largest score $m$, the sum $Z = \sum_j e^{S_j - m}$ and
+# the weighted sum of values $o = \sum_j e^{S_j - m} v_j$, not yet divided by $Z$. (The maximum is
+# subtracted so that no exponential overflows, as in [03](03_softmax_and_its_gradient.ipynb).) Half
+# $a$ knows only its own maximum, and so does half $b$. To join them, both must be measured from the
+# same maximum, and that is a factor: $e^{S_j - m} = e^{m_a - m}\, e^{S_j - m_a}$.
 #
 # $$ m = \max(m_a, m_b), \qquad Z = e^{m_a - m}\, Z_a + e^{m_b - m}\, Z_b, \qquad
 # o = e^{m_a - m}\, o_a + e^{m_b - m}\, o_b $$
 #
-# and the output is $o / Z$. We take the scores $\ln 2, \ln 1$ and $\ln 8, \ln 4$, and the values $3, 6$ and
-# $1, 10$. On paper: $m_a = \ln 2$, $Z_a = 1 + \frac12$, $o_a = 3 + 3 = 6$; $m_b = \ln 8$, $Z_b = 1 +
-# \frac12$, $o_b = 1 + 5 = 6$. The second half has the larger maximum, so the first one **fades**, by
-# $e^{\ln 2 - \ln 8} = \frac14$.
+# and the output is $o / Z$. We take the scores $\ln 2, \ln 1$ and $\ln 8, \ln 4$, and the values
+# $3, 6$ and $1, 10$. On paper: $m_a = \ln 2$, $Z_a = 1 + \frac12$, $o_a = 3 + 3 = 6$;
+# $m_b = \ln 8$, $Z_b = 1 + \frac12$, $o_b = 1 + 5 = 6$. The second half has the larger maximum, so
+# the first one **fades**, by $e^{\ln 2 - \ln 8} = \frac14$.
 
 # %%
 S, v = np.log([2.0, 1.0, 8.0, 4.0]), np.array([3.0, 6.0, 1.0, 10.0])
@@ -384,16 +388,17 @@ axes[0].set_ylabel("weight (no unit)")
 plt.show()
 
 # %% [markdown]
-# Nothing of the first two keys is needed any more, only its $Z_a$ and $o_a$: the fading acts on sums as it
-# acts on each term. No approximation was made. This is the *online softmax* (Milakov and Gimelshein 2018,
-# arXiv:1805.02867).
+# Nothing of the first two keys is needed any more, only its $Z_a$ and $o_a$: the fading acts on
+# sums as it acts on each term. No approximation was made. This is the *online softmax* (Milakov and
+# Gimelshein 2018, arXiv:1805.02867).
 #
 # ## 4. As many tiles as we like
 #
-# What joins two halves joins any number: the first half is all that was seen so far. Here is the whole
-# algorithm, for many queries at once, `[eq:streamed, standard]`. A *tile* is a slice of keys, and a `limit`
-# that masks will use in section 6; for now it is `None`. Beside the output we return one number per row,
-# the **log-sum-exp** $\ell_t = \ln \sum_s e^{S_{ts}} = m + \ln Z$. It will be all that the backward needs.
+# What joins two halves joins any number: the first half is all that was seen so far. Here is the
+# whole algorithm, for many queries at once, `[eq:streamed, standard]`. A *tile* is a slice of keys,
+# and a `limit` that masks will use in section 6; for now it is `None`. Beside the output we return
+# one number per row, the **log-sum-exp** $\ell_t = \ln \sum_s e^{S_{ts}} = m + \ln Z$. It will be
+# all that the backward needs.
 
 
 # %%
@@ -435,33 +440,34 @@ huge, _ = stream(1000 * q, k, v, cut(S_len, 5))  # scores in the thousands: noth
 assert abs(huge - softmax_head_forward(1000 * q, k, v)[0]).max() < 1e-12
 
 # %% [markdown]
-# (`S.real` is there for the complex step, which compares by the real part; for real numbers it is the
-# number itself.) Of the map there were never more than $T$ times `width` numbers. And the first tile needs
-# no special case: what was summed before it is 0, and 0 may fade as it likes.
+# (`S.real` is there for the complex step, which compares by the real part; for real numbers it is
+# the number itself.) Of the map there were never more than $T$ times `width` numbers. And the first
+# tile needs no special case: what was summed before it is 0, and 0 may fade as it likes.
 #
 # <details>
 # <summary><b>Stop and think</b>:
 # keys with falling scores, keys with rising scores. In which case does the fading factor do
 # anything?</summary>
 #
-# With falling scores the first tile has the maximum of all, and every later factor is $e^0 = 1$. With
-# rising scores every tile has a new maximum and everything before fades. The result is the same; exercise 1
-# tests it.
+# With falling scores the first tile has the maximum of all, and every later factor is $e^0 = 1$.
+# With rising scores every tile has a new maximum and everything before fades. The result is the
+# same; exercise 1 tests it.
 # </details>
 #
 # ## 5. Sums of maps
 #
-# The differential heads apply a weighted sum of softmax maps to *the same* values. The weight $w_i$ is one
-# number per query and map, so it can wait until the map has been applied:
+# The differential heads apply a weighted sum of softmax maps to *the same* values. The weight $w_i$
+# is one number per query and map, so it can wait until the map has been applied:
 #
 # $$ o = \Big(\sum_i w_i A_i\Big) v = \sum_i w_i\, (A_i v) = \sum_i w_i\, o_i $$
 #
 # So one streamed head serves them all: `softmax` has $w = 1$; `diff_v1` and `diff_v2` have $w = (1,
 # -\lambda)$; `dgsa` has $w = (g, -(1 - g))$, `[eq:gated-head, machine review]`.
 #
-# There is a price: every map meets $v$ alone, where the plain head subtracts first and applies $v$ once. With
-# values twice as wide as keys, the products of a differential head take $12\,T S d$ operations on tiles and
-# $8\,T S d$ in the plain head ([05](05_differential_attention.ipynb), section 8, counts them).
+# There is a price: every map meets $v$ alone, where the plain head subtracts first and applies $v$
+# once. With values twice as wide as keys, the products of a differential head take $12\,T S d$
+# operations on tiles and $8\,T S d$ in the plain head ([05](05_differential_attention.ipynb),
+# section 8, counts them).
 
 # %%
 q_exc, q_inh = rng.standard_normal((2, B, H, T, d))
@@ -482,14 +488,15 @@ assert (
 # <summary><b>Stop and think</b>:
 # twicing attention applies 2A - A² to the values. Can it be streamed in one pass?</summary>
 #
-# Not like this. $A^2 v = A (A v)$: the second product needs $A v$ of *all* keys before it can begin. It
-# takes two passes over the keys, so it is no weighted sum of softmax maps, and the library's table of tiled
-# heads does not have it.
+# Not like this. $A^2 v = A (A v)$: the second product needs $A v$ of *all* keys before it can
+# begin. It takes two passes over the keys, so it is no weighted sum of softmax maps, and the
+# library's table of tiled heads does not have it.
 # </details>
 #
 # ## 6. Masks: tiles that need not be made
 #
-# A mask says which keys a query may see. For a tile of some queries and some keys there are three cases:
+# A mask says which keys a query may see. For a tile of some queries and some keys there are three
+# cases:
 #
 # - **none** of its pairs is allowed: skip it;
 # - **all** are allowed: compute it, without looking at the mask again;
@@ -550,14 +557,15 @@ fig.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=9)
 plt.show()
 
 # %% [markdown]
-# White lines are the borders of tiles, here of 4 queries and up to 6 keys. Each slab of queries cuts its
-# tiles from its own first key to its own last one, not on a common grid, so under a causal mask the waste
-# is one triangle per slab of queries. With $n = T / u$ slabs of $u$ queries each, slab $r$ needs $r\,u$
-# keys, and of all scores we compute the part
+# White lines are the borders of tiles, here of 4 queries and up to 6 keys. Each slab of queries
+# cuts its tiles from its own first key to its own last one, not on a common grid, so under a causal
+# mask the waste is one triangle per slab of queries. With $n = T / u$ slabs of $u$ queries each,
+# slab $r$ needs $r\,u$ keys, and of all scores we compute the part
 #
 # $$ \frac{1}{T^2} \sum_{r=1}^{n} u \cdot r\, u = \frac{n + 1}{2 n} $$
 #
-# which goes to one half as the sequence grows. Skipping saves operations, which streaming alone does not.
+# which goes to one half as the sequence grows. Skipping saves operations, which streaming alone
+# does not.
 
 # %%
 u = 4
@@ -577,12 +585,13 @@ for allowed in masks.values():
         assert (one is None and other is None) or np.array_equal(one, other[0, 0], equal_nan=True)
 
 # %% [markdown]
-# **Rows that may see nothing.** In a padded batch, or under a mask of your own, a query may have no key
-# at all. The library defines its output as 0. What does the stream make of it? Every score is $-\infty$.
-# Had we started from $m = -\infty$, the first step would be $e^{-\infty - (-\infty)}$, which is not a
-# number. So we start from a finite $m$, the lowest number there is: then $E = e^{-\infty - m} = 0$, and $Z$ and
-# $o$ stay 0. The last step would divide 0 by 0; `Z + (Z == 0)` makes it $0 / 1$. And a slab of
-# queries that see nothing has no tile: its loop does not run, with the same result.
+# **Rows that may see nothing.** In a padded batch, or under a mask of your own, a query may have no
+# key at all. The library defines its output as 0. What does the stream make of it? Every score is
+# $-\infty$. Had we started from $m = -\infty$, the first step would be $e^{-\infty - (-\infty)}$,
+# which is not a number. So we start from a finite $m$, the lowest number there is: then
+# $E = e^{-\infty - m} = 0$, and $Z$ and $o$ stay 0. The last step would divide 0 by 0;
+# `Z + (Z == 0)` makes it $0 / 1$. And a slab of queries that see nothing has no tile: its loop does
+# not run, with the same result.
 
 # %%
 with np.errstate(invalid="ignore"):
@@ -605,18 +614,19 @@ print("tiles per slab of 4 queries:", [len(tiles) for _, tiles in slabs_of(allow
 #
 # Two things in the backward of a softmax map seem to need the whole map. Neither does.
 #
-# **The map itself.** We kept $\ell$, one number per row. A tile of the map is made again from its scores,
-# already normalised: $A = e^{S - \ell}$.
+# **The map itself.** We kept $\ell$, one number per row. A tile of the map is made again from its
+# scores, already normalised: $A = e^{S - \ell}$.
 #
 # **The row sum** in $dS = A \odot (dA - \mathrm{rowsum}(dA \odot A))$. Notebook
-# [04](04_attention_backward.ipynb) found it for one map. With a weighted sum of maps, $o = \sum_i w_i o_i$,
-# the upstream gradient of $o_i$ is $w_i\, do$, so $dA_i = w_i\, do\, v^T$, and with $o_i = A_i v$
+# [04](04_attention_backward.ipynb) found it for one map. With a weighted sum of maps,
+# $o = \sum_i w_i o_i$, the upstream gradient of $o_i$ is $w_i\, do$, so $dA_i = w_i\, do\, v^T$,
+# and with $o_i = A_i v$
 #
 # $$ \mathrm{rowsum}(dA_i \odot A_i)_t = \sum_s w_{i,t} \sum_c do_{tc}\, v_{sc}\, A_{i,ts}
 # = w_{i,t} \sum_c do_{tc}\, o_{i,tc} = w_{i,t}\, \langle do, o_i \rangle_t $$
 #
-# The same inner product is the gradient of the weight, $dw_i = \langle do, o_i \rangle$: it is computed
-# once and used twice.
+# The same inner product is the gradient of the weight, $dw_i = \langle do, o_i \rangle$: it is
+# computed once and used twice.
 
 # %%
 do = rng.standard_normal((B, H, 7, e))
@@ -633,10 +643,11 @@ assert abs(gated_head_backward(do, head)[-1] - sigmoid(z_gate) * sigmoid(-z_gate
 print("from the map, from the output:", by_map[0, 0, :3, 0], by_output[0, 0, :3, 0])
 
 # %% [markdown]
-# The rest is the five lines of notebook 04, tile by tile, `[eq:streamed-backward, derived]`. A query meets
-# many tiles, so its gradient is added up; a key meets many slabs of queries, so its gradient is, too. Here
-# $dS_i$ is the gradient of the scores *without its weight*, that is, for $dA = do\,v^T$; $w_i$ is put on where
-# $dS_i$ is used, once per query and key instead of once per pair:
+# The rest is the five lines of notebook 04, tile by tile, `[eq:streamed-backward, derived]`. A
+# query meets many tiles, so its gradient is added up; a key meets many slabs of queries, so its
+# gradient is, too. Here $dS_i$ is the gradient of the scores *without its weight*, that is, for
+# $dA = do\,v^T$; $w_i$ is put on where $dS_i$ is used, once per query and key instead of once per
+# pair:
 #
 # $$ dS_i = A_i \odot \big(do\, v^T - \langle do, o_i \rangle\big), \qquad dq_i = \frac{w_i\, dS_i\, k_i}{\sqrt d},
 # \qquad dk_i = \frac{(w_i\, dS_i)^T q_i}{\sqrt d}, \qquad dv = \Big(\sum_i w_i A_i\Big)^T do $$
@@ -703,16 +714,16 @@ for name, mask in {
 # <summary><b>Stop and think</b>:
 # the backward makes every tile of the map a second time. Why is that not slower?</summary>
 #
-# It is more operations: one more product $q k^T$ and the exponentials again. But the plain backward has to
-# fetch the kept maps from far memory, and to write and read several intermediate results of their size.
-# Where the maps do not fit the cache, computing a number again is cheaper than fetching it. Where they do,
-# it is not, and section 9 shows that side too.
+# It is more operations: one more product $q k^T$ and the exponentials again. But the plain backward
+# has to fetch the kept maps from far memory, and to write and read several intermediate results of
+# their size. Where the maps do not fit the cache, computing a number again is cheaper than fetching
+# it. Where they do, it is not, and section 9 shows that side too.
 # </details>
 #
 # ## 8. The library's fast file
 #
-# `dgsa_np/attention/tiled.py` is what you have just written, made to run on a batch, on heads, and on two
-# devices. This is its heart:
+# `dgsa_np/attention/tiled.py` is what you have just written, made to run on a batch, on heads, and
+# on two devices. This is its heart:
 
 # %%
 print(inspect.getsource(tiled._stream))
@@ -726,10 +737,10 @@ assert (
 )
 
 # %% [markdown]
-# Our $Z$ is called `total` there. What else differs has been measured in section 2. `E -= m` and `out=E`
-# write in place; `row_sum` is a product; the scale $1/\sqrt d$ goes into $Q$ once, not into every score. The
-# $n$ maps of a head are stacked along a first axis, so that one call serves both. And `_slabs` takes as many
-# heads at once as the cache holds. The formulas are yours.
+# Our $Z$ is called `total` there. What else differs has been measured in section 2. `E -= m` and
+# `out=E` write in place; `row_sum` is a product; the scale $1/\sqrt d$ goes into $Q$ once, not into
+# every score. The $n$ maps of a head are stacked along a first axis, so that one call serves both.
+# And `_slabs` takes as many heads at once as the cache holds. The formulas are yours.
 
 # %%
 B, H, T, S_len = 2, 3, 70, 300  # more than one tile of 64 queries and 256 keys
@@ -777,10 +788,10 @@ assert (
 # ## 9. Memory and time, drawn
 #
 # The gated head, forward and backward, causal, in float32, one sequence and one head of width 16.
-# `tracemalloc` counts the peak of what NumPy allocates. The plain head keeps and makes maps, $T^2$ numbers
-# each; the tiled one keeps $q, k, v, o$ and one number per row, all proportional to $T$, and a few tiles of
-# fixed size. So if $T$ grows by 4, we expect memory to grow by 16 and by at most 4, the latter only where
-# the fixed tiles have become small beside the rest:
+# `tracemalloc` counts the peak of what NumPy allocates. The plain head keeps and makes maps, $T^2$
+# numbers each; the tiled one keeps $q, k, v, o$ and one number per row, all proportional to $T$,
+# and a few tiles of fixed size. So if $T$ grows by 4, we expect memory to grow by 16 and by at most
+# 4, the latter only where the fixed tiles have become small beside the rest:
 #
 # $$ \frac{\mathrm{plain}(4T)}{\mathrm{plain}(T)} \to 16, \qquad \frac{\mathrm{tiled}(4T)}{\mathrm{tiled}(T)} \to 4 $$
 
@@ -847,15 +858,16 @@ print(f"time, plain over tiled: {seconds['plain'][-1] / seconds['tiled'][-1]:.1f
 print(f"T = 64: time, plain over tiled: {seconds['plain'][0] / seconds['tiled'][0]:.2f}")
 
 # %% [markdown]
-# Read the slopes, at the right end. Memory: the plain head runs along the square. The tiled one is still
-# flatter than the line: a part of its memory, the tiles, has a fixed size, and the print says how large a
-# part. Only where $q$, $k$, $v$ and $o$ are all but all of it does it run along the line. Time: **both turn
-# towards the square** as the fixed costs of the calls stop to matter. (The plain head may even be steeper for
-# a while: where its maps leave the cache, each number becomes dearer as well.) Tiling does not make attention
-# linear. It saves the fetching and the skipped half of the map, a factor and not a slope. And at the left
-# end, where a whole map fits the cache anyway, tiles gain little or nothing and cost some calls; see the last
-# printed line. So the library chooses by size: `tiled.pays`, used by `AttentionConfig(impl="auto")`, asks
-# whether the map is large.
+# Read the slopes, at the right end. Memory: the plain head runs along the square. The tiled one is
+# still flatter than the line: a part of its memory, the tiles, has a fixed size, and the print says
+# how large a part. Only where $q$, $k$, $v$ and $o$ are all but all of it does it run along the
+# line. Time: **both turn towards the square** as the fixed costs of the calls stop to matter. (The
+# plain head may even be steeper for a while: where its maps leave the cache, each number becomes
+# dearer as well.) Tiling does not make attention linear. It saves the fetching and the skipped half
+# of the map, a factor and not a slope. And at the left end, where a whole map fits the cache
+# anyway, tiles gain little or nothing and cost some calls; see the last printed line. So the
+# library chooses by size: `tiled.pays`, used by `AttentionConfig(impl="auto")`, asks whether the
+# map is large.
 
 # %%
 for T in lengths:
@@ -865,17 +877,18 @@ assert not tiled.pays(np, 64, 64) and tiled.pays(np, 2048, 2048)
 # %% [markdown]
 # ## 10. What threads add
 #
-# So far one core worked. NumPy gives Python's lock back while it computes, so two Python threads can
-# compute at the same time on two cores. `parallel.loss_and_grads_threaded` cuts the batch into one *shard*
-# per thread. Each thread runs the whole step on its shard. The loss is a mean over $n$ targets, so shard
-# $i$, with $n_i$ of them, counts with the weight $n_i / n$; and so do its gradients:
+# So far one core worked. NumPy gives Python's lock back while it computes, so two Python threads
+# can compute at the same time on two cores. `parallel.loss_and_grads_threaded` cuts the batch into
+# one *shard* per thread. Each thread runs the whole step on its shard. The loss is a mean over $n$
+# targets, so shard $i$, with $n_i$ of them, counts with the weight $n_i / n$; and so do its
+# gradients:
 #
 # $$ L = \sum_i \frac{n_i}{n} L_i, \qquad dW = \sum_i \frac{n_i}{n}\, dW_i $$
 #
-# Which thread is first is chance. In floating point $(a + b) + c \ne a + (b + c)$, so if shards were added
-# as they arrive, two runs would differ in their last bits. They are added in the order of the batch,
-# whoever was first. So the same threads give the same bits; another *number* of threads is another order of
-# summation, and equal to rounding.
+# Which thread is first is chance. In floating point $(a + b) + c \ne a + (b + c)$, so if shards
+# were added as they arrive, two runs would differ in their last bits. They are added in the order
+# of the batch, whoever was first. So the same threads give the same bits; another *number* of
+# threads is another order of summation, and equal to rounding.
 
 # %%
 assert (0.1 + 0.2) + 0.3 != 0.1 + (0.2 + 0.3)
@@ -921,19 +934,20 @@ print("cores that worked for us, on average:", ", ".join(f"{a:.1f}" for a in at_
 print(f"left to itself, the library takes {parallel.choose_threads('cpu', 16, cfg)} here")
 
 # %% [markdown]
-# On two cores, two threads can at best be twice as fast, on a machine with nothing else to do. The line "cores
-# that worked for us" says how far we got: if two threads had little more than one core, another program had
-# the rest, or they waited. Even alone they wait at times: Python's own work between the calls stays in one
-# thread at a time, the cores share the way to the main memory, and the first one done waits for the last.
-# More threads than cores add no hands. The library takes one per core for large steps, and one in all for
-# small steps, which are over before the work has been handed out.
+# On two cores, two threads can at best be twice as fast, on a machine with nothing else to do. The
+# line "cores that worked for us" says how far we got: if two threads had little more than one core,
+# another program had the rest, or they waited. Even alone they wait at times: Python's own work
+# between the calls stays in one thread at a time, the cores share the way to the main memory, and
+# the first one done waits for the last. More threads than cores add no hands. The library takes one
+# per core for large steps, and one in all for small steps, which are over before the work has been
+# handed out.
 #
-# **The memory that is kept.** A step frees what the step after it will need again, and the C library hands
-# large pieces back to the system, so that every step pays for fresh pages, as in section 2.
-# `parallel.keep_freed_memory` asks it (on Linux, with glibc) to keep freed memory in the process instead,
-# in one common store for all threads: the process looks larger from outside, and its steps find their pages
-# where they left them. It was called above, with the first threads, so we can repeat the measurement of
-# section 2.
+# **The memory that is kept.** A step frees what the step after it will need again, and the C
+# library hands large pieces back to the system, so that every step pays for fresh pages, as in
+# section 2. `parallel.keep_freed_memory` asks it (on Linux, with glibc) to keep freed memory in the
+# process instead, in one common store for all threads: the process looks larger from outside, and
+# its steps find their pages where they left them. It was called above, with the first threads, so
+# we can repeat the measurement of section 2.
 
 # %%
 parallel.keep_freed_memory()
@@ -948,44 +962,44 @@ del y
 # %% [markdown]
 # ## What you now know
 #
-# - A number costs by where it lies: cache, memory, or a page that nobody has touched. Lines come whole, so
-#   neighbours are free; large fresh arrays are not.
-# - A softmax can be summed in pieces: keep $m$, $Z$, $o$, and let them fade by $e^{m_{old} - m}$. Nothing
-#   is approximated. Weighted sums of maps need nothing more.
-# - The backward needs $\ell$, one number per row, and $\langle do, o_i\rangle$, another. Memory becomes
-#   linear. Time stays a square, with a smaller factor.
+# - A number costs by where it lies: cache, memory, or a page that nobody has touched. Lines come
+#   whole, so neighbours are free; large fresh arrays are not.
+# - A softmax can be summed in pieces: keep $m$, $Z$, $o$, and let them fade by $e^{m_{old} - m}$.
+#   Nothing is approximated. Weighted sums of maps need nothing more.
+# - The backward needs $\ell$, one number per row, and $\langle do, o_i\rangle$, another. Memory
+#   becomes linear. Time stays a square, with a smaller factor.
 # - Threads share the batch; a fixed order of addition keeps the bits.
 #
 # ## Exercises
 #
-# **1.** Stream the tiles backwards, or in random order. What changes? For keys whose scores rise from tile
-# to tile, in how many steps is the fading factor less than 1; for falling scores?
+# **1.** Stream the tiles backwards, or in random order. What changes? For keys whose scores rise
+# from tile to tile, in how many steps is the fading factor less than 1; for falling scores?
 #
 # <details><summary>Answer</summary>
 #
-# Joining is a maximum and sums, so the order changes the rounding alone. With rising scores every tile but
-# the first lets the past fade; with falling scores none does. (In the first step there is nothing yet to
-# fade.)
+# Joining is a maximum and sums, so the order changes the rounding alone. With rising scores every
+# tile but the first lets the past fade; with falling scores none does. (In the first step there is
+# nothing yet to fade.)
 # </details>
 #
-# **2.** Two machines hold one half of the keys each. Each sends $o_i$ (already divided) and $\ell_i$, but
-# neither $m$ nor $Z$. Can the halves be joined?
+# **2.** Two machines hold one half of the keys each. Each sends $o_i$ (already divided) and
+# $\ell_i$, but neither $m$ nor $Z$. Can the halves be joined?
 #
 # <details><summary>Answer</summary>
 #
-# Yes: $\ell_i$ is $m$ and $Z$ in one number. With $\ell = \ln(e^{\ell_1} + e^{\ell_2})$, the output is $o =
-# e^{\ell_1 - \ell} o_1 + e^{\ell_2 - \ell} o_2$: a softmax over the two halves. Very long sequences are
-# shared by several GPUs in this way.
+# Yes: $\ell_i$ is $m$ and $Z$ in one number. With $\ell = \ln(e^{\ell_1} + e^{\ell_2})$, the output
+# is $o = e^{\ell_1 - \ell} o_1 + e^{\ell_2 - \ell} o_2$: a softmax over the two halves. Very long
+# sequences are shared by several GPUs in this way.
 # </details>
 #
-# **3.** Under a window mask (each query sees its last $W$ keys), how does the number of computed scores
-# grow with $T$? Is attention linear now?
+# **3.** Under a window mask (each query sees its last $W$ keys), how does the number of computed
+# scores grow with $T$? Is attention linear now?
 #
 # <details><summary>Answer</summary>
 #
-# A slab of $u$ queries sees $W + u - 1$ keys, whatever $T$ is, and there are $T/u$ slabs: about $T (W + u -
-# 1)$ scores. So time is linear, too, since the *mask* made the problem smaller; tiles only avoid computing
-# what it forbids.
+# A slab of $u$ queries sees $W + u - 1$ keys, whatever $T$ is, and there are $T/u$ slabs: about
+# $T (W + u - 1)$ scores. So time is linear, too, since the *mask* made the problem smaller; tiles
+# only avoid computing what it forbids.
 # </details>
 #
 # The cell below asserts what the answers say.
@@ -1021,5 +1035,5 @@ for T in (128, 256, 512):
     assert keys_seen[-1] == W + u - 1 and T * W < u * sum(keys_seen) <= T * (W + u - 1)
 
 # %% [markdown]
-# Back to [00 how to read](00_how_to_read.ipynb), or on into the library: `dgsa_np/attention/tiled.py` and
-# `dgsa_np/fast/parallel.py` should read like this notebook now.
+# Back to [00 how to read](00_how_to_read.ipynb), or on into the library:
+# `dgsa_np/attention/tiled.py` and `dgsa_np/fast/parallel.py` should read like this notebook now.

@@ -1,4 +1,4 @@
-"""Make what students get: python notebooks/exercises/build.py student|release|nbgrader|stubs [FOLDER] [--course N]."""
+"""Make what students get: build.py student|release|nbgrader|stubs [FOLDER] [--course N]."""
 
 import argparse
 import shutil

@@ -1,4 +1,7 @@
-"""Exercise 09: lateral inhibition, on a ring of receptors.   [after Hartline and Ratliff, standard]"""
+"""Exercise 09: lateral inhibition, on a ring of receptors.
+
+[after Hartline and Ratliff, standard]
+"""
 
 import numpy as np
 
@@ -8,17 +11,19 @@ LAW = 'exponential'
 def steady_state(e, K):
     """The rates r with r = e - K r.
 
-    e : (n,), what each receptor would fire alone      K : (n, n), K_pj >= 0 is how strongly j inhibits p
+    e : (n,), what each receptor would fire alone
+    K : (n, n), K_pj >= 0 is how strongly j inhibits p
     returns r : (n,), dtype of e and K
-    raises ValueError for a K that is not (n, n), and for a network that does not settle: dr/dt = -r + e - K r runs away
-    unless every eigenvalue of I + K has a real part above 0
+    raises ValueError for a K that is not (n, n), and for a network that does not settle:
+    dr/dt = -r + e - K r runs away unless every eigenvalue of I + K has a real part above 0
     """
     raise NotImplementedError("ex09: steady_state")
 
 
 def inhibition_matrix(n, strength, width):
-    """K_pj = strength f(a / width) for p != j, and K_pp = 0, where a is the shorter way from p to j on a ring of n.
+    """K_pj = strength f(a / width) for p != j, and K_pp = 0.
 
+    a is the shorter way from p to j on a ring of n.
     LAW is f: "exponential" exp(-u), "gaussian" exp(-u^2 / 2), "lorentzian" 1 / (1 + u^2)
     returns K : (n, n)
     """
@@ -26,8 +31,9 @@ def inhibition_matrix(n, strength, width):
 
 
 def mach_band(n, low, high, strength, width):
-    """The rates under a step of light: low on receptors 0 .. n/2 - 1, high on the others. n is even.
+    """The rates under a step of light: low on receptors 0 .. n/2 - 1, high on the others.
 
+    n is even.
     returns r : (n,)
     """
     raise NotImplementedError("ex09: mach_band")
@@ -36,7 +42,8 @@ def mach_band(n, low, high, strength, width):
 def overshoot(r):
     """How far the rates of a mach_band leave their plateaus.
 
-    r : (n,), n a multiple of 4; the plateaus are r[n / 4] and r[3 n / 4], the middles of the dark and the bright half
+    r : (n,), n a multiple of 4; the plateaus are r[n / 4] and r[3 n / 4], the middles of the dark
+        and the bright half
     returns bright, dark : largest rate minus bright plateau, and dark plateau minus smallest rate
     """
     raise NotImplementedError("ex09: overshoot")

@@ -1,10 +1,13 @@
-"""Call a student's functions. It knows neither keys nor the library, since it runs in the submission's own process."""
+"""Call a student's functions.
+
+It knows neither keys nor the library, since it runs in the submission's own process.
+"""
 
 from .items import Source
 
 
 def answer_of(space, names, arguments):
-    """What the function returns for the arguments; of two, what the second makes of the first's cache.
+    """What the function returns for the arguments; of two, what the second makes of the cache.
 
     space : {name: what the submission defines}      names : "forward", or "forward backward"
     """

@@ -1,7 +1,8 @@
-"""A submission runs here, alone: python -I child.py FOLDER. The folder holds arguments, and raw answers are left there.
+"""A submission runs here, alone: python -I child.py FOLDER.
 
-It has no keys and no references, cannot open them, nor import the library, start a process or reach a network. This
-stops accidents and lazy cheating, not an attacker: see docs/teaching.md.
+The folder holds arguments, and raw answers are left there. The submission has no keys and no
+references, cannot open them, nor import the library, start a process or reach a network. This stops
+accidents and lazy cheating, not an attacker: see docs/teaching.md.
 """
 
 import json
@@ -82,9 +83,9 @@ def limit_memory(mebibytes):
 
 
 def close_the_gate():
-    """From here on only the folder can be written, and only Python's own files and NumPy's can be read beside it.
+    """From here on only the folder can be written.
 
-    An audit hook cannot be taken away again.
+    Beside it only Python's own files and NumPy's can be read. An audit hook cannot be taken away.
     """
     folder = str(FOLDER) + os.sep
     python = tuple(os.path.realpath(p) + os.sep for p in (sys.prefix, sys.base_prefix))

@@ -2,8 +2,10 @@
 
 import ast
 import importlib.util
+import inspect
 import re
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +35,7 @@ def constants(exercise, course=0) -> dict:
 
 
 def stub(exercise, course=0) -> str:
-    """What a student gets: every solution becomes a NotImplementedError with the exercise's name."""
+    """What a student gets: every solution becomes a NotImplementedError that names the exercise."""
     text = solution(exercise, course)
 
     def removed(match):
@@ -50,6 +52,28 @@ def items(exercise, course=0) -> dict:
     key = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(key)
     return {f"item{i}": item for i, item in enumerate(key.items(constants(exercise, course)))}
+
+
+def for_course(course, items) -> list:
+    """The items of a key, whose functions may ask for the constants of the course."""
+    return [
+        item._replace(
+            make=given(course, item.make),
+            expected=given(course, item.expected),
+            mistakes={given(course, mistake): hint for mistake, hint in (item.mistakes or {}).items()},
+            check=given(course, item.check),
+        )
+        for item in items
+    ]
+
+
+def given(course, function):
+    """The function with the constants of the course, if its first parameter is called `course`."""
+    if isinstance(function, tuple):
+        return tuple(given(course, f) for f in function)
+    if function is None or next(iter(inspect.signature(function).parameters), "") != "course":
+        return function
+    return partial(function, course)
 
 
 def arguments(item, seed) -> tuple:

@@ -1,4 +1,4 @@
-"""What is asked of a submission: items with points, arguments from a seed, the right answer, and known mistakes."""
+"""What is asked of a submission: points, arguments from a seed, the right answer and mistakes."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,13 +11,16 @@ TOLERANCE = 1e-9  # of float64 answers, relative to the largest number of the ri
 class Item(NamedTuple):
     """One thing that a submission must do.
 
-    call     : the student's function; or "forward backward", two names: the first is called with the arguments but the
-               last, returns out and cache, and the second is called with the last argument, the upstream, and cache
-    make     : rng -> the arguments: arrays, numbers, strings, None, or tuples, lists and dicts of them
+    call     : the student's function; or "forward backward", two names: the first is called with
+               the arguments but the last, returns out and cache, and the second is called with the
+               last argument, the upstream, and cache
+    make     : rng -> the arguments: arrays, numbers, strings, None, or tuples, lists and dicts of
+               them
     expected : the same arguments -> the right answer, an array or number or a tuple of them
-    mistakes : {sentence to the student: the same arguments -> what that mistake gives, or a tuple of such functions};
-               the first that fits is told
-    check    : answer, arguments -> None or a sentence, in the place of expected where many answers are right
+    mistakes : {the same arguments -> what that mistake gives, or a tuple of such functions: hint to
+               the student}; the hint of the first that fits is told
+    check    : answer, arguments -> None or a sentence, in the place of expected where many answers
+               are right
     """
 
     name: str
@@ -32,13 +35,13 @@ class Item(NamedTuple):
 
 
 def known_mistakes(item, args) -> list:
-    """[(sentence, what that mistake gives)], for these arguments; one that cannot be made with them is left out."""
+    """[(hint, what that mistake gives)], but for mistakes that these arguments do not allow."""
     made = []
     with np.errstate(all="ignore"):
-        for sentence, functions in (item.mistakes or {}).items():
+        for functions, hint in (item.mistakes or {}).items():
             for function in functions if isinstance(functions, tuple) else (functions,):
                 try:
-                    made.append((sentence, function(*args)))
+                    made.append((hint, function(*args)))
                 except (ValueError, IndexError, TypeError):  # shapes that do not fit this mistake
                     continue
     return made

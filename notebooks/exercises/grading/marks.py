@@ -40,7 +40,8 @@ class Marks(NamedTuple):
 def grade(exercise, submission, seed, course=0) -> Marks:
     """Every item of an exercise, on arguments that the seed draws.
 
-    An item that ends the process is failed; those after it get a process of their own, while time is left.
+    An item that ends the process is failed; those after it get a process of their own, while time
+    is left.
     """
     start, items = time.monotonic(), courses.items(exercise, course)
     arguments = {name: courses.arguments(item, seed) for name, item in items.items()}
@@ -78,7 +79,7 @@ def verdict(item, args, answer) -> str | None:
     return told and f"{told}\ncase: {case(args)}"
 
 
-# ----------------------------------------------------------------------------------------------- output
+# ------------------------------------------------------------------------------------------- output
 
 
 def gradescope(marks) -> dict:

@@ -1,4 +1,4 @@
-"""The student's tree, a course's zip, and nbgrader's source: all made from solutions, keys and texts."""
+"""The student's tree, a course's zip, and nbgrader's source, from solutions, keys and texts."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ SEEDS = (101, 102)  # of the cases that students see
 
 
 def write_tree(folder, course=0):
-    """Stubs, notebooks, cases and tests; raises FileExistsError rather than overwrite a student's work."""
+    """Stubs, notebooks, cases and tests; raises FileExistsError rather than overwrite work."""
     folder = Path(folder)
     folder.mkdir(parents=True)
     (folder / "harness").mkdir()
@@ -33,7 +33,7 @@ def write_tree(folder, course=0):
 
 
 def cases(exercise, course) -> list:
-    """What a student's tests compare with: arguments, right answers and those of known mistakes, as data."""
+    """What a student's tests compare with, as data: arguments, right answers, known mistakes."""
     made = []
     for item, seed in itertools.product(courses.items(exercise, course).values(), SEEDS):
         args = courses.arguments(item, seed)
@@ -46,7 +46,7 @@ def cases(exercise, course) -> list:
     return made
 
 
-# ------------------------------------------------------------------------------------------- notebooks
+# ---------------------------------------------------------------------------------------- notebooks
 
 
 def text(exercise) -> str:
@@ -61,7 +61,7 @@ def student_cells(exercise) -> list:
 
 
 def nbgrader_cells(exercise, course=0) -> list:
-    """The text; the solution, to be hidden; a cell of marks per item, which is silent and ends without a value."""
+    """The text; the solution, to be hidden; per item a cell of marks, which ends with no value."""
     solution = nbgrader(code(courses.solution(exercise, course)), exercise, solution=True)
     cells = [markdown(text(exercise)), solution]
     for name, item in courses.items(exercise, course).items():
@@ -97,7 +97,7 @@ def write_notebook(path, cells):
 
 
 def write_nbgrader(folder, course=0, exercises=courses.EXERCISES):
-    """source/exercises/ of an nbgrader course: a notebook per exercise, with the cases that its cells read."""
+    """source/exercises/ of an nbgrader course: a notebook per exercise, and the cases it reads."""
     source = Path(folder) / "source" / "exercises"
     (source / "harness").mkdir(parents=True)
     (source / "cases").mkdir()

@@ -1,201 +1,354 @@
-"""Exercise 07: items and known mistakes."""
+"""Exercise 07, the gated head, backward: what is right, known mistakes, and the table of items."""
 
-from types import SimpleNamespace
+from functools import partial
 
 import numpy as np
+from grading.course import for_course
 from grading.items import Item, float32, same_dtype
+from grading.steps import follow
 
 from dgsa_np.attention import gated_head_backward, gated_head_forward, softmax_head_backward, softmax_head_forward
 from dgsa_np.ops import sigmoid, softmax_forward, swap
 
+DV, DZ_GATE = 4, 5  # places in the six gradients
+PLACES = {"exc": slice(0, 2), "inh": slice(2, 4)}
+
+
+def on_queries(course):
+    return course["GATE_ON"] == "queries"
+
+
+def g_weighs_exc(course):
+    return course["GATED"] == "exc"
+
+
+def row_sum(x):
+    return x.sum(axis=-1, keepdims=True)
+
+
+def sign(course):
+    """Of z_gate in the library, whose g weighs the excitatory map."""
+    return 1 if g_weighs_exc(course) else -1
+
+
+def gradients(course, q_exc, k_exc, q_inh, k_inh, v, z_gate, *mask_do):
+    """(dq_exc, dk_exc, dq_inh, dk_inh, dv, dz_gate)"""
+    if not on_queries(course):
+        return gradients_of_gate_on_keys(course, q_exc, k_exc, q_inh, k_inh, v, z_gate, *mask_do)
+    *mask, do = mask_do
+    _, cache = gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, sign(course) * z_gate, *mask)
+    *others, dz = gated_head_backward(do, cache)
+    return *others, sign(course) * dz
+
+
+def gradients_of_gate_on_keys(course, q_exc, k_exc, q_inh, k_inh, v, z_gate, *mask_do):
+    """A gate on keys scales the values: two softmax heads with values of their own."""
+    *mask, do = mask_do
+    a, b = sigmoid(sign(course) * z_gate)[..., None], sigmoid(-sign(course) * z_gate)[..., None]
+    _, exc = softmax_head_forward(q_exc, k_exc, a * v, *mask)
+    _, inh = softmax_head_forward(q_inh, k_inh, -b * v, *mask)
+    (dq_exc, dk_exc, dav), (dq_inh, dk_inh, dbv) = softmax_head_backward(do, exc), softmax_head_backward(do, inh)
+    dz_gate = sign(course) * (a * b * v * (dav + dbv)).sum(axis=-1)
+    return dq_exc, dk_exc, dq_inh, dk_inh, a * dav - b * dbv, dz_gate
+
+
+def d_values(course, *arguments):
+    return gradients(course, *arguments)[DV]
+
+
+def d_gate(course, *arguments):
+    return gradients(course, *arguments)[DZ_GATE]
+
+
+def d_excitatory(course, *arguments):
+    return gradients(course, *arguments)[PLACES["exc"]]
+
+
+def d_inhibitory(course, *arguments):
+    return gradients(course, *arguments)[PLACES["inh"]]
+
+
+# ------------------------------------------------------------------------------------- arguments
+
+
+def make(course, rng, T=5, S=5, masked=False):
+    q_exc, q_inh = 1.5 * rng.standard_normal((2, 2, 3, T, 4))
+    k_exc, k_inh = 1.5 * rng.standard_normal((2, 2, 3, S, 4))
+    v, z_gate = rng.standard_normal((2, 3, S, 6)), 1.5 * rng.standard_normal((2, 3, T if on_queries(course) else S))
+    mask = rng.random((2, 1, T, S)) < 0.6
+    mask[..., 0] |= ~mask.any(axis=-1)
+    return q_exc, k_exc, q_inh, k_inh, v, z_gate, *([mask] if masked else []), rng.standard_normal((2, 3, T, 6))
+
+
+def make_masked(course, rng):
+    return make(course, rng, 4, 7, True)
+
+
+def make_far(course, rng):
+    """With gates that are almost open: g (1 - g) is about 1e-18."""
+    *others, z_gate, do = make(course, rng, 4, 7)
+    return *others, rng.uniform(40, 42, z_gate.shape), 1e18 * do
+
+
+def make_single(course, rng):
+    return float32(*make(course, rng, 4, 7))
+
+
+# ----------------------------------------------------------- the steps that a mistake may change
+
+FORWARD = {
+    "scale": lambda n: n.q_exc.shape[-1] ** -0.5,
+    "A_exc": lambda n: softmax_forward(n.scale * n.q_exc @ swap(n.k_exc), *n.mask)[0],
+    "A_inh": lambda n: softmax_forward(n.scale * n.q_inh @ swap(n.k_inh), *n.mask)[0],
+    "axis": lambda n: -1 if n.on_queries else -2,  # along which a gate is shared
+    "g": lambda n: sigmoid(n.z_gate),
+    "rest": lambda n: sigmoid(-n.z_gate),  # 1 - g
+    "w_exc": lambda n: np.expand_dims(n.g if n.g_weighs_exc else n.rest, n.axis),
+    "w_inh": lambda n: np.expand_dims(n.rest if n.g_weighs_exc else n.g, n.axis),
+    "A": lambda n: n.w_exc * n.A_exc - n.w_inh * n.A_inh,
+    "dA": lambda n: n.do @ swap(n.v),
+}
+VALUES = {"dv": lambda n: swap(n.A) @ n.do}
+GATE = {
+    "dg_each": lambda n: n.dA * (n.A_exc + n.A_inh),
+    "dg": lambda n: n.dg_each.sum(axis=n.axis),
+    "slope": lambda n: n.g * n.rest,
+    "dz_gate": lambda n: n.sign * n.slope * n.dg,
+}
+BRANCH = {  # of both branches: M is its map, weight what A has before it
+    "dM": lambda b: b.weight * b.dA,
+    "dS": lambda b: b.M * (b.dM - row_sum(b.dM * b.M)),
+    "dq": lambda b: b.scale * b.dS @ b.k,
+    "dk": lambda b: b.scale * swap(b.dS) @ b.q,
+}
+
+
+def taken(course, q_exc, k_exc, q_inh, k_inh, v, z_gate, *mask_do):
+    """All that a backward may reach for."""
+    *mask, do = mask_do
+    switches = {"on_queries": on_queries(course), "g_weighs_exc": g_weighs_exc(course), "sign": sign(course)}
+    heads = {"q_exc": q_exc, "k_exc": k_exc, "q_inh": q_inh, "k_inh": k_inh, "v": v}
+    return follow(FORWARD, {}, **switches, **heads, z_gate=z_gate, mask=mask, do=do)
+
+
+def values(course, *arguments, **slips):
+    return follow(VALUES, slips, **vars(taken(course, *arguments))).dv
+
+
+def gate(course, *arguments, **slips):
+    return follow(GATE, slips, **vars(taken(course, *arguments))).dz_gate
+
+
+def branch(course, *arguments, name, **slips):
+    """dq and dk of the branch "exc" or "inh"."""
+    n = taken(course, *arguments)
+    if name == "exc":
+        own = {"M": n.A_exc, "q": n.q_exc, "k": n.k_exc, "sign": 1, "weight": n.w_exc}
+        other = {"other_map": n.A_inh, "other_weight": n.w_inh}
+    else:
+        own = {"M": n.A_inh, "q": n.q_inh, "k": n.k_inh, "sign": -1, "weight": -n.w_inh}
+        other = {"other_map": n.A_exc, "other_weight": -n.w_exc}
+    b = follow(BRANCH, slips, A=n.A, dA=n.dA, scale=n.scale, **own, **other)
+    return b.dq, b.dk
+
+
+# ---------------------------------------------------------------------------- mistakes in dv
+
+
+def values_but(formula):
+    return partial(values, dv=formula)
+
+
+dv_of_excitatory_map = values_but(lambda n: swap(n.A_exc) @ n.do)
+dv_of_inhibitory_map = values_but(lambda n: swap(n.A_inh) @ n.do)
+dv_without_gate = values_but(lambda n: swap(n.A_exc - n.A_inh) @ n.do)
+dv_of_sum_of_maps = values_but(lambda n: swap(n.A_exc + n.A_inh) @ n.do)
+dv_of_weighed_sum = values_but(lambda n: swap(n.w_exc * n.A_exc + n.w_inh * n.A_inh) @ n.do)
+dv_of_other_sign = values_but(lambda n: -swap(n.A) @ n.do)
+dv_not_turned = values_but(lambda n: n.A @ n.do)
+
+WRONG_VALUES = {
+    dv_of_excitatory_map: "dv takes the excitatory map alone: o = A v with the fused A",
+    dv_of_inhibitory_map: "dv takes the inhibitory map alone: o = A v with the fused A",
+    dv_without_gate: "dv takes A_exc - A_inh, without the gate",
+    dv_of_sum_of_maps: "dv takes A_exc + A_inh: that is for the gate; o = A v",
+    dv_of_weighed_sum: "dv takes the sum of the weighed maps: A is their difference",
+    dv_of_other_sign: "dv has the wrong sign",
+}
+VALUES_TURNED = {dv_not_turned: "dv lacks the transpose: dv = A^T do"}
+
+# ----------------------------------------------------------------------- mistakes in dz_gate
+
+
+def gate_but(**slips):
+    return partial(gate, **slips)
+
+
+dg_of_difference = gate_but(dg_each=lambda n: n.dA * (n.A_exc - n.A_inh))
+dg_without_inhibition = gate_but(dg_each=lambda n: n.dA * n.A_exc)
+dg_without_excitation = gate_but(dg_each=lambda n: n.dA * n.A_inh)
+dg_without_excitation_negative = gate_but(dg_each=lambda n: -n.dA * n.A_inh)
+dg_of_fused_map = gate_but(dg_each=lambda n: n.dA * n.A)
+dg_of_fused_map_negative = gate_but(dg_each=lambda n: -n.dA * n.A)
+dz_of_other_sign = gate_but(dg_each=lambda n: -n.dA * (n.A_exc + n.A_inh))
+no_slope = gate_but(slope=lambda n: 1.0)
+slope_is_g = gate_but(slope=lambda n: n.g)
+slope_is_rest = gate_but(slope=lambda n: n.rest)
+slope_is_g_squared = gate_but(slope=lambda n: n.g * n.g)
+slope_of_tanh = gate_but(slope=lambda n: 1 - n.g * n.g)
+slope_of_logit = gate_but(slope=lambda n: n.z_gate * (1 - n.z_gate))
+slope_squared = gate_but(slope=lambda n: (n.g * n.rest) ** 2)
+dg_is_mean = gate_but(dg=lambda n: n.dg_each.mean(axis=n.axis))
+dg_without_maps = gate_but(dg_each=lambda n: n.dA)
+dg_over_other_axis = gate_but(dg=lambda n: n.dg_each.sum(axis=-2 if n.on_queries else -1))
+
+CLEAR_IN_GATE = {  # also where 1 - g is almost 0
+    dg_of_difference:
+        "dg has the difference of the maps: g stands before one and -(1 - g) before the other, so their sum",
+    dz_of_other_sign: "dz_gate has the wrong sign",
+    dg_is_mean: "dg is a mean: what is broadcast in the forward is summed in the backward",
+}  # fmt: skip
+WRONG_GATES = {
+    dg_of_difference: CLEAR_IN_GATE[dg_of_difference],
+    dg_without_inhibition: "dg lacks the inhibitory map: 1 - g hangs on z_gate, too",
+    (dg_without_excitation, dg_without_excitation_negative):
+        "dg lacks the excitatory map: both weights hang on z_gate",
+    (dg_of_fused_map, dg_of_fused_map_negative):
+        "dg has the fused map: the derivative of A by g is A_exc + A_inh, or minus that",
+    dz_of_other_sign: CLEAR_IN_GATE[dz_of_other_sign],
+    no_slope: "the slope of the sigmoid is missing: dz = g (1 - g) dg",
+    slope_is_g: "the slope of the sigmoid is g (1 - g), not g",
+    slope_is_rest: "the slope of the sigmoid is g (1 - g), not 1 - g",
+    slope_is_g_squared: "the slope of the sigmoid is g (1 - g), not g^2",
+    slope_of_tanh: "the slope is that of tanh, 1 - g^2",
+    slope_of_logit: "the slope is made of z_gate, z (1 - z): it is g (1 - g)",
+    slope_squared: "the slope comes twice",
+    dg_is_mean: CLEAR_IN_GATE[dg_is_mean],
+    dg_without_maps: "dg is a sum of dA alone: dA A_exc + dA A_inh",
+}  # fmt: skip
+
+
+def gate_turned(course):
+    over, axis = ("keys", "last") if on_queries(course) else ("queries", "last but one")
+    return {dg_over_other_axis: f"dg is summed over the wrong axis: a gate is shared by all {over}, the {axis} axis"}
+
+
+def lost(course, *arguments):
+    return 0 * d_gate(course, *arguments)
+
+
+LOST = {lost: "g (1 - g) is 0: 1 - g by subtraction has no digits left; the cache has sigmoid(-z)"}
+
+# --------------------------------------------- mistakes in a branch; the hints have gaps to fill
+
+
+def branch_but(**slips):
+    return partial(branch, **slips)
+
+
+weight_missing = branch_but(dM=lambda b: b.sign * b.dA)
+weight_and_sign_missing = branch_but(dM=lambda b: b.dA)
+weight_of_other_branch = branch_but(dM=lambda b: b.other_weight * b.dA)
+weight_of_other_branch_negative = branch_but(dM=lambda b: -b.other_weight * b.dA)
+branch_of_other_sign = branch_but(dM=lambda b: -b.weight * b.dA)
+no_row_sum = branch_but(dS=lambda b: b.M * b.dM)
+sum_over_queries = branch_but(dS=lambda b: b.M * (b.dM - (b.dM * b.M).sum(axis=-2, keepdims=True)))
+row_sum_is_mean = branch_but(dS=lambda b: b.M * (b.dM - (b.dM * b.M).mean(axis=-1, keepdims=True)))
+row_sum_added = branch_but(dS=lambda b: b.M * (b.dM + row_sum(b.dM * b.M)))
+no_map_in_front = branch_but(dS=lambda b: b.dM - row_sum(b.dM * b.M))
+row_sum_without_map = branch_but(dS=lambda b: b.M * (b.dM - row_sum(b.dM)))
+softmax_as_sigmoid = branch_but(dS=lambda b: b.dM * b.M * (1 - b.M))
+fused_map_in_softmax = branch_but(dS=lambda b: b.A * (b.dM - row_sum(b.dM * b.A)))
+other_map_in_softmax = branch_but(dS=lambda b: b.other_map * (b.dM - row_sum(b.dM * b.other_map)))
+softmax_skipped = branch_but(dS=lambda b: b.dM)
+not_scaled = branch_but(dq=lambda b: b.dS @ b.k, dk=lambda b: swap(b.dS) @ b.q)
+dq_not_scaled = branch_but(dq=lambda b: b.dS @ b.k)
+dk_not_scaled = branch_but(dk=lambda b: swap(b.dS) @ b.q)
+scaled_twice = branch_but(
+    dq=lambda b: b.scale * b.scale * b.dS @ b.k, dk=lambda b: b.scale * b.scale * swap(b.dS) @ b.q)  # fmt: skip
+dk_not_turned = branch_but(dk=lambda b: b.scale * b.dS @ b.q)
+dq_dk_exchanged = branch_but(dq=lambda b: b.scale * swap(b.dS) @ b.q, dk=lambda b: b.scale * b.dS @ b.k)
+q_k_exchanged = branch_but(dq=lambda b: b.scale * b.dS @ b.q, dk=lambda b: b.scale * swap(b.dS) @ b.k)
+
+WRONG_BRANCHES = {
+    (weight_missing, weight_and_sign_missing):
+        "dA_{name} is not weighed: the forward line has {weight} before A_{name}",
+    (weight_of_other_branch, weight_of_other_branch_negative):
+        "dA_{name} has the weight of the other branch: it is {sign}({weight}) dA",
+    branch_of_other_sign: "the sign of the {word} branch is wrong: A_exc is added, A_inh subtracted",
+    no_row_sum: "the row sum is missing: dS = A (dA - rowsum(dA A)), of A_{name}",
+    sum_over_queries: "the row sum runs over the wrong axis: over the keys, the last axis",
+    row_sum_is_mean: "the row sum is a mean",
+    row_sum_added: "the row sum is added: it is subtracted",
+    no_map_in_front: "the factor A before the bracket is missing: dS = A (dA - rowsum(dA A))",
+    row_sum_without_map: "the row sum lacks the factor A: rowsum(dA A)",
+    softmax_as_sigmoid: "the softmax is taken as a sigmoid, A (1 - A): its rows hang together",
+    fused_map_in_softmax: "the fused map A stands where A_{name} belongs: each softmax has its own",
+    other_map_in_softmax: "the map of the other branch stands where A_{name} belongs",
+    softmax_skipped: "the softmax is skipped: dA is taken for dS",
+    not_scaled: "the scale is forgotten: the scores have the factor 1 / sqrt(d)",
+    dq_not_scaled: "the scale is forgotten in dq",
+    dk_not_scaled: "the scale is forgotten in dk",
+    scaled_twice: "the scale comes twice",
+}  # fmt: skip
+BRANCHES_TURNED = {
+    dk_not_turned: "dk lacks the transpose: dk = scale dS^T q",
+    dq_dk_exchanged: "dq and dk are exchanged: dq has the k of the forward, dk the q",
+    q_k_exchanged: "dq is made of q and dk of k: in q k^T the factor of q is k",
+}
+WORDS = {"exc": "excitatory", "inh": "inhibitory"}
+
+
+def of_branch(course, name, mistakes):
+    """The mistakes for one branch, "exc" or "inh", with the gaps of their hints filled."""
+    weight = "g" if g_weighs_exc(course) == (name == "exc") else "1 - g"
+    gaps = {"name": name, "word": WORDS[name], "weight": weight, "sign": "" if name == "exc" else "-"}
+    return {each(mistake, partial, name=name): hint.format(**gaps) for mistake, hint in mistakes.items()}
+
+
+def each(mistake, made, **options):
+    """made(mistake, **options), for a mistake or each of a tuple of them."""
+    return tuple(made(m, **options) for m in mistake) if isinstance(mistake, tuple) else made(mistake, **options)
+
+
+# -------------------------------------------------------------- all six, with a mistake in one part
+
+
+def six_but(course, *arguments, place, mistake):
+    six = list(gradients(course, *arguments))
+    six[place] = mistake(course, *arguments)
+    return tuple(six)
+
+
+def six_with(mistake, place):
+    return partial(six_but, place=place, mistake=mistake)
+
+
+def among_six(place, mistakes):
+    return {each(mistake, six_with, place=place): hint for mistake, hint in mistakes.items()}
+
+
+def all_six(course):
+    known = among_six(DV, WRONG_VALUES) | among_six(DZ_GATE, WRONG_GATES)
+    for name, word in WORDS.items():
+        mistakes = of_branch(course, name, WRONG_BRANCHES)
+        known |= {m: f"{word} branch: {hint}" for m, hint in among_six(PLACES[name], mistakes).items()}
+    return known
+
+
+PAIR = "gated_head_forward "
+SIX = PAIR + "gated_head_backward"
+
 
 def items(course):
-    on_queries, g_weighs_exc = course["GATE_ON"] == "queries", course["GATED"] == "exc"
-    sign = 1 if g_weighs_exc else -1  # sigmoid(sign z) weighs the excitatory map
-
-    def gradients(q_exc, k_exc, q_inh, k_inh, v, z_gate, *mask_do):
-        *mask, do = mask_do
-        if on_queries:
-            _, cache = gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, sign * z_gate, *mask)
-            *others, dz = gated_head_backward(do, cache)
-            return *others, sign * dz
-        a, b = sigmoid(sign * z_gate)[..., None], sigmoid(-sign * z_gate)[..., None]  # a gate on keys scales the values
-        _, exc = softmax_head_forward(q_exc, k_exc, a * v, *mask)
-        _, inh = softmax_head_forward(q_inh, k_inh, -b * v, *mask)
-        (dq_exc, dk_exc, dav), (dq_inh, dk_inh, dbv) = softmax_head_backward(do, exc), softmax_head_backward(do, inh)
-        dz_gate = sign * (a * b * v * (dav + dbv)).sum(axis=-1)
-        return dq_exc, dk_exc, dq_inh, dk_inh, a * dav - b * dbv, dz_gate
-
-    parts = {"dv": 4, "dz_gate": 5, "exc": slice(0, 2), "inh": slice(2, 4)}
-
-    def part(name):
-        return lambda *args: gradients(*args)[parts[name]]
-
-    # ------------------------------------------------------------------------------- arguments
-    def make(rng, T=5, S=5, masked=False):
-        q_exc, q_inh = 1.5 * rng.standard_normal((2, 2, 3, T, 4))
-        k_exc, k_inh = 1.5 * rng.standard_normal((2, 2, 3, S, 4))
-        v, z_gate = rng.standard_normal((2, 3, S, 6)), 1.5 * rng.standard_normal((2, 3, T if on_queries else S))
-        mask = rng.random((2, 1, T, S)) < 0.6
-        mask[..., 0] |= ~mask.any(axis=-1)
-        return q_exc, k_exc, q_inh, k_inh, v, z_gate, *([mask] if masked else []), rng.standard_normal((2, 3, T, 6))
-
-    def make_far(rng):
-        *others, z_gate, do = make(rng, 4, 7)
-        return *others, rng.uniform(40, 42, z_gate.shape), 1e18 * do  # g (1 - g) is about 1e-18
-
-    # -------------------------------------------------------------------------------- mistakes
-    def taken(q_exc, k_exc, q_inh, k_inh, v, z_gate, *mask_do):
-        """All that a backward may reach for."""
-        *mask, do = mask_do
-        c, z = q_exc.shape[-1] ** -0.5, z_gate[..., None] if on_queries else z_gate[..., None, :]
-        X, _ = softmax_forward(c * q_exc @ swap(k_exc), *mask)
-        I, _ = softmax_forward(c * q_inh @ swap(k_inh), *mask)
-        g, n = sigmoid(z), sigmoid(-z)
-        a, b = (g, n) if g_weighs_exc else (n, g)
-        A, dA, along = a * X - b * I, do @ swap(v), -1 if on_queries else -2
-        return SimpleNamespace(**locals())
-
-    def of(formula):
-        return lambda *args: formula(taken(*args))
-
-    def gate(formula=lambda t: t.dA * (t.X + t.I), slope=lambda t: t.g * t.n, axis=None, mean=False):
-        def gives(*args):
-            t = taken(*args)
-            dg = formula(t).mean(axis=t.along) if mean else formula(t).sum(axis=axis or t.along)
-            return sign * np.broadcast_to(slope(t), t.g.shape).reshape(dg.shape) * dg
-
-        return gives
-
-    def branch(name, weight=lambda t, own, other: own * t.dA, jacobian=None, products=None):
-        """dq and dk of a branch, with something changed."""
-        jacobian = jacobian or (lambda M, dM, t: M * (dM - (dM * M).sum(axis=-1, keepdims=True)))
-        products = products or (lambda dS, q, k, c: (c * dS @ k, c * swap(dS) @ q))
-
-        def gives(*args):
-            t = taken(*args)
-            M, q, k, own, other = (
-                (t.X, t.q_exc, t.k_exc, t.a, t.b) if name == "exc" else (t.I, t.q_inh, t.k_inh, -t.b, -t.a)
-            )
-            return products(jacobian(M, weight(t, own, other), t), q, k, t.c)
-
-        return gives
-
-    g_name = {"exc": "g" if g_weighs_exc else "1 - g", "inh": "1 - g" if g_weighs_exc else "g"}
-
-    def branch_mistakes(name, square=True):
-        word, of_it, w = {"exc": "excitatory", "inh": "inhibitory"}[name], f"A_{name}", g_name[name]
-        factor = f"({w})" if name == "exc" else f"-({w})"
-        found = {
-            f"dA_{name} is not weighed: the forward line has {w} before {of_it}": (
-                branch(name, lambda t, own, other: t.dA * (1 if name == "exc" else -1)),
-                branch(name, lambda t, own, other: t.dA)),
-            f"dA_{name} has the weight of the other branch: it is {factor} dA": (
-                branch(name, lambda t, own, other: other * t.dA), branch(name, lambda t, own, other: -other * t.dA)),
-            f"the sign of the {word} branch is wrong: A_exc is added, A_inh subtracted": branch(
-                name, lambda t, own, other: -own * t.dA),
-            f"the row sum is missing: dS = A (dA - rowsum(dA A)), of {of_it}": branch(
-                name, jacobian=lambda M, dM, t: M * dM),
-            "the row sum runs over the wrong axis: over the keys, the last axis": branch(
-                name, jacobian=lambda M, dM, t: M * (dM - (dM * M).sum(axis=-2, keepdims=True))),
-            "the row sum is a mean": branch(
-                name, jacobian=lambda M, dM, t: M * (dM - (dM * M).mean(axis=-1, keepdims=True))),
-            "the row sum is added: it is subtracted": branch(
-                name, jacobian=lambda M, dM, t: M * (dM + (dM * M).sum(axis=-1, keepdims=True))),
-            "the factor A before the bracket is missing: dS = A (dA - rowsum(dA A))": branch(
-                name, jacobian=lambda M, dM, t: dM - (dM * M).sum(axis=-1, keepdims=True)),
-            "the row sum lacks the factor A: rowsum(dA A)": branch(
-                name, jacobian=lambda M, dM, t: M * (dM - dM.sum(axis=-1, keepdims=True))),
-            "the softmax is taken as a sigmoid, A (1 - A): its rows hang together": branch(
-                name, jacobian=lambda M, dM, t: dM * M * (1 - M)),
-            f"the fused map A stands where {of_it} belongs: each softmax has its own": branch(
-                name, jacobian=lambda M, dM, t: t.A * (dM - (dM * t.A).sum(axis=-1, keepdims=True))),
-            f"the map of the other branch stands where {of_it} belongs": branch(
-                name, jacobian=lambda M, dM, t: (o := t.I if name == "exc" else t.X)
-                * (dM - (dM * o).sum(axis=-1, keepdims=True))),
-            "the softmax is skipped: dA is taken for dS": branch(name, jacobian=lambda M, dM, t: dM),
-            "the scale is forgotten: the scores have the factor 1 / sqrt(d)": branch(
-                name, products=lambda dS, q, k, c: (dS @ k, swap(dS) @ q)),
-            "the scale is forgotten in dq": branch(name, products=lambda dS, q, k, c: (dS @ k, c * swap(dS) @ q)),
-            "the scale is forgotten in dk": branch(name, products=lambda dS, q, k, c: (c * dS @ k, swap(dS) @ q)),
-            "the scale comes twice": branch(
-                name, products=lambda dS, q, k, c: (c * c * dS @ k, c * c * swap(dS) @ q)),
-        }  # fmt: skip
-        for_square = {
-            "dk lacks the transpose: dk = scale dS^T q": branch(
-                name, products=lambda dS, q, k, c: (c * dS @ k, c * dS @ q)),
-            "dq and dk are exchanged: dq has the k of the forward, dk the q": branch(
-                name, products=lambda dS, q, k, c: (c * swap(dS) @ q, c * dS @ k)),
-            "dq is made of q and dk of k: in q k^T the factor of q is k": branch(
-                name, products=lambda dS, q, k, c: (c * dS @ q, c * swap(dS) @ k)),
-        }  # fmt: skip
-        return found | for_square if square else found
-
-    def value_mistakes(square=True):
-        found = {
-            "dv takes the excitatory map alone: o = A v with the fused A": of(lambda t: swap(t.X) @ t.do),
-            "dv takes the inhibitory map alone: o = A v with the fused A": of(lambda t: swap(t.I) @ t.do),
-            "dv takes A_exc - A_inh, without the gate": of(lambda t: swap(t.X - t.I) @ t.do),
-            "dv takes A_exc + A_inh: that is for the gate; o = A v": of(lambda t: swap(t.X + t.I) @ t.do),
-            "dv takes the sum of the weighed maps: A is their difference": of(
-                lambda t: swap(t.a * t.X + t.b * t.I) @ t.do),
-            "dv has the wrong sign": of(lambda t: -swap(t.A) @ t.do),
-        }
-        return found | ({"dv lacks the transpose: dv = A^T do": of(lambda t: t.A @ t.do)} if square else {})
-
-    def gate_mistakes(square=True):
-        over = ("keys", "last", -2) if on_queries else ("queries", "last but one", -1)
-        found = {
-            "dg has the difference of the maps: g stands before one and -(1 - g) before the other, so their sum": gate(
-                lambda t: t.dA * (t.X - t.I)),
-            "dg lacks the inhibitory map: 1 - g hangs on z_gate, too": gate(lambda t: t.dA * t.X),
-            "dg lacks the excitatory map: both weights hang on z_gate": (
-                gate(lambda t: t.dA * t.I), gate(lambda t: -t.dA * t.I)),
-            "dg has the fused map: the derivative of A by g is A_exc + A_inh, or minus that": (
-                gate(lambda t: t.dA * t.A), gate(lambda t: -t.dA * t.A)),
-            "dz_gate has the wrong sign": gate(lambda t: -t.dA * (t.X + t.I)),
-            "the slope of the sigmoid is missing: dz = g (1 - g) dg": gate(slope=lambda t: 1.0),
-            "the slope of the sigmoid is g (1 - g), not g": gate(slope=lambda t: t.g),
-            "the slope of the sigmoid is g (1 - g), not 1 - g": gate(slope=lambda t: t.n),
-            "the slope of the sigmoid is g (1 - g), not g^2": gate(slope=lambda t: t.g * t.g),
-            "the slope is that of tanh, 1 - g^2": gate(slope=lambda t: 1 - t.g * t.g),
-            "the slope is made of z_gate, z (1 - z): it is g (1 - g)": gate(slope=lambda t: t.z * (1 - t.z)),
-            "the slope comes twice": gate(slope=lambda t: (t.g * t.n) ** 2),
-            "dg is a mean: what is broadcast in the forward is summed in the backward": gate(mean=True),
-            "dg is a sum of dA alone: dA A_exc + dA A_inh": gate(lambda t: t.dA),
-        }  # fmt: skip
-        axis = f"dg is summed over the wrong axis: a gate is shared by all {over[0]}, the {over[1]} axis"
-        return found | ({axis: gate(axis=over[2])} if square else {})
-
-    def lifted(name, mistakes):
-        """The six gradients with that mistake in one part."""
-
-        def within(f):
-            def gives(*args):
-                six = list(gradients(*args))
-                six[parts[name]] = f(*args)
-                return tuple(six)
-
-            return gives
-
-        return {s: tuple(within(f) for f in (fs if isinstance(fs, tuple) else (fs,))) for s, fs in mistakes.items()}
-
-    together = lifted("dv", value_mistakes(False)) | lifted("dz_gate", gate_mistakes(False))
-    for name, word in {"exc": "excitatory", "inh": "inhibitory"}.items():
-        told = {f"{word} branch: {text}": f for text, f in branch_mistakes(name, False).items()}
-        together |= lifted(name, told)
-    lost = "g (1 - g) is 0: 1 - g by subtraction has no digits left; the cache has sigmoid(-z)"
-    clear = ("difference", "wrong sign", "is a mean")  # others look alike where 1 - g is almost 0
-    plain = {text: f for text, f in gate_mistakes(False).items() if any(word in text for word in clear)}
-    pair = "gated_head_forward "
-    six = pair + "gated_head_backward"
-    return [
-        Item("dv", 1, pair + "d_values", make, part("dv"), value_mistakes()),
-        Item("dq_exc and dk_exc", 2, pair + "d_excitatory", make, part("exc"), branch_mistakes("exc")),
-        Item("dq_inh and dk_inh", 2, pair + "d_inhibitory", make, part("inh"), branch_mistakes("inh")),
-        Item("dz_gate", 2, pair + "d_gate", make, part("dz_gate"), gate_mistakes()),
-        Item("dz_gate of a gate that is almost open", 1, pair + "d_gate", make_far, part("dz_gate"),
-            {lost: lambda *args: 0 * gradients(*args)[5]} | plain),
-        Item("all six, under a mask", 1, six, lambda rng: make(rng, 4, 7, True), gradients, together),
-        Item("the dtype stays", 1, six, lambda rng: float32(*make(rng, 4, 7)), check=same_dtype),
-    ]  # fmt: skip
+    """course : the constants of the course, {"GATE_ON": "queries", "GATED": "exc"}"""
+    exc, inh = (of_branch(course, name, WRONG_BRANCHES | BRANCHES_TURNED) for name in ("exc", "inh"))
+    return for_course(course, [
+        Item("dv", 1, PAIR + "d_values", make, d_values, WRONG_VALUES | VALUES_TURNED),
+        Item("dq_exc and dk_exc", 2, PAIR + "d_excitatory", make, d_excitatory, exc),
+        Item("dq_inh and dk_inh", 2, PAIR + "d_inhibitory", make, d_inhibitory, inh),
+        Item("dz_gate", 2, PAIR + "d_gate", make, d_gate, WRONG_GATES | gate_turned(course)),
+        Item("dz_gate of a gate that is almost open", 1, PAIR + "d_gate", make_far, d_gate, LOST | CLEAR_IN_GATE),
+        Item("all six, under a mask", 1, SIX, make_masked, gradients, all_six(course)),
+        Item("the dtype stays", 1, SIX, make_single, check=same_dtype),
+    ])  # fmt: skip

@@ -1,11 +1,15 @@
-"""Exercise 10: items and known mistakes."""
+"""Exercise 10, the block, mirrored: what is right, known mistakes, and the table of items."""
+
+from functools import partial
 
 import numpy as np
+from grading.course import for_course
 from grading.items import Item, same_dtype
+from grading.steps import follow
 
 from dgsa_np import ops
 
-# ------------------------------------------------------------------------ the sub-layers, as pairs over a cache
+# ----------------------------------------------------------- the sub-layers, as pairs over a cache
 
 
 def norm_forward(x, p):
@@ -42,180 +46,323 @@ def mlp_backward(dy, cache):
     return dx, (dW_up, dW_down)
 
 
-# ---------------------------------------------------------------------- the block, and what goes wrong with it
+# ------------------------------------- the block: n.norm1 is (output, cache), n.d_norm1 (dx, grads)
+
+FORWARD = {
+    "pre": {
+        "norm1": lambda n: norm_forward(n.x, n.p["norm1"]),
+        "attention": lambda n: attention_forward(n.norm1[0], n.p["attention"]),
+        "first": lambda n: n.x + n.attention[0],
+        "norm2": lambda n: norm_forward(n.first, n.p["norm2"]),
+        "mlp": lambda n: mlp_forward(n.norm2[0], n.p["mlp"]),
+        "second": lambda n: n.first + n.mlp[0],
+        "y": lambda n: n.second,
+    },
+    "post": {
+        "attention": lambda n: attention_forward(n.x, n.p["attention"]),
+        "first": lambda n: n.x + n.attention[0],
+        "norm1": lambda n: norm_forward(n.first, n.p["norm1"]),
+        "mlp": lambda n: mlp_forward(n.norm1[0], n.p["mlp"]),
+        "second": lambda n: n.norm1[0] + n.mlp[0],
+        "norm2": lambda n: norm_forward(n.second, n.p["norm2"]),
+        "y": lambda n: n.norm2[0],
+    },
+}
+BACKWARD = {
+    "pre": {
+        "d_mlp": lambda n: mlp_backward(n.dy, n.mlp[1]),
+        "d_norm2": lambda n: norm_backward(n.d_mlp[0], n.norm2[1]),
+        "d_middle": lambda n: n.dy + n.d_norm2[0],
+        "d_attention": lambda n: attention_backward(n.d_middle, n.attention[1]),
+        "d_norm1": lambda n: norm_backward(n.d_attention[0], n.norm1[1]),
+        "dx": lambda n: n.d_middle + n.d_norm1[0],
+    },
+    "post": {
+        "d_norm2": lambda n: norm_backward(n.dy, n.norm2[1]),
+        "d_mlp": lambda n: mlp_backward(n.d_norm2[0], n.mlp[1]),
+        "d_middle": lambda n: n.d_norm2[0] + n.d_mlp[0],
+        "d_norm1": lambda n: norm_backward(n.d_middle, n.norm1[1]),
+        "d_attention": lambda n: attention_backward(n.d_norm1[0], n.attention[1]),
+        "dx": lambda n: n.d_norm1[0] + n.d_attention[0],
+    },
+}
+RIGHT = {"pre": {}, "post": {}}  # no slips: a mistake is {norm: {step: another formula}}
 
 
-def forward(norm, x, p, wrong=None):
-    """The output, what a backward pass needs, and the sum after the first step.
-
-    wrong : "no residual", or at one step: ("no residual", 1); "norm": n is added in the place of x; "parallel": both
-    sub-layers read the block's x; "one gain": norm1's for both; "no second norm"
-    """
-
-    def added(x, n, y, step):
-        if wrong in ("no residual", ("no residual", step)):
-            return y
-        return n + y if wrong == "norm" else x + y
-
-    second = p["norm1"] if wrong == "one gain" else p["norm2"]
-    start = x
-    if norm == "pre":
-        n1, norm1 = norm_forward(x, p["norm1"])
-        a, attention = attention_forward(n1, p["attention"])
-        x = first = added(x, n1, a, 1)
-        n2, norm2 = norm_forward(start if wrong == "parallel" else x, second)
-        m, mlp = mlp_forward(x if wrong == "no second norm" else n2, p["mlp"])
-        x = added(x, n2, m, 2)
-    else:
-        a, attention = attention_forward(x, p["attention"])
-        first = added(x, norm_forward(x, p["norm1"])[0], a, 1)
-        x, norm1 = norm_forward(first, p["norm1"])
-        m, mlp = mlp_forward(start if wrong == "parallel" else x, p["mlp"])
-        second_sum = added(x, norm_forward(x, p["norm2"])[0], m, 2)
-        x, norm2 = (second_sum, None) if wrong == "no second norm" else norm_forward(second_sum, second)
-    return x, (norm1, attention, norm2, mlp), first
+def forward(norm, x, p, wrong=RIGHT):
+    return follow(FORWARD[norm], wrong[norm], x=x, p=p)
 
 
-def backward(norm, dx, cache, wrong=None):
-    """dx, and the gradients in their fixed order.
+def backward(norm, x, p, dy, wrong=RIGHT):
+    return follow(FORWARD[norm] | BACKWARD[norm], wrong[norm], x=x, p=p, dy=dy)
 
-    wrong : "no residual", or at one step: ("no residual", 1); "branch only": the first step gets the second's branch;
-    "old upstream": dx as it was before the last line; "twice": dx is added once more; "no norms": their backward is not
-    called; "swapped caches" of the norms; "old residual": it skips the norm that follows the sum (post)
-    """
-    norm1, attention, norm2, mlp = cache
-    start = dx
-    if wrong == "swapped caches":
-        norm1, norm2 = norm2, norm1
 
-    def through(pair_backward, dy, cache):
-        d, grads = pair_backward(dy, cache)
-        return (dy if wrong == "no norms" and pair_backward is norm_backward else d), grads
+def output(course, x, p, wrong=RIGHT):
+    return forward(course["NORM"], x, p, wrong).y
 
-    def joined(dx, branch, step):
-        if wrong in ("no residual", ("no residual", step)):
-            return branch
-        return dx + branch + (dx if wrong == "twice" else 0)
 
-    if norm == "pre":
-        dn2, dmlp = through(mlp_backward, dx, mlp)
-        branch, dnorm2 = through(norm_backward, dn2, norm2)
-        dx = joined(dx, branch, 2)
-        upstream = {"branch only": branch, "old upstream": start}.get(wrong, dx)
-        dn1, dattention = through(attention_backward, upstream, attention)
-        branch, dnorm1 = through(norm_backward, dn1, norm1)
-        dx = joined(dx, branch, 1)
-    else:
-        dsum, dnorm2 = through(norm_backward, dx, norm2)
-        branch, dmlp = through(mlp_backward, start if wrong == "old upstream" else dsum, mlp)
-        dx = joined(start if wrong == "old residual" else dsum, branch, 2)
-        dsum, dnorm1 = through(norm_backward, branch if wrong == "branch only" else dx, norm1)
-        branch, dattention = through(attention_backward, dx if wrong == "old upstream" else dsum, attention)
-        dx = joined(dx if wrong == "old residual" else dsum, branch, 1)
-    return dx, (*dnorm1, *dattention, *dnorm2, *dmlp)
+def dx(course, x, p, dy, wrong=RIGHT):
+    return backward(course["NORM"], x, p, dy, wrong).dx
+
+
+def in_order(n):
+    """The gradients of the parameters."""
+    return (*n.d_norm1[1], *n.d_attention[1], *n.d_norm2[1], *n.d_mlp[1])
+
+
+def gradients(course, x, p, dy, wrong=RIGHT):
+    return in_order(backward(course["NORM"], x, p, dy, wrong))
+
+
+def unchanged(x, p, dy):
+    return x, dy
+
+
+# ------------------------------------------------------------------------------------- arguments
+
+
+def parameters(rng, T=4, C=5, F=6):
+    return {
+        "norm1": {"w": rng.uniform(0.5, 1.5, C)},
+        "attention": {"A": rng.standard_normal((T, T)), "W": rng.standard_normal((C, C))},
+        "norm2": {"w": rng.uniform(0.5, 1.5, C)},
+        "mlp": {"W_up": rng.standard_normal((C, F)), "W_down": rng.standard_normal((F, C))},
+    }
+
+
+def make(rng):
+    return rng.standard_normal((2, 4, 5)), parameters(rng)
+
+
+def make_backward(rng):
+    return *make(rng), rng.standard_normal((2, 4, 5))
+
+
+def make_empty(rng):
+    """With sub-layers that return zeros."""
+    x, p, dy = make_backward(rng)
+    p["attention"]["W"][:] = 0
+    p["mlp"]["W_down"][:] = 0
+    return x, p, dy
+
+
+def make_single(rng):
+    x, p, dy = make_backward(rng)
+    p = {part: {name: w.astype(np.float32) for name, w in weights.items()} for part, weights in p.items()}
+    return x.astype(np.float32), p, dy.astype(np.float32)
+
+
+# ----------------------------------------------------------------------- mistakes in the forward
+
+
+def of_other_norm(course):
+    return {"pre": "post", "post": "pre"}[course["NORM"]]
+
+
+def for_both(**slips):
+    return {"pre": slips, "post": slips}
+
+
+no_residual = for_both(first=lambda n: n.attention[0], second=lambda n: n.mlp[0])
+no_first_residual = for_both(first=lambda n: n.attention[0])
+no_second_residual = for_both(second=lambda n: n.mlp[0])
+normed_x_added = {
+    "pre": {
+        "first": lambda n: n.norm1[0] + n.attention[0],
+        "second": lambda n: n.norm2[0] + n.mlp[0],
+    },
+    "post": {
+        "first": lambda n: norm_forward(n.x, n.p["norm1"])[0] + n.attention[0],
+        "second": lambda n: norm_forward(n.norm1[0], n.p["norm2"])[0] + n.mlp[0],
+    },
+}
+both_read_x = {
+    "pre": {"norm2": lambda n: norm_forward(n.x, n.p["norm2"])},
+    "post": {"mlp": lambda n: mlp_forward(n.x, n.p["mlp"])},
+}
+one_gain_twice = {
+    "pre": {"norm2": lambda n: norm_forward(n.first, n.p["norm1"])},
+    "post": {"norm2": lambda n: norm_forward(n.second, n.p["norm1"])},
+}
+no_second_norm = {
+    "pre": {"mlp": lambda n: mlp_forward(n.first, n.p["mlp"])},
+    "post": {"y": lambda n: n.second},
+}
+first_step_alone = for_both(y=lambda n: n.first)
+
+
+def output_of_other_norm(course, x, p):
+    return forward(of_other_norm(course), x, p).y
+
+
+def but(wrong):
+    return partial(output, wrong=wrong)
+
+
+def wrong_outputs(course):
+    other_norm = f'the norms stand where "{of_other_norm(course)}" has them, NORM is "{course["NORM"]}"'
+    return {
+        but(no_residual): "the residual is missing: x + attention(...), x + mlp(...)",
+        but(no_first_residual): "the residual of the first step is missing: x + attention(...)",
+        but(no_second_residual): "the residual of the second step is missing: x + mlp(...)",
+        but(normed_x_added): "the normed x is added: the residual is x itself",
+        output_of_other_norm: other_norm,
+        but(both_read_x): "both sub-layers read the block's x: the second one reads what the first step made",
+        but(one_gain_twice): "norm1's gain is used twice: each norm has its own",
+        but(no_second_norm): "the second norm is missing",
+        but(first_step_alone): "that is the first step alone",
+    }
+
+
+# ---------------------------------------------------------------------- mistakes in the backward
+
+
+def norm_skipped(dy, cache):
+    """The gradient goes by the norm; that of the gain is there."""
+    return dy, norm_backward(dy, cache)[1]
+
+
+residual_gradient_missing = {
+    "pre": {"d_middle": lambda n: n.d_norm2[0], "dx": lambda n: n.d_norm1[0]},
+    "post": {"d_middle": lambda n: n.d_mlp[0], "dx": lambda n: n.d_attention[0]},
+}
+residual_gradient_missing_at_attention = {
+    "pre": {"dx": lambda n: n.d_norm1[0]},
+    "post": {"dx": lambda n: n.d_attention[0]},
+}
+residual_gradient_missing_at_mlp = {
+    "pre": {"d_middle": lambda n: n.d_norm2[0]},
+    "post": {"d_middle": lambda n: n.d_mlp[0]},
+}
+mlp_gradient_alone_goes_on = {
+    "pre": {"d_attention": lambda n: attention_backward(n.d_norm2[0], n.attention[1])},
+    "post": {"d_norm1": lambda n: norm_backward(n.d_mlp[0], n.norm1[1])},
+}
+upstream_too_old = {
+    "pre": {"d_attention": lambda n: attention_backward(n.dy, n.attention[1])},
+    "post": {
+        "d_mlp": lambda n: mlp_backward(n.dy, n.mlp[1]),
+        "d_attention": lambda n: attention_backward(n.d_middle, n.attention[1]),
+    },
+}
+residual_twice = {
+    "pre": {
+        "d_middle": lambda n: n.dy + n.d_norm2[0] + n.dy,
+        "dx": lambda n: n.d_middle + n.d_norm1[0] + n.d_middle,
+    },
+    "post": {
+        "d_middle": lambda n: n.d_norm2[0] + n.d_mlp[0] + n.d_norm2[0],
+        "dx": lambda n: n.d_norm1[0] + n.d_attention[0] + n.d_norm1[0],
+    },
+}
+norms_not_undone = {
+    "pre": {
+        "d_norm2": lambda n: norm_skipped(n.d_mlp[0], n.norm2[1]),
+        "d_norm1": lambda n: norm_skipped(n.d_attention[0], n.norm1[1]),
+    },
+    "post": {
+        "d_norm2": lambda n: norm_skipped(n.dy, n.norm2[1]),
+        "d_norm1": lambda n: norm_skipped(n.d_middle, n.norm1[1]),
+    },
+}
+caches_swapped = {
+    "pre": {
+        "d_norm2": lambda n: norm_backward(n.d_mlp[0], n.norm1[1]),
+        "d_norm1": lambda n: norm_backward(n.d_attention[0], n.norm2[1]),
+    },
+    "post": {
+        "d_norm2": lambda n: norm_backward(n.dy, n.norm1[1]),
+        "d_norm1": lambda n: norm_backward(n.d_middle, n.norm2[1]),
+    },
+}
+residual_skips_norm = {
+    "pre": {},  # there it does
+    "post": {"d_middle": lambda n: n.dy + n.d_mlp[0], "dx": lambda n: n.d_middle + n.d_attention[0]},
+}
+
+WRONG_BACKWARD = [
+    (residual_gradient_missing,
+        "the gradient of the residual is missing: x goes two ways, so two gradients are added"),
+    (residual_gradient_missing_at_attention, "the gradient of the residual is missing in the attention step"),
+    (residual_gradient_missing_at_mlp, "the gradient of the residual is missing in the mlp step"),
+    (mlp_gradient_alone_goes_on,
+        "only the gradient that came through the mlp goes on: the residual's is part of it"),
+    (upstream_too_old, "an upstream is too old: each backward gets the gradient of what its forward returned"),
+    (residual_twice, "the residual is added twice"),
+    (norms_not_undone, "the norms are not undone: each needs its backward"),
+    (caches_swapped, "the caches of the two norms are swapped"),
+    (residual_skips_norm,
+        "the residual skips a norm: it stands after the sum, so its backward comes first, for both"),
+]  # fmt: skip
+
+
+def dx_of_other_norm(course, x, p, dy):
+    return backward(of_other_norm(course), x, p, dy).dx
+
+
+def gradients_of_other_norm(course, x, p, dy):
+    return in_order(backward(of_other_norm(course), x, p, dy))
+
+
+def wrong_backward(course, result, of_other):
+    """The mistakes in a result, which is dx or gradients."""
+    other_norm = f'that is the backward pass for "{of_other_norm(course)}", NORM is "{course["NORM"]}"'
+    return {partial(result, wrong=slips): hint for slips, hint in WRONG_BACKWARD} | {of_other: other_norm}
+
+
+def norms_swapped(course, x, p, dy):
+    dw1, dA, dW, dw2, dW_up, dW_down = gradients(course, x, p, dy)
+    return dw2, dA, dW, dw1, dW_up, dW_down
+
+
+def mlp_weights_swapped(course, x, p, dy):
+    *others, dW_up, dW_down = gradients(course, x, p, dy)
+    return *others, dW_down, dW_up
+
+
+WRONG_ORDER = {
+    norms_swapped: "the gradients of norm1 and norm2 are swapped",
+    mlp_weights_swapped: "the gradients of W_up and W_down are swapped",
+}
+
+# --------------------------------------------------------- arguments that are written to, in place
+
+
+def x_is_output(course, x, p, dy):
+    return output(course, x, p), dy
+
+
+def x_is_first_step(course, x, p, dy):
+    return forward(course["NORM"], x, p).first, dy
+
+
+def dy_is_dx(course, x, p, dy):
+    return x, dx(course, x, p, dy)
+
+
+def dy_is_after_mlp(course, x, p, dy):
+    n = forward(course["NORM"], x, p)
+    return x, dy + norm_backward(mlp_backward(dy, n.mlp[1])[0], n.norm2[1])[0]
+
+
+IN_PLACE = {
+    (x_is_output, x_is_first_step):
+        "x is changed: x += ... writes into the caller's array, x = x + ... makes a new one",
+    (dy_is_dx, dy_is_after_mlp):
+        "dx is changed: dx += ... writes into the caller's array, dx = dx + ... makes a new one",
+}  # fmt: skip
+DX, GRADIENTS = "block_forward block_dx", "block_forward block_gradients"
 
 
 def items(course):
     """course : the constants of the course, {"NORM": "pre"}"""
-    norm = course["NORM"]
-    other = {"pre": "post", "post": "pre"}[norm]
-
-    def parameters(rng, T=4, C=5, F=6, empty=False):
-        p = {
-            "norm1": {"w": rng.uniform(0.5, 1.5, C)},
-            "attention": {"A": rng.standard_normal((T, T)), "W": rng.standard_normal((C, C))},
-            "norm2": {"w": rng.uniform(0.5, 1.5, C)},
-            "mlp": {"W_up": rng.standard_normal((C, F)), "W_down": rng.standard_normal((F, C))},
-        }
-        if empty:
-            p["attention"]["W"][:] = 0
-            p["mlp"]["W_down"][:] = 0
-        return p
-
-    def make(rng):
-        return rng.standard_normal((2, 4, 5)), parameters(rng)
-
-    def make_backward(rng):
-        return *make(rng), rng.standard_normal((2, 4, 5))
-
-    def make_empty(rng):
-        return rng.standard_normal((2, 4, 5)), parameters(rng, empty=True), rng.standard_normal((2, 4, 5))
-
-    def single(rng):
-        x, p, dx = make_backward(rng)
-        cast = {part: {name: w.astype(np.float32) for name, w in weights.items()} for part, weights in p.items()}
-        return x.astype(np.float32), cast, dx.astype(np.float32)
-
-    def output(wrong=None, norm=norm):
-        return lambda x, p: forward(norm, x, p, wrong)[0]
-
-    def dx_of(wrong=None, norm=norm):
-        return lambda x, p, dx: backward(norm, dx, forward(norm, x, p)[1], wrong)[0]
-
-    def gradients(wrong=None, norm=norm):
-        return lambda x, p, dx: backward(norm, dx, forward(norm, x, p)[1], wrong)[1]
-
-    def reordered(*order):
-        return lambda x, p, dx: tuple(gradients()(x, p, dx)[i] for i in order)
-
-    def first_step(x, p):
-        return forward(norm, x, p)[2]
-
-    def after_mlp(x, p, dx):
-        _, (_, _, norm2, mlp), _ = forward(norm, x, p)
-        return dx + norm_backward(mlp_backward(dx, mlp)[0], norm2)[0]
-
-    wrong_forward = {
-        "the residual is missing: x + attention(...), x + mlp(...)": output("no residual"),
-        "the residual of the first step is missing: x + attention(...)": output(("no residual", 1)),
-        "the residual of the second step is missing: x + mlp(...)": output(("no residual", 2)),
-        "the normed x is added: the residual is x itself": output("norm"),
-        f'the norms stand where "{other}" has them, NORM is "{norm}"': output(norm=other),
-        "both sub-layers read the block's x: the second one reads what the first step made": output("parallel"),
-        "norm1's gain is used twice: each norm has its own": output("one gain"),
-        "the second norm is missing": output("no second norm"),
-        "that is the first step alone": first_step,
-    }
-    wrong_backward = {
-        "the gradient of the residual is missing: x goes two ways, so two gradients are added": "no residual",
-        "the gradient of the residual is missing in the attention step": ("no residual", 1),
-        "the gradient of the residual is missing in the mlp step": ("no residual", 2),
-        "only the gradient that came through the mlp goes on: the residual's is part of it": "branch only",
-        "an upstream is too old: each backward gets the gradient of what its forward returned": "old upstream",
-        "the residual is added twice": "twice",
-        "the norms are not undone: each needs its backward": "no norms",
-        "the caches of the two norms are swapped": "swapped caches",
-        "the residual skips a norm: it stands after the sum, so its backward comes first, for both": "old residual",
-    }
-
-    def told(of):
-        return {sentence: of(wrong) for sentence, wrong in wrong_backward.items()} | {
-            f'that is the backward pass for "{other}", NORM is "{norm}"': of(norm=other)
-        }
-
-    wrong_names = {
-        "the gradients of norm1 and norm2 are swapped": reordered(3, 1, 2, 0, 4, 5),
-        "the gradients of W_up and W_down are swapped": reordered(0, 1, 2, 3, 5, 4),
-    }
-    in_place = {
-        "x is changed: x += ... writes into the caller's array, x = x + ... makes a new one": (
-            lambda x, p, dx: (output()(x, p), dx),
-            lambda x, p, dx: (first_step(x, p), dx),
-        ),
-        "dx is changed: dx += ... writes into the caller's array, dx = dx + ... makes a new one": (
-            lambda x, p, dx: (x, dx_of()(x, p, dx)),
-            lambda x, p, dx: (x, after_mlp(x, p, dx)),
-        ),
-    }
-
-    return [
-        Item("forward", 3, "block", make, output(), wrong_forward),
-        Item("backward: dx", 2, "block_forward block_dx", make_backward, dx_of(), told(dx_of)),
-        Item("backward: the parameters", 3, "block_forward block_gradients", make_backward, gradients(),
-            told(gradients) | wrong_names),
-        Item("backward where the sub-layers return zeros", 1, "block_forward block_dx", make_empty, dx_of(),
-            told(dx_of)),
-        Item("the arguments stay as they were", 1, "arguments_afterwards", make_backward,
-            lambda x, p, dx: (x, dx), in_place),
-        Item("the dtype stays", 1, "block_forward block_gradients", single, check=same_dtype),
-    ]  # fmt: skip
+    wrong_dx = wrong_backward(course, dx, dx_of_other_norm)
+    wrong_gradients = wrong_backward(course, gradients, gradients_of_other_norm) | WRONG_ORDER
+    return for_course(course, [
+        Item("forward", 3, "block", make, output, wrong_outputs(course)),
+        Item("backward: dx", 2, DX, make_backward, dx, wrong_dx),
+        Item("backward: the parameters", 3, GRADIENTS, make_backward, gradients, wrong_gradients),
+        Item("backward where the sub-layers return zeros", 1, DX, make_empty, dx, wrong_dx),
+        Item("the arguments stay as they were", 1, "arguments_afterwards", make_backward, unchanged, IN_PLACE),
+        Item("the dtype stays", 1, GRADIENTS, make_single, check=same_dtype),
+    ])  # fmt: skip

@@ -1,9 +1,12 @@
-"""Exercise 11: pairs to be judged, right ones and planted bugs, and what it means if one is misjudged."""
+"""Exercise 11, write a property test: pairs to be judged, and what it means if one is misjudged."""
 
+from functools import partial
 from itertools import chain, combinations
 
 import numpy as np
 from grading.items import Item, Source
+
+# -------------------------------------------------------------------------------- right pairs
 
 PLAIN = """
 import numpy as np
@@ -65,130 +68,143 @@ def backward(dA, A):
     return (A * (d - (A * d).sum(axis=-1, keepdims=True)) / np.float32(T)).astype(dA.dtype)
 """
 
+# ------------------------------------------------------ planted bugs: the plain pair with a change
 
-RIGHT = "return A * (dA - (A * dA).sum(axis=-1, keepdims=True)) / T"
-D = RIGHT.replace("return", "d =") + "\n    "
-
-
-def planted(old, new, text=PLAIN):
-    assert text.count(old) == 1, old
-    return text.replace(old, new)
+FORMULA = "A * (dA - (A * dA).sum(axis=-1, keepdims=True)) / T"
 
 
-def gradient(formula):
-    """PLAIN with another backward."""
-    return planted(RIGHT, formula)
+def planted(old, new):
+    assert PLAIN.count(old) == 1, old
+    return PLAIN.replace(old, new)
 
 
+def gradient(*lines):
+    """PLAIN with other lines in its backward."""
+    return planted(f"return {FORMULA}", "\n    ".join(lines))
+
+
+ZEROS = gradient("return np.zeros(dA.shape)")
+THREE_PERCENT_MORE = gradient(f"return {FORMULA} * 1.03")
+NO_ROW_SUM = gradient("return A * dA / T")
+ROW_SUM_WITHOUT_A = gradient("return A * (dA - dA.sum(axis=-1, keepdims=True)) / T")
+PLAIN_MEAN = gradient("return A * (dA - dA.mean(axis=-1, keepdims=True)) / T")
+HALF = gradient(f"return {FORMULA} / 2")
+OTHER_SIGN = gradient(f"return -{FORMULA}")
+ONE_SUM_FOR_ALL = gradient("return A * (dA - (A * dA).sum()) / T")
+SUM_OVER_QUERIES = gradient("return A * (dA - (A * dA).sum(axis=-2, keepdims=True)) / T")
+TURNED = gradient(f"d = {FORMULA}", "return d.swapaxes(-1, -2)")
+OTHER_TEMPERATURE = PLAIN.replace("/ T", "/ (1.3 * T)")
 OTHER_AXIS = PLAIN.replace("axis=-1", "axis=-2")
-WARMER = PLAIN.replace("/ T", "/ (1.3 * T)")
+LAST_KEY_ZERO = gradient(f"d = {FORMULA}", "d[..., -1] = 0", "return d")
+FIRST_PART_ALONE = gradient(f"d = {FORMULA}", "d[1:] = 0", "return d")
 OVERFLOW = planted("(scores - scores.max(axis=-1, keepdims=True))", "scores")
-SHARED = (
+RAISES = gradient("raise ValueError('the last axis of A is ' + str(A.shape[-1]))")
+AXIS_TOO_MANY = gradient(f"return ({FORMULA})[None]")
+SHARED_CACHE = (
     planted("return A, A", 'memory["A"] = A\n    return A, memory')
     .replace("import numpy as np", "import numpy as np\n\nmemory = {}")
     .replace("def backward(dA, A):", 'def backward(dA, cache):\n    A = cache["A"]')
 )
+UPSTREAM_OVERWRITTEN = gradient("dA -= (A * dA).sum(axis=-1, keepdims=True)", "return A * dA / T")
+SCORES_OVERWRITTEN = planted(
+    "e = np.exp((scores - scores.max(axis=-1, keepdims=True)) / T)",
+    "scores -= scores.max(axis=-1, keepdims=True)\n    e = np.exp(scores / T)",
+)
 
-RIGHT_PAIRS = {
-    PLAIN: "a right pair is refused, the plainest there is",
+# --------------------------------------------------------------- what is said of one misjudged
+
+PLAIN_PASSES = {PLAIN: "a right pair is refused, the plainest there is"}
+THREE_PASS = {
+    **PLAIN_PASSES,
     JACOBIAN: "a right pair is refused: it keeps the Jacobian in a dict, and what the cache is, is its own affair",
     LOOPS: "a right pair is refused: it goes row by row in loops",
 }
-BUGS = {
-    gradient("return np.zeros(dA.shape)"): "a backward that returns zeros passes: compare numbers, not shapes alone",
-}
-ROUNDING = (
-    {
-        SINGLE: "a right pair that calculates in float32 is refused: the tolerance is below its rounding, or the step "
-        "of a central difference is so small that it magnifies the rounding"
-    },
-    {gradient(RIGHT + " * 1.03"): "a gradient that is 3 % too large passes: the tolerance is too loose"},
-)
-ROW_SUM = {
-    gradient("return A * dA / T"): "a gradient without the row sum passes",
-    gradient("return A * (dA - dA.sum(axis=-1, keepdims=True)) / T"): "a row sum that is not weighted by A passes",
-    gradient("return A * (dA - dA.mean(axis=-1, keepdims=True)) / T"): "the plain mean of dA in the place of the one "
-    "weighted by A passes: where all scores are equal they agree, so take unequal ones",
-}
-SCALE = {
-    gradient(
-        RIGHT + " / 2"
-    ): "a gradient of half the size passes. With an upstream of ones the right gradient is 0, and "
-    "half of it too; and rows that sum to 0 do so for any factor",
-    gradient("return -" + RIGHT[7:]): "a gradient of the wrong sign passes: compare with the sign",
-}
+ZEROS_FAIL = {ZEROS: "a backward that returns zeros passes: compare numbers, not shapes alone"}
+ROUNDING_PASSES = {
+    SINGLE:
+        "a right pair that calculates in float32 is refused: the tolerance is below its rounding, or the step "
+        "of a central difference is so small that it magnifies the rounding",
+}  # fmt: skip
+TOLERANCE = {THREE_PERCENT_MORE: "a gradient that is 3 % too large passes: the tolerance is too loose"}
+ROW_SUMS = {
+    NO_ROW_SUM: "a gradient without the row sum passes",
+    ROW_SUM_WITHOUT_A: "a row sum that is not weighted by A passes",
+    PLAIN_MEAN:
+        "the plain mean of dA in the place of the one weighted by A passes: where all scores are equal they "
+        "agree, so take unequal ones",
+}  # fmt: skip
+FACTORS = {
+    HALF:
+        "a gradient of half the size passes. With an upstream of ones the right gradient is 0, and half of it "
+        "too; and rows that sum to 0 do so for any factor",
+    OTHER_SIGN: "a gradient of the wrong sign passes: compare with the sign",
+}  # fmt: skip
 AXES = {
-    gradient("return A * (dA - (A * dA).sum()) / T"): "one sum over all rows together passes: try more than one row",
-    gradient("return A * (dA - (A * dA).sum(axis=-2, keepdims=True)) / T"): "a sum over the queries passes",
-    gradient(D + "return d.swapaxes(-1, -2)"): "a gradient with its last two axes swapped passes: compare "
-    "element by element, on a square",
+    ONE_SUM_FOR_ALL: "one sum over all rows together passes: try more than one row",
+    SUM_OVER_QUERIES: "a sum over the queries passes",
+    TURNED: "a gradient with its last two axes swapped passes: compare element by element, on a square",
 }
-FORWARD = {
-    WARMER: "a pair for another temperature passes. Its backward fits its forward, no gradient check sees it: test A",
+FORWARDS = {
+    OTHER_TEMPERATURE:
+        "a pair for another temperature passes. Its backward fits its forward, no gradient check sees it: test A",
     OTHER_AXIS: "a softmax over the wrong axis passes, whose backward agrees with it: test A too",
-}
+}  # fmt: skip
 PARTS = {
-    gradient(D + "d[..., -1] = 0\n    return d"): "a gradient that is wrong for the last key alone passes: compare all "
-    "elements",
-    gradient(
-        D + "d[1:] = 0\n    return d"
-    ): "a gradient that is right in its first part alone passes: compare all of it",
+    LAST_KEY_ZERO: "a gradient that is wrong for the last key alone passes: compare all elements",
+    FIRST_PART_ALONE: "a gradient that is right in its first part alone passes: compare all of it",
 }
 LARGE = {
     OVERFLOW: "a pair that returns nan for large scores passes: try such scores, and mind that nan > tolerance is False"
 }
 ERRORS = {
-    gradient("raise ValueError('the last axis of A is ' + str(A.shape[-1]))"): "a backward that raises passes",
-    gradient(
-        RIGHT.replace("return ", "return (") + ")[None]"
-    ): "a gradient with one axis too many passes: a - b broadcasts, so compare the shapes first",
+    RAISES: "a backward that raises passes",
+    AXIS_TOO_MANY: "a gradient with one axis too many passes: a - b broadcasts, so compare the shapes first",
 }
 MEMORY = {
-    SHARED: "a pair whose calls share one cache passes: call forward twice before the first backward",
-    gradient("dA -= (A * dA).sum(axis=-1, keepdims=True)\n    return A * dA / T"): "a backward that overwrites its "
-    "upstream passes: keep a copy and compare",
-    planted("e = np.exp((scores - scores.max(axis=-1, keepdims=True)) / T)",
-        "scores -= scores.max(axis=-1, keepdims=True)\n    e = np.exp(scores / T)"): "a forward that overwrites its "
-    "scores passes: keep a copy and compare",
-}  # fmt: skip
+    SHARED_CACHE: "a pair whose calls share one cache passes: call forward twice before the first backward",
+    UPSTREAM_OVERWRITTEN: "a backward that overwrites its upstream passes: keep a copy and compare",
+    SCORES_OVERWRITTEN: "a forward that overwrites its scores passes: keep a copy and compare",
+}
+
+# ---------------------------------------------------------- an item: some pairs in any order
 
 
-def subsets(things):
-    return chain.from_iterable(combinations(things, n) for n in range(len(things) + 1))
+def make(rng, texts):
+    order = rng.permutation(len(texts))
+    return tuple(Source(texts[i], function) for i in order for function in ("forward", "backward"))
+
+
+def verdicts(right, misjudged, *functions):
+    """1 for each pair that passes: the right ones, but for those that are misjudged."""
+    return np.array([int(f.text in right) ^ (f.text in misjudged) for f in functions[::2]])
+
+
+def misjudging(i, texts, right):
+    """A text and any of those after it are misjudged, so that the first of them is told."""
+    after = texts[i + 1 :]
+    others = chain.from_iterable(combinations(after, n) for n in range(len(after) + 1))
+    return tuple(partial(verdicts, right, (texts[i], *some)) for some in others)
+
+
+def judged(course, name, points, pass_, fail):
+    """pass_, fail : {source of a pair: what is told where it is misjudged}"""
+    texts = [f"T = {course['TEMPERATURE']}\n{text}" for text in (*pass_, *fail)]
+    right, hints = texts[: len(pass_)], (*pass_.values(), *fail.values())
+    mistakes = {misjudging(i, texts, right): hint for i, hint in enumerate(hints)}
+    return Item(name, points, "verdicts", partial(make, texts=texts), partial(verdicts, right, ()), mistakes)
 
 
 def items(course):
     """course : the constants of the course, {"TEMPERATURE": 2.0}"""
-
-    def item(name, points, right, bugs):
-        """Some pairs in any order; the first one misjudged is told."""
-        texts = [f"T = {course['TEMPERATURE']}\n{text}" for text in (*right, *bugs)]
-        sentences = (*right.values(), *bugs.values())
-        wanted = {text: int(i < len(right)) for i, text in enumerate(texts)}
-
-        def make(rng):
-            order = rng.permutation(len(texts))
-            return tuple(Source(texts[i], function) for i in order for function in ("forward", "backward"))
-
-        def said(*misjudged):
-            return lambda *functions: np.array([wanted[f.text] ^ (f.text in misjudged) for f in functions[::2]])
-
-        mistakes = {
-            sentence: tuple(said(text, *others) for others in subsets(texts[i + 1 :]))
-            for i, (text, sentence) in enumerate(zip(texts, sentences, strict=True))
-        }
-        return Item(name, points, "verdicts", make, said(), mistakes)
-
-    plain = {PLAIN: RIGHT_PAIRS[PLAIN]}
     return [
-        item("three right pairs pass", 2, RIGHT_PAIRS, BUGS),
-        item("rounding passes, 3 % do not", 1, *ROUNDING),
-        item("wrong row sums", 1, plain, ROW_SUM),
-        item("wrong factors", 1, plain, SCALE),
-        item("wrong axes", 1, plain, AXES),
-        item("a wrong forward with the backward of its own", 1, plain, FORWARD),
-        item("gradients that are wrong in part", 1, plain, PARTS),
-        item("large scores", 1, plain, LARGE),
-        item("errors and shapes", 1, plain, ERRORS),
-        item("caches and arguments", 1, plain, MEMORY),
+        judged(course, "three right pairs pass", 2, THREE_PASS, ZEROS_FAIL),
+        judged(course, "rounding passes, 3 % do not", 1, ROUNDING_PASSES, TOLERANCE),
+        judged(course, "wrong row sums", 1, PLAIN_PASSES, ROW_SUMS),
+        judged(course, "wrong factors", 1, PLAIN_PASSES, FACTORS),
+        judged(course, "wrong axes", 1, PLAIN_PASSES, AXES),
+        judged(course, "a wrong forward with the backward of its own", 1, PLAIN_PASSES, FORWARDS),
+        judged(course, "gradients that are wrong in part", 1, PLAIN_PASSES, PARTS),
+        judged(course, "large scores", 1, PLAIN_PASSES, LARGE),
+        judged(course, "errors and shapes", 1, PLAIN_PASSES, ERRORS),
+        judged(course, "caches and arguments", 1, PLAIN_PASSES, MEMORY),
     ]

@@ -1,187 +1,336 @@
-"""Exercise 12: items and known mistakes."""
+"""Exercise 12, the same head on tiles: what is right, known mistakes, and the table of items."""
 
 import math
+from functools import partial
 
 import numpy as np
+from grading.course import for_course
 from grading.items import Item, float32, same_dtype
 
 from dgsa_np.attention import softmax_head_forward
 
 MEMORY = 100  # MiB; one array of 4096 x 4096 float64 has 128
+POWERS = {"e": np.exp, "2": np.exp2}
+SCALES = {"1/sqrt(d)": lambda d: d**-0.5, "1/d": lambda d: 1 / d}
+
+
+def power_of(course):
+    return POWERS[course["BASE"]]
+
+
+def scale_of(course):
+    return SCALES[course["SCALE"]]
+
+
+def attention(course, q, k, v, width):
+    """The library's head, which divides by sqrt(d) and has base e; 256 queries at a time."""
+    q = q * scale_of(course)(q.shape[-1]) * math.sqrt(q.shape[-1]) * math.log(power_of(course)(1.0))
+    blocks = [q[i : i + 256] for i in range(0, len(q), 256)]
+    return np.concatenate([softmax_head_forward(*(x[None, None] for x in (b, k, v)))[0][0, 0] for b in blocks])
+
+
+def gated(course, q_exc, k_exc, q_inh, k_inh, v, g, width):
+    exc, inh = attention(course, q_exc, k_exc, v, width), attention(course, q_inh, k_inh, v, width)
+    return g[:, None] * exc - (1 - g)[:, None] * inh
+
+
+# ------------------------------------------------------------------------------------- arguments
+
+
+def make(rng, T=5, S=12, width=3, size=1.5, d=4, e=6):
+    q, k = size * rng.standard_normal((T, d)), size * rng.standard_normal((S, d))
+    return q, k, rng.standard_normal((S, e)), width
+
+
+def make_huge(rng):
+    """The scores of the first query rise from key to key, those of the last one fall."""
+    q, k, v, width = make(rng, 6, 12, 4)
+    q[-1] = -q[0]
+    return 40 * q, 40 * k[np.argsort(k @ q[0])], v, width
+
+
+def make_low(rng):
+    """All scores are far below 0, those of some queries further than those of others."""
+    q, k, v, width = make(rng, 6, 12, 4)
+    q, k = 1 + abs(q), -1 - abs(k)
+    return 1500 * np.arange(1, 7)[:, None] * q, k[np.argsort(k @ q[0])], v, width
+
+
+def make_long(rng):
+    return make(rng, 4096, 4096, 128, d=2, e=2)
+
+
+def make_gated(rng, T=6, S=11, width=4):
+    q_exc, q_inh = 1.5 * rng.standard_normal((2, T, 4))
+    k_exc, k_inh = 1.5 * rng.standard_normal((2, S, 4))
+    return q_exc, k_exc, q_inh, k_inh, rng.standard_normal((S, 6)), rng.uniform(0.1, 0.9, T), width
+
+
+def make_single(rng):
+    return float32(*make_gated(rng))
+
+
+# ------------------------------------------- the tiles, with parts that a mistake may exchange
+
+
+def fading(power, m_old, m):
+    return power(m_old - m)
+
+
+def running_maximum(m, S):
+    return np.maximum(m, S.max(axis=-1, keepdims=True))
+
+
+def all_tiles(n_keys, width):
+    return range(0, n_keys, width)
+
+
+def divided(o, total, last):
+    """last : the sum of the last tile"""
+    return o / total
+
+
+def streamed(course, q, k, v, width, *, power=power_of, scale=scale_of, begin=-np.inf, highest=running_maximum,
+        fade_total=fading, fade_o=fading, tiles=all_tiles, end=divided):  # fmt: skip
+    """Attention tile by tile. begin, highest : where the maximum begins, and what becomes of it"""
+    power, q = power(course), q * scale(course)(q.shape[-1])
+    m = np.full((len(q), 1), begin)
+    total, o, last = np.zeros_like(m), np.zeros((len(q), v.shape[-1])), np.zeros_like(m)
+    for i in tiles(len(k), width):
+        S = q @ k[i : i + width].T
+        m_old, m = m, highest(m, S)
+        E = power(S - m)
+        last = E.sum(axis=-1, keepdims=True)
+        total = fade_total(power, m_old, m) * total + last
+        o = fade_o(power, m_old, m) * o + E @ v[i : i + width]
+    return end(o, total, last)
+
+
+def but(**parts):
+    return partial(streamed, **parts)
+
+
+# ------------------------------------------------------------------- mistakes in what fades
+
+
+def no_fading(power, m_old, m):
+    return 1.0
+
+
+def rising(power, m_old, m):
+    return power(m - m_old)
+
+
+def rising_guarded(power, m_old, m):
+    return np.where(np.isfinite(m_old), power(m - m_old), 0)
+
+
+def maximum_of_tile(m, S):
+    return S.max(axis=-1, keepdims=True)
+
+
+def softmax_of_each_tile(course, q, k, v, width):
+    starts = range(0, len(k), width)
+    return [attention(course, q, k[i : i + width], v[i : i + width], width) for i in starts]
+
+
+def tiles_added(course, *arguments):
+    return sum(softmax_of_each_tile(course, *arguments))
+
+
+def mean_of_tiles(course, *arguments):
+    outputs = softmax_of_each_tile(course, *arguments)
+    return sum(outputs) / len(outputs)
+
+
+def divided_by_last(o, total, last):
+    return o / last
+
+
+def not_divided(o, total, last):
+    return o
+
+
+def divided_by_sum_of_all(o, total, last):
+    return o / total.sum()
+
+
+total_does_not_fade = but(fade_total=no_fading)
+o_does_not_fade = but(fade_o=no_fading)
+nothing_fades = but(fade_total=no_fading, fade_o=no_fading)
+all_rises = but(fade_total=rising, fade_o=rising)
+all_rises_from_low = but(fade_total=rising, fade_o=rising, begin=-1e30)
+all_rises_guarded = but(fade_total=rising_guarded, fade_o=rising_guarded)
+own_maximum = but(fade_total=no_fading, fade_o=no_fading, highest=maximum_of_tile)
+own_maximum_from_zero = but(fade_total=no_fading, fade_o=no_fading, highest=maximum_of_tile, begin=0.0)
+
+WRONG_FADING = {
+    total_does_not_fade: "the sum does not fade: where the maximum rises, all that was summed is too large",
+    o_does_not_fade: "o does not fade: where the maximum rises, all that was summed is too large",
+    nothing_fades: "neither the sum nor o fades where the maximum rises",
+    (all_rises, all_rises_from_low, all_rises_guarded):
+        "it fades the wrong way round: exp(m_old - m) is at most 1",
+    tiles_added: "each tile is divided by its own sum, and the outputs are added",
+    mean_of_tiles: "the mean of the tiles' outputs is taken: tiles do not weigh the same",
+    but(end=divided_by_last): "o is divided by the sum of the last tile alone",
+    but(end=not_divided): "the division by the sum is missing",
+    (own_maximum, own_maximum_from_zero): "each tile measures from its own maximum: all must have one",
+    but(end=divided_by_sum_of_all): "one sum serves all queries: each row has its own",
+}  # fmt: skip
+
+# ------------------------------------------------- mistakes in scale, base, tiles and maximum
+
+
+def other_scale(course):
+    return SCALES["1/d" if course["SCALE"] == "1/sqrt(d)" else "1/sqrt(d)"]
+
+
+def no_scale(course):
+    return lambda d: 1.0
+
+
+def scale_divides(course):
+    return lambda d: 1 / scale_of(course)(d)
+
+
+def other_power(course):
+    return POWERS["2" if course["BASE"] == "e" else "e"]
+
+
+def wrong_form(course):
+    other = next(name for name in SCALES if name != course["SCALE"])
+    return {
+        but(scale=other_scale): f"the scale is {other}: your course has SCALE = {course['SCALE']}",
+        but(scale=no_scale): "the scores are not scaled",
+        but(scale=scale_divides): "the scores are divided by the scale: multiply",
+        but(power=other_power): f"the base is wrong: your course has BASE = {course['BASE']}",
+    }
+
+
+def full_tiles(n_keys, width):
+    return range(0, n_keys - width + 1, width)
+
+
+def without_last_tile(n_keys, width):
+    return range(0, n_keys - width, width)
+
+
+def without_first_tile(n_keys, width):
+    return range(width, n_keys, width)
+
+
+def first_tile(n_keys, width):
+    return range(0, 1)
+
+
+LEFT_OUT = {
+    but(tiles=full_tiles): "the keys after the last full tile are left out",
+    but(tiles=without_last_tile): "the last tile is left out",
+    but(tiles=without_first_tile): "the first tile is left out",
+    but(tiles=first_tile): "only the first tile is seen",
+}
+
+
+def maximum_of_all(m, S):
+    return np.maximum(m, S.max())
+
+
+def always_zero(m, S):
+    return np.zeros_like(m)
+
+
+maximum_is_zero = but(highest=always_zero, begin=0.0)
+no_maximum = but(fade_total=no_fading, fade_o=no_fading, highest=always_zero, begin=0.0)
+maximum_begins_at_zero = but(begin=0.0)
+
+EITHER_MAXIMUM = {
+    but(highest=maximum_of_all): "one maximum serves all queries: rows far below it have the sum 0",
+    but(highest=maximum_of_tile):
+        "the running maximum may fall: then what was summed grows, and exp overflows",
+}  # fmt: skip
+HIGH = EITHER_MAXIMUM | {(maximum_is_zero, no_maximum): "exp overflows: subtract the largest score so far"}
+LOW = EITHER_MAXIMUM | {
+    (maximum_begins_at_zero, maximum_is_zero):
+        "no maximum is subtracted, or it begins at 0: where all scores are far below, the sum is 0",
+}  # fmt: skip
+
+# ----------------------------------------------------------------- mistakes in the gated head
+
+
+def mixed(course, q_exc, k_exc, q_inh, k_inh, v, g, width, *, rule):
+    exc, inh = attention(course, q_exc, k_exc, v, width), attention(course, q_inh, k_inh, v, width)
+    return rule(exc, inh, g[:, None])
+
+
+def rule(formula):
+    return partial(mixed, rule=formula)
+
+
+inhibition_added = rule(lambda exc, inh, g: g * exc + (1 - g) * inh)
+g_exchanged = rule(lambda exc, inh, g: (1 - g) * exc - g * inh)
+both_weighed_by_g = rule(lambda exc, inh, g: g * (exc - inh))
+inhibition_not_weighed = rule(lambda exc, inh, g: g * exc - inh)
+excitation_not_weighed = rule(lambda exc, inh, g: exc - (1 - g) * inh)
+gate_not_used = rule(lambda exc, inh, g: exc - inh)
+of_other_sign = rule(lambda exc, inh, g: (1 - g) * inh - g * exc)
+g_along_columns = rule(lambda exc, inh, g: g[:, 0] * exc - (1 - g[:, 0]) * inh)
+g_as_logit = rule(lambda exc, inh, g: exc / (1 + np.exp(-g)) - inh / (1 + np.exp(g)))
+
+
+def inhibition_takes_k_exc(course, q_exc, k_exc, q_inh, k_inh, *others):
+    return gated(course, q_exc, k_exc, q_inh, k_exc, *others)
+
+
+def inhibition_takes_q_exc(course, q_exc, k_exc, q_inh, k_inh, *others):
+    return gated(course, q_exc, k_exc, q_exc, k_inh, *others)
+
+
+def both_excitatory(course, q_exc, k_exc, q_inh, k_inh, *others):
+    return gated(course, q_exc, k_exc, q_exc, k_exc, *others)
+
+
+def gated_from(course, q_exc, k_exc, q_inh, k_inh, v, g, width, *, mistake):
+    """The right gated head, made of wrong outputs of the tiles."""
+    exc, inh = mistake(course, q_exc, k_exc, v, width), mistake(course, q_inh, k_inh, v, width)
+    return g[:, None] * exc - (1 - g)[:, None] * inh
+
+
+def follows(mistakes):
+    """Each mistake in the tiles, as it is seen in the gated head."""
+    alone = [m for known in mistakes for m in (known if isinstance(known, tuple) else (known,))]
+    return tuple(partial(gated_from, mistake=mistake) for mistake in alone)
+
+
+WRONG_GATE = {
+    inhibition_added: "the inhibitory output is added: it is subtracted",
+    g_exchanged: "g and 1 - g are exchanged",
+    both_weighed_by_g: "both outputs are weighed by g: the inhibitory one gets 1 - g",
+    inhibition_not_weighed: "the inhibitory output is not weighed: it gets 1 - g",
+    excitation_not_weighed: "the excitatory output is not weighed: it gets g",
+    gate_not_used: "the gate is not used",
+    of_other_sign: "the sign is wrong: excitatory minus inhibitory",
+    g_along_columns: "g runs along the columns of o: there is one gate per query, a row",
+    g_as_logit: "g is used as a logit: it is the gate itself",
+    inhibition_takes_k_exc: "the inhibitory branch takes k_exc",
+    inhibition_takes_q_exc: "the inhibitory branch takes q_exc",
+    both_excitatory: "both outputs are the excitatory one",
+}
 
 
 def items(course):
-    power = np.exp if course["BASE"] == "e" else np.exp2
-    scales = {"1/sqrt(d)": lambda d: d**-0.5, "1/d": lambda d: 1 / d}
-    scale = scales[course["SCALE"]]
-
-    def plain(q, k, v, width):
-        """The library's head, which divides by sqrt(d) and has base e; 256 queries at a time."""
-        q = q * scale(q.shape[-1]) * math.sqrt(q.shape[-1]) * math.log(power(1.0))
-        blocks = [q[i : i + 256] for i in range(0, len(q), 256)]
-        return np.concatenate([softmax_head_forward(*(x[None, None] for x in (b, k, v)))[0][0, 0] for b in blocks])
-
-    def gated(q_exc, k_exc, q_inh, k_inh, v, g, width):
-        return g[:, None] * plain(q_exc, k_exc, v, width) - (1 - g)[:, None] * plain(q_inh, k_inh, v, width)
-
-    # ------------------------------------------------------------------------------- arguments
-    def make(T=5, S=12, width=3, size=1.5, d=4, e=6):
-        def made(rng):
-            q, k = size * rng.standard_normal((T, d)), size * rng.standard_normal((S, d))
-            return q, k, rng.standard_normal((S, e)), width
-
-        return made
-
-    def make_huge(rng):
-        """The scores of the first query rise from key to key, those of the last one fall."""
-        q, k, v, width = make(6, 12, 4)(rng)
-        q[-1] = -q[0]
-        return 40 * q, 40 * k[np.argsort(k @ q[0])], v, width
-
-    def make_low(rng):
-        """All scores are far below 0, those of some queries further than those of others."""
-        q, k, v, width = make(6, 12, 4)(rng)
-        q, k = 1 + abs(q), -1 - abs(k)
-        return 1500 * np.arange(1, 7)[:, None] * q, k[np.argsort(k @ q[0])], v, width
-
-    def make_gated(rng, T=6, S=11, width=4):
-        q_exc, q_inh = 1.5 * rng.standard_normal((2, T, 4))
-        k_exc, k_inh = 1.5 * rng.standard_normal((2, S, 4))
-        return q_exc, k_exc, q_inh, k_inh, rng.standard_normal((S, 6)), rng.uniform(0.1, 0.9, T), width
-
-    # -------------------------------------------------------------------------------- mistakes
-    def streamed(fade_total=None, fade_o=None, highest=None, begin=-np.inf, base=power, c=scale, tiles=None, ends=None):
-        """The tiles, with something changed. fade(m_old, m), highest(m, S), tiles(S, width), ends(o, total, last)"""
-        fade_total, fade_o = (f or (lambda old, new: base(old - new)) for f in (fade_total, fade_o))
-        highest = highest or (lambda m, S: np.maximum(m, S.max(axis=-1, keepdims=True)))
-        tiles = tiles or (lambda S, width: range(0, S, width))
-        ends = ends or (lambda o, total, last: o / total)
-
-        def gives(q, k, v, width):
-            q = q * c(q.shape[-1])
-            m = np.full((len(q), 1), begin)
-            total, o, last = np.zeros_like(m), np.zeros((len(q), v.shape[-1])), np.zeros_like(m)
-            for i in tiles(len(k), width):
-                S = q @ k[i : i + width].T
-                m_old, m = m, highest(m, S)
-                E = base(S - m)
-                last = E.sum(axis=-1, keepdims=True)
-                total = fade_total(m_old, m) * total + last
-                o = fade_o(m_old, m) * o + E @ v[i : i + width]
-            return ends(o, total, last)
-
-        return gives
-
-    def each_tile(mean):
-        """Every tile a softmax of its own."""
-
-        def gives(q, k, v, width):
-            parts = [plain(q, k[i : i + width], v[i : i + width], width) for i in range(0, len(k), width)]
-            return sum(parts) / (len(parts) if mean else 1)
-
-        return gives
-
-    def one(old, new):
-        return 1.0
-
-    def rising(old, new):
-        return power(new - old)
-
-    def never(m, S):
-        return np.zeros_like(m)
-
-    def of_all(m, S):
-        return np.maximum(m, S.max())
-
-    def of_tile(m, S):
-        return S.max(axis=-1, keepdims=True)
-
-    other = next(name for name in scales if name != course["SCALE"])
-    fading = {
-        "the sum does not fade: where the maximum rises, all that was summed is too large": streamed(fade_total=one),
-        "o does not fade: where the maximum rises, all that was summed is too large": streamed(fade_o=one),
-        "neither the sum nor o fades where the maximum rises": streamed(one, one),
-        "it fades the wrong way round: exp(m_old - m) is at most 1": (
-            streamed(rising, rising), streamed(rising, rising, begin=-1e30),
-            streamed(*[lambda old, new: np.where(np.isfinite(old), rising(old, new), 0)] * 2)),
-        "each tile is divided by its own sum, and the outputs are added": each_tile(False),
-        "the mean of the tiles' outputs is taken: tiles do not weigh the same": each_tile(True),
-        "o is divided by the sum of the last tile alone": streamed(ends=lambda o, total, last: o / last),
-        "the division by the sum is missing": streamed(ends=lambda o, total, last: o),
-        "each tile measures from its own maximum: all must have one": (
-            streamed(one, one, highest=of_tile), streamed(one, one, highest=of_tile, begin=0.0)),
-        "one sum serves all queries: each row has its own": streamed(ends=lambda o, total, last: o / total.sum()),
-    }  # fmt: skip
-    form = {
-        f"the scale is {other}: your course has SCALE = {course['SCALE']}": streamed(c=scales[other]),
-        "the scores are not scaled": streamed(c=lambda d: 1.0),
-        "the scores are divided by the scale: multiply": streamed(c=lambda d: 1 / scale(d)),
-        f"the base is wrong: your course has BASE = {course['BASE']}": streamed(
-            base=np.exp2 if course["BASE"] == "e" else np.exp),
-    }  # fmt: skip
-    left_out = {
-        "the keys after the last full tile are left out": streamed(
-            tiles=lambda S, width: range(0, S - width + 1, width)),
-        "the last tile is left out": streamed(tiles=lambda S, width: range(0, S - width, width)),
-        "the first tile is left out": streamed(tiles=lambda S, width: range(width, S, width)),
-        "only the first tile is seen": streamed(tiles=lambda S, width: range(0, 1)),
-    }
-    either = {
-        "one maximum serves all queries: rows far below it have the sum 0": streamed(highest=of_all),
-        "the running maximum may fall: then what was summed grows, and exp overflows": streamed(highest=of_tile),
-    }
-    high = either | {
-        "exp overflows: subtract the largest score so far": (
-            streamed(highest=never, begin=0.0), streamed(one, one, highest=never, begin=0.0)),
-    }  # fmt: skip
-    low = either | {
-        "no maximum is subtracted, or it begins at 0: where all scores are far below, the sum is 0": (
-            streamed(begin=0.0), streamed(highest=never, begin=0.0)),
-    }  # fmt: skip
-
-    def mixed(rule=lambda X, I, g: g * X - (1 - g) * I, column=True):
-        def gives(q_exc, k_exc, q_inh, k_inh, v, g, width):
-            X, I = plain(q_exc, k_exc, v, width), plain(q_inh, k_inh, v, width)
-            return rule(X, I, g[:, None] if column else g)
-
-        return gives
-
-    def from_tiles(mistake):
-        def gives(q_exc, k_exc, q_inh, k_inh, v, g, width):
-            X, I = mistake(q_exc, k_exc, v, width), mistake(q_inh, k_inh, v, width)
-            return g[:, None] * X - (1 - g)[:, None] * I
-
-        return gives
-
-    def argument(change):
-        return lambda q_exc, k_exc, q_inh, k_inh, *others: gated(*change(q_exc, k_exc, q_inh, k_inh), *others)
-
-    alone = (f for fs in (fading | form | left_out).values() for f in (fs if isinstance(fs, tuple) else (fs,)))
-    gate = {
-        "the inhibitory output is added: it is subtracted": mixed(lambda X, I, g: g * X + (1 - g) * I),
-        "g and 1 - g are exchanged": mixed(lambda X, I, g: (1 - g) * X - g * I),
-        "both outputs are weighed by g: the inhibitory one gets 1 - g": mixed(lambda X, I, g: g * (X - I)),
-        "the inhibitory output is not weighed: it gets 1 - g": mixed(lambda X, I, g: g * X - I),
-        "the excitatory output is not weighed: it gets g": mixed(lambda X, I, g: X - (1 - g) * I),
-        "the gate is not used": mixed(lambda X, I, g: X - I),
-        "the sign is wrong: excitatory minus inhibitory": mixed(lambda X, I, g: (1 - g) * I - g * X),
-        "g runs along the columns of o: there is one gate per query, a row": mixed(column=False),
-        "g is used as a logit: it is the gate itself": mixed(
-            lambda X, I, g: X / (1 + np.exp(-g)) - I / (1 + np.exp(g))),
-        "the inhibitory branch takes k_exc": argument(lambda q, k, q2, k2: (q, k, q2, k)),
-        "the inhibitory branch takes q_exc": argument(lambda q, k, q2, k2: (q, k, q, k2)),
-        "both outputs are the excitatory one": argument(lambda q, k, q2, k2: (q, k, q, k)),
-        "it follows from streamed_attention, which is wrong: mend that first": tuple(map(from_tiles, alone)),
-    }  # fmt: skip
-    call = "streamed_attention"
-    return [
-        Item("tiles of equal width", 3, call, make(), plain, fading | form | left_out),
-        Item("a last tile with fewer keys", 1, call, make(6, 11, 4), plain, left_out | fading | form),
-        Item("one tile with room to spare", 1, call, make(6, 5, 8), plain, form | left_out),
-        Item("tiles of one key", 1, call, make(5, 7, 1), plain, fading | form | left_out),
-        Item("scores far above 0", 1, call, make_huge, plain, high | fading),
-        Item("scores far below 0", 1, call, make_low, plain, low | fading),
+    """course : the constants of the course, {"BASE": "e", "SCALE": "1/d"}"""
+    call, form = "streamed_attention", wrong_form(course)
+    wrong = WRONG_FADING | form | LEFT_OUT
+    gate = WRONG_GATE | {follows(wrong): "it follows from streamed_attention, which is wrong: mend that first"}
+    return for_course(course, [
+        Item("tiles of equal width", 3, call, make, attention, wrong),
+        Item("a last tile with fewer keys", 1, call, lambda rng: make(rng, 6, 11, 4), attention,
+            LEFT_OUT | WRONG_FADING | form),
+        Item("one tile with room to spare", 1, call, lambda rng: make(rng, 6, 5, 8), attention, form | LEFT_OUT),
+        Item("tiles of one key", 1, call, lambda rng: make(rng, 5, 7, 1), attention, wrong),
+        Item("scores far above 0", 1, call, make_huge, attention, HIGH | WRONG_FADING),
+        Item("scores far below 0", 1, call, make_low, attention, LOW | WRONG_FADING),
         Item("the gated head", 2, "gated_streamed", make_gated, gated, gate),
-        Item("linear memory", 1, call, make(4096, 4096, 128, d=2, e=2), plain, memory=MEMORY),
-        Item("the dtype stays", 1, "gated_streamed", lambda rng: float32(*make_gated(rng)), check=same_dtype),
-    ]  # fmt: skip
+        Item("linear memory", 1, call, make_long, attention, memory=MEMORY),
+        Item("the dtype stays", 1, "gated_streamed", make_single, check=same_dtype),
+    ])  # fmt: skip

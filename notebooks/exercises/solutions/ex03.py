@@ -17,7 +17,9 @@ def softmax_forward(scores):
 
 
 def given_backward(dA, A):
-    """Its backward, as somebody wrote it. Where dA is ones, it returns 0, as it should; yet it is wrong.
+    """Its backward, as somebody wrote it.
+
+    Where dA is ones, it returns 0, as it should; yet it is wrong.
 
     dA, A : (..., T, S)
     returns dscores : (..., T, S)
@@ -30,7 +32,9 @@ def given_backward(dA, A):
 
 
 def witness(A):
-    """An upstream that tells given_backward from the right one: they differ by more than 1 / 1000 of the larger.
+    """An upstream that tells given_backward from the right one.
+
+    They differ by more than 1 / 1000 of the larger.
 
     A : (..., T, S), what softmax_forward returned, with T and S at least 2
     returns dA : (..., T, S), finite numbers

@@ -1,4 +1,7 @@
-"""Exercise 04: attention and its backward, in named steps.   [eq:softmax-head, eq:softmax-head-backward]"""
+"""Exercise 04: attention and its backward, in named steps.
+
+[eq:softmax-head, eq:softmax-head-backward]
+"""
 
 import numpy as np
 
@@ -36,7 +39,8 @@ def attention_backward(do, cache):
 
     do    : (B, H, T, e)
     cache : what attention_forward returned with o
-    returns dA, dS : (B, H, T, S), dq : (B, H, T, d), dk : (B, H, S, d), dv : (B, H, S, e), all of the dtype of do
+    returns dA, dS : (B, H, T, S), dq : (B, H, T, d), dk : (B, H, S, d), dv : (B, H, S, e),
+                     all of the dtype of do
 
     S are the scaled scores, as they go into softmax, and dS is the derivative with respect to them.
     """

@@ -1,4 +1,7 @@
-"""Exercise 05: lambda and the difference.   [eq:differential-head, published; its backward derived]"""
+"""Exercise 05: lambda and the difference.
+
+[eq:differential-head, published; its backward derived]
+"""
 
 import numpy as np
 
@@ -24,7 +27,8 @@ def softmax_backward(dA, A):
 def differential_forward(q_exc, k_exc, q_inh, k_inh, v, lam):
     """o = A v, where lambda weighs the map that LAMBDA_ON names:
 
-        "inh": A = A_exc - lam A_inh        "exc": A = lam A_exc - A_inh        A_* = softmax(q_* k_*^T / sqrt(d))
+        "inh": A = A_exc - lam A_inh        "exc": A = lam A_exc - A_inh
+        A_exc = softmax(q_exc k_exc^T / sqrt(d))        A_inh = softmax(q_inh k_inh^T / sqrt(d))
 
     q_exc, q_inh : (B, H, T, d)      k_exc, k_inh : (B, H, S, d)      v : (B, H, S, e)
     lam : (), one number for all
@@ -46,7 +50,8 @@ def differential_backward(do, cache):
 
     do    : (B, H, T, e)
     cache : what differential_forward returned with o
-    returns dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam, each of the shape of its argument and of the dtype of do
+    returns dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam, each of the shape of its argument and of the
+            dtype of do
     """
     ### BEGIN SOLUTION
     q_exc, k_exc, q_inh, k_inh, v, A_exc, A_inh, A, w_exc, w_inh, scale = cache

@@ -46,7 +46,8 @@ def gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
 def gated_head_backward(do, cache):
     """What the loss gains per unit of each argument.
 
-        dA = do v^T      dv = A^T do      and on from there: dA_exc, dA_inh, dg, dz_gate, and two softmax maps backward
+        dA = do v^T      dv = A^T do
+        and on from there: dA_exc, dA_inh, dg, dz_gate, and two softmax maps backward
 
     do    : (B, H, T, e), the derivative of the loss with respect to o
     cache : what gated_head_forward returned

@@ -10,10 +10,11 @@ FACTOR = True  # course choice: True, False
 def head_norm_forward(o, w, lambda_init):
     """Each head's output gets a size that does not depend on the input's; heads share the gain.
 
-        h = (1 - lambda_init) w o / sqrt(mean(o^2) + EPS)                        where NORM is "rms"
-        h = (1 - lambda_init) w c / sqrt(mean(c^2) + EPS),   c = o - mean(o)     where NORM is "layer"
+        h = (1 - lambda_init) w o / sqrt(mean(o^2) + EPS)                     where NORM is "rms"
+        h = (1 - lambda_init) w c / sqrt(mean(c^2) + EPS),  c = o - mean(o)   where NORM is "layer"
 
-    Means are over the last axis. Where FACTOR is False, there is no factor: it is 1, whatever lambda_init is.
+    Means are over the last axis. Where FACTOR is False, there is no factor: it is 1, whatever
+    lambda_init is.
 
     o : (B, H, T, e)      w : (e,)      lambda_init : number
     returns h : (B, H, T, e), dtype of o, and a cache, a tuple of what your backward needs

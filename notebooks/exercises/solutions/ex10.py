@@ -5,11 +5,15 @@ import numpy as np
 NORM = "pre"  # course choice: "pre", "post"
 
 
-# Given: three pairs. forward(x, p) returns y and a cache, backward(dy, cache) returns dx and gradients shaped like p.
+# Given: three pairs. forward(x, p) returns y and a cache, backward(dy, cache) returns dx and
+# gradients shaped like p.
 
 
 def rmsnorm_forward(x, p, eps=1e-5):
-    """y = w x r, r = (mean(x^2) + eps)^(-1/2), over the last axis.   x : (B, T, C)   p : {"w": (C,)}"""
+    """y = w x r, r = (mean(x^2) + eps)^(-1/2), over the last axis.
+
+    x : (B, T, C)      p : {"w": (C,)}
+    """
     r = 1 / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps)
     return p["w"] * x * r, (x * r, r, p["w"])
 
@@ -57,7 +61,8 @@ def block_forward(x, p):
         "pre"  : x <- x + attention(norm1(x)),    x <- x + mlp(norm2(x))
         "post" : x <- norm1(x + attention(x)),    x <- norm2(x + mlp(x))
 
-    x : (B, T, C), is left as it is      p : {"norm1": ..., "attention": ..., "norm2": ..., "mlp": ...}
+    x : (B, T, C), is left as it is
+    p : {"norm1": ..., "attention": ..., "norm2": ..., "mlp": ...}
     returns x : (B, T, C), and a cache of your choice
     """
     ### BEGIN SOLUTION

@@ -1,4 +1,7 @@
-"""Exercise 12: the same head on tiles, with memory that grows with T and not with T S.   [eq:streamed, standard]"""
+"""Exercise 12: the same head on tiles, with memory that grows with T and not with T S.
+
+[eq:streamed, standard]
+"""
 
 import numpy as np
 
@@ -36,7 +39,8 @@ def gated_streamed(q_exc, k_exc, q_inh, k_inh, v, g, width):
 
         o = g o_exc - (1 - g) o_inh,   o_exc and o_inh by streamed_attention
 
-    q_exc, q_inh : (T, d)      k_exc, k_inh : (S, d)      v : (S, e)      g : (T,), the gate, in (0, 1)
+    q_exc, q_inh : (T, d)      k_exc, k_inh : (S, d)      v : (S, e)
+    g : (T,), the gate, in (0, 1)
     returns o : (T, e), dtype of q_exc
     """
     ### BEGIN SOLUTION

@@ -6,7 +6,7 @@
 # page. The library `dgsa_np` says the same with masks, other mechanisms and speed; a test asserts
 # that the two agree to 1e-12. How each formula is known stands in docs/equations.md.
 #
-# - `x_forward` returns its output and a cache: what `x_backward` needs of it.
+# - `x_forward` returns its output and a cache: what `x_backward` needs of it. (A map is its own.)
 # - `dx` is the derivative of the loss with respect to x, and has the shape of x.
 # - A backward is its forward read upwards. Where a value was used twice, its gradients add up.
 # - B images, T tokens (patches) each, C numbers per token, H heads, d = C / 2H numbers per query.
@@ -16,7 +16,8 @@
 import numpy
 import numpy as np
 
-EPS, LAMBDA_INIT = 1e-5, 0.8
+EPS = 1e-5
+LAMBDA_INIT = 0.8
 BRANCHES = ("q_exc", "k_exc", "q_inh", "k_inh", "v")
 
 
@@ -37,23 +38,31 @@ def weight_grad(x, dy):
     return x.reshape(-1, x.shape[-1]).T @ dy.reshape(-1, dy.shape[-1])
 
 
-# %% One map: how much each token looks at each other token. Weights are positive, a row sums to 1.
-# Why / sqrt(d)? A score is a sum of d products. With queries and keys near N(0, 1) it has the
-# variance d; divided by sqrt(d) it has the variance 1, however wide a head is. Larger scores would
-# make the softmax all but one-hot, and a one-hot softmax has next to no gradient.
-def map_forward(q, k):
-    S = q @ swap(k) / q.shape[-1] ** 0.5  # (B, H, T, T)
+# %% Softmax turns scores into weights: positive, and each row sums to 1.
+def softmax_forward(S):
     # With the row's maximum taken off, exp cannot overflow, and the quotient is the same. (.real is
     # for gradient_error, below.)
     E = np.exp(S - S.real.max(axis=-1, keepdims=True))
     return E / E.sum(axis=-1, keepdims=True)
 
 
-# The backward of softmax. dA says what more weight on a key would do to the loss. But a row sums
-# to 1, so weight for one key is taken from all, in proportion to A. What counts is therefore how
-# far dA lies above its mean over the row, weighted by A.
+# Its backward. dA says what more weight on a key would do to the loss. But a row sums to 1, so
+# weight for one key is taken from all, in proportion to A. What counts is therefore how far dA lies
+# above its mean over the row, weighted by A.
+def softmax_backward(dA, A):
+    return A * (dA - (dA * A).sum(axis=-1, keepdims=True))
+
+
+# %% One map: how much each token looks at each other token.
+# Why / sqrt(d)? A score is a sum of d products. With queries and keys near N(0, 1) it has the
+# variance d; divided by sqrt(d) it has the variance 1, however wide a head is. Larger scores would
+# make the softmax all but one-hot, and a one-hot softmax has next to no gradient.
+def map_forward(q, k):
+    return softmax_forward(q @ swap(k) / q.shape[-1] ** 0.5)  # (B, H, T, T)
+
+
 def map_backward(dA, A, q, k):
-    dS = A * (dA - (dA * A).sum(axis=-1, keepdims=True)) / q.shape[-1] ** 0.5
+    dS = softmax_backward(dA, A) / q.shape[-1] ** 0.5
     return dS @ k, swap(dS) @ q
 
 
@@ -292,8 +301,8 @@ def digits():
     return map(np.asarray, train_test_split(X, y, test_size=0.2, stratify=y, random_state=0))
 
 
+# A rise over the first tenth of the training, while m and v are young, then half a cosine.
 def learning_rate(done, peak):
-    """A rise over the first tenth of the training, while m and v are young, and half a cosine."""
     return peak * min(10 * done, 0.5 + 0.5 * float(numpy.cos(numpy.pi * done)))
 
 

@@ -4,9 +4,10 @@
 # Forward, backward, a tiny transformer, AdamW, and training on real handwritten digits, in NumPy
 # alone (scikit-learn brings the digits). The notebook start_here builds this file from an empty
 # page. The library `dgsa_np` says the same with masks, other mechanisms and speed; a test asserts
-# that the two agree to 1e-12. How each formula is known stands in docs/equations.md.
+# that the two agree to 1e-12. The body of the paper (arXiv:2505.24054) was not available to us: how
+# each formula is known stands in docs/equations.md.
 #
-# - `x_forward` returns its output and a cache: what `x_backward` needs of it. (A map is its own.)
+# - `x_forward` returns its output and a cache, what `x_backward` needs. A map is its own cache.
 # - `dx` is the derivative of the loss with respect to x, and has the shape of x.
 # - A backward is its forward read upwards. Where a value was used twice, its gradients add up.
 # - B images, T tokens (patches) each, C numbers per token, H heads, d = C / 2H numbers per query.

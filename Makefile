@@ -42,7 +42,7 @@ cluster: .venv/test .venv/cluster
 
 # The notebooks from their sources (py:percent), run in fresh kernels, with their outputs.
 notebooks: .venv/notebooks
-	cd notebooks && for source in [0-9]*.py; do echo $$source; \
+	cd notebooks && for source in start_here.py [0-9]*.py; do echo $$source; \
 	  ../$(BIN)/jupytext --quiet --set-kernel python3 --to ipynb --execute $$source || exit 1; done
 
 check-notebooks: .venv/notebooks .venv/test

@@ -1,5 +1,6 @@
 # %% [markdown]
 # # 00 How to read this project
+# *Deep dive; the whole idea in 45 minutes is in [start_here](start_here.ipynb).*
 #
 # dgsa_np computes every forward and every backward pass of a small transformer by hand, in NumPy.
 # There is no automatic differentiation. What replaces it is a convention, and a check that tells

@@ -1,5 +1,6 @@
 # %% [markdown]
 # # 01 Lateral inhibition
+# *Deep dive; the whole idea in 45 minutes is in [start_here](start_here.ipynb).*
 #
 # In the eye of the horseshoe crab *Limulus* a receptor that sees light silences its neighbours a
 # little, and they silence it. This one idea, *each unit subtracts what the others do*, sharpens

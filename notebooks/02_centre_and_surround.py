@@ -1,5 +1,6 @@
 # %% [markdown]
 # # 02 Centre and surround
+# *Deep dive; the whole idea in 45 minutes is in [start_here](start_here.ipynb).*
 #
 # Many cells of the retina respond to light in a small *centre* and are inhibited by light in a
 # wider *surround*. The usual model of such a receptive field is a difference of two Gaussians. This

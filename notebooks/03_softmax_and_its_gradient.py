@@ -1,5 +1,6 @@
 # %% [markdown]
 # # 03 Softmax and its gradient
+# *Deep dive; the whole idea in 45 minutes is in [start_here](start_here.ipynb).*
 #
 # Every attention map of this project is made of softmax maps. This notebook takes the softmax
 # apart: how it is computed without overflow, what a mask does to it, what its derivative looks like

@@ -1,5 +1,6 @@
 # %% [markdown]
 # # 04 Attention, backward
+# *Deep dive; the whole idea in 45 minutes is in [start_here](start_here.ipynb).*
 #
 # Attention is two matrix products with a softmax between them. Its backward pass is four matrix
 # products with a softmax backward between them, in the opposite order. This notebook derives it:

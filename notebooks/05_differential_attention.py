@@ -1,5 +1,6 @@
 # %% [markdown]
 # # 05 Differential attention
+# *Deep dive; the whole idea in 45 minutes is in [start_here](start_here.ipynb).*
 #
 # A softmax never says zero. Every key gets some weight, and over hundreds of keys the small weights
 # add up to a haze that drowns the few keys that matter. The Differential Transformer (Ye et al.,

@@ -1,5 +1,6 @@
 # %% [markdown]
 # # 06 The gate
+# *Deep dive; the whole idea in 45 minutes is in [start_here](start_here.ipynb).*
 #
 # This is the notebook the others lead to. Differential Gated Self-Attention (M-DGSA) gives each
 # head two softmax maps, one that excites and one that inhibits, and a *gate* per token and head

@@ -1,5 +1,6 @@
 # %% [markdown]
 # # 07 A transformer by hand
+# *Deep dive; the whole idea in 45 minutes is in [start_here](start_here.ipynb).*
 #
 # A head is not a model. Here we build what stands around it: an image becomes tokens, tokens pass
 # through residual blocks, their mean is classified, a loss is measured, and a gradient comes back

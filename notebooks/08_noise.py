@@ -1,5 +1,6 @@
 # %% [markdown]
 # # 08 Noise: one experiment, read closely
+# *Deep dive; the whole idea in 45 minutes is in [start_here](start_here.ipynb).*
 #
 # Differential gated self-attention is said to withstand noise: what is common to both branches
 # cancels, as in an amplifier, and a gate decides how much. Here we put that to a test that fits

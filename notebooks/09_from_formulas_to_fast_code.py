@@ -1,5 +1,6 @@
 # %% [markdown]
 # # 09 From formulas to fast code
+# *Deep dive; the whole idea in 45 minutes is in [start_here](start_here.ipynb).*
 #
 # The other notebooks ask what attention computes. This one asks what it costs, and why two programs
 # with the same formula and the same number of operations can differ several times in time, and many

@@ -1,13 +1,17 @@
 """The notebooks: paired with their sources, whole, every displayed equation asserted; with -m notebooks, run afresh."""
 
+import ast
 import json
+import re
 import time
 from pathlib import Path
 
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-SOURCES = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+START, ONE_FILE = FOLDER / "start_here.py", FOLDER / "dgsa_in_one_file.py"
+DEEP_DIVES = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+SOURCES = [START, *DEEP_DIVES]
 TRAINING = ("07", "08")
 LIMIT = {True: 120, False: 60}  # seconds on two cores, with training and without
 
@@ -31,8 +35,8 @@ def text(cell):
 
 
 def test_every_chapter_is_there():
-    assert [path.stem[:2] for path in SOURCES] == [f"{i:02d}" for i in range(len(SOURCES))]
-    assert [path.stem for path in SOURCES] == sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
+    assert [path.stem[:2] for path in DEEP_DIVES] == [f"{i:02d}" for i in range(len(DEEP_DIVES))]
+    assert [path.stem for path in DEEP_DIVES] == sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
 
 
 @each
@@ -65,8 +69,39 @@ def test_every_displayed_equation_is_asserted_within_three_cells(path):
 @each
 def test_the_first_cell_says_what_it_is_for(path):
     first = text(cells(path)[0])
-    assert first.startswith(f"# {path.stem[:2]} ")
+    assert first.startswith("# Start here" if path == START else f"# {path.stem[:2]} ")
     assert [word for word in ("You will do", "You will learn", "You need", "Time") if word not in first] == []
+
+
+@pytest.mark.parametrize("path", DEEP_DIVES, ids=lambda path: path.stem)
+def test_a_deep_dive_says_where_the_whole_idea_is(path):
+    first, *_ = path.read_text(encoding="utf-8").split("\n# %%")
+    assert "Deep dive; the whole idea in 45 minutes is in [start_here](start_here.ipynb)" in first
+
+
+def definitions(path):
+    """{name: what it is}, of the functions and constants at the top of a source, comments apart."""
+    named = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
+            named[node.name] = ast.dump(node)
+        elif isinstance(node, ast.Assign):
+            named |= {ast.unparse(target): ast.dump(node.value) for target in node.targets}
+    return named
+
+
+def test_start_here_builds_the_one_file():
+    built, there = definitions(START), definitions(ONE_FILE)
+    assert [name for name in there if built.get(name) != there[name]] == []
+
+
+def test_start_here_takes_45_minutes():
+    """By what its sections say; and at 200 words a minute, with a minute and a half for each cell of code."""
+    whole = cells(START)
+    prose = "\n".join(text(cell) for cell in whole if cell["cell_type"] == "markdown")
+    said = [int(minutes) for minutes in re.findall(r"^## .* \((\d+) minutes\)$", prose, flags=re.MULTILINE)]
+    assert len(said) == len(re.findall("^## ", prose, flags=re.MULTILINE)) and 2 + sum(said) <= 45
+    assert len(prose.split()) / 200 + 1.5 * sum(cell["cell_type"] == "code" for cell in whole) <= 45
 
 
 @each

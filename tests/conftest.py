@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.tiers import most_later
 
-from dgsa_np import check, model
+from dgsa_np import model, shapes
 from dgsa_np.attention import multihead
 from dgsa_np.data import load
 from dgsa_np.lab.cases import all_cases
@@ -70,7 +70,7 @@ def spoil(whole, rng):
 
 def pytest_sessionstart(session):
     """Nothing remembered from before: mutation testing forks a process that has run the tests already."""
-    check.PASSED.clear()
+    shapes.PASSED.clear()
     for remembered in (multihead.attention_specs, model.model_specs):
         remembered.cache_clear()
 

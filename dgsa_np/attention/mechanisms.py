@@ -17,6 +17,7 @@ class Control(NamedTuple):
     specs: Callable  # of cfg: {name: Spec}
     forward: Callable  # (x, p, cfg) -> lam, z_gate or gate, and a cache
     backward: Callable  # (its gradient, cache) -> dx, grads
+    axes: str = "B H T"  # of what it makes; "" is one number for the whole layer
 
 
 class Mechanism(NamedTuple):
@@ -44,7 +45,7 @@ MECHANISMS = {
         Pair(differential.differential_head_forward, differential.differential_head_backward),
         DUAL,
         split=2,
-        control=Control(differential.lambda_specs, differential.lambda_forward, differential.lambda_backward),
+        control=Control(differential.lambda_specs, differential.lambda_forward, differential.lambda_backward, axes=""),
         lambda_init=differential.depth_schedule,
         tiled=Pair(tiled.tiled_differential_head_forward, tiled.tiled_differential_head_backward),
     ),

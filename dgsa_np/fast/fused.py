@@ -133,7 +133,7 @@ class _Symbol(NDArrayOperatorsMixin):
         return _Symbol(name, kind, self.lines)
 
 
-SUMS = {"row_dot": ("T x, T y", "T z", "x * y"), "square_sum": ("T x", "float64 z", "double(x) * double(x)")}
+SUMS = {"square_sum": ("T x", "float64 z", "double(x) * double(x)")}
 
 
 def sum_kernel(name, *arrays):

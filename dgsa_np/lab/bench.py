@@ -23,6 +23,7 @@ from tqdm import tqdm
 from .. import __version__
 from ..attention import AttentionConfig, attention_forward, causal_mask, init_attention
 from ..attention.mechanisms import MECHANISMS
+from ..attention.multihead import at_depth
 from ..attention.multihead import TILED_KINDS
 from ..fast import parallel
 from ..model import ModelConfig, init_model, loss_and_grads
@@ -123,7 +124,7 @@ def head(kind, impl, B, H, T, d):
     x = rng.standard_normal((B, T, cfg.width), "float32")
     p = init_attention(cfg, rng)
     heads = attention_forward(x, p, cfg, mask)[1].heads.values()
-    mix = cfg.mechanism.control.forward(x, p, cfg, 0.5)[:1] if cfg.mechanism.control else ()
+    mix = cfg.mechanism.control.forward(x, p, at_depth(cfg, 0))[:1] if cfg.mechanism.control else ()
     forward, backward = cfg.head_pair(np, T, T)
 
     def run():

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import losses, model, ops
+from .. import layers, losses, model, ops
 from ..attention import KINDS, AttentionConfig, causal_mask, gated, mechanisms, multihead, padding_mask, softmax, tiled
 from ..params import tree_map
 
@@ -92,8 +92,8 @@ def head_cases(rng):
     """The head of each mechanism under each mask. Heads share the arguments that they have in common."""
     for decodes, keys in ((True, S), (False, T)):  # what cannot decode has as many keys as queries
         rows = [row for row in mechanisms.MECHANISMS.values() if row.decodes == decodes]
-        heads = {row.head_forward: (row.head_backward, head_arguments(row)) for row in rows}
-        used = {argument for _, arguments in heads.values() for argument in arguments}
+        heads = [(row.head, head_arguments(row)) for row in rows]
+        used = {argument for _, arguments in heads for argument in arguments}
         order = [argument for argument in dict.fromkeys([*IN_ORDER, *sorted(used)]) if argument in used]
         shapes = {"q": (B, H, T, D), "k": (B, H, keys, D), "v": (B, H, keys, E), "z": (B, H, T), "l": (H, 1)}
         for name, mask in masks(rng, T, keys).items():
@@ -101,21 +101,22 @@ def head_cases(rng):
             if decodes:
                 args = drawn["q"], drawn["k"], mask
                 yield _case(softmax.softmax_map_forward, softmax.softmax_map_backward, name, args, {"d": D})
-            for forward, (backward, arguments) in heads.items():
-                yield _case(forward, backward, name, (*map(drawn.get, arguments), mask), {"d": D})
+            for head, arguments in heads:
+                yield _case(*head, name, (*map(drawn.get, arguments), mask), {"d": D})
 
 
 def head_arguments(row) -> list:
     """Names of what a head takes: q and q_exc are one; z is what a control makes per token and head, lam per head."""
-    made = [] if row.control is None else ["lam" if row.control is mechanisms.LAMBDA else "z"]
+    made = [] if row.control is None else ["z" if row.control.axes else "lam"]
     return [*(name.removesuffix("_exc") for name in row.projections), *made]
 
 
 def tiled_cases(rng):
     """The heads on tiles, with arguments like those of the plain ones."""
+    on_tiles = {row.head.forward: row.tiled for row in mechanisms.MECHANISMS.values() if row.tiled}
     for case in head_cases(rng):
-        if case.forward in tiled.TILED:
-            yield _case(*tiled.TILED[case.forward], case.variant, case.args, case.sizes)
+        if case.forward in on_tiles:
+            yield _case(*on_tiles[case.forward], case.variant, case.args, case.sizes)
         if case.forward is gated.gated_head_forward:
             q_exc, k_exc, q_inh, k_inh, v, z, mask = case.args
             args = [q_exc, q_inh], [k_exc, k_inh], v, [z, 2 - z], mask
@@ -158,22 +159,27 @@ TOKENS = SMALL | {"vocab_size": 7, "max_len": 6}
 def part_cases(rng):
     """What stands around attention in a model."""
     normal, mlp = rng.standard_normal, ((2, 3, 5), (5, 7), (7, 5))
-    mean_pool = model.mean_pool_forward, model.mean_pool_backward
+    mean_pool = layers.mean_pool_forward, layers.mean_pool_backward
     o, w_norm = normal((B, H, T, E)), normal(E)
     keep = np.array([[True, True, False, True], [True, False, False, False]])
     yield _case(multihead.head_norm_forward, multihead.head_norm_backward, "", (o, w_norm, 0.8), {"e": E})
-    yield _case(model.gelu_mlp_forward, model.gelu_mlp_backward, "", tuple(map(normal, mlp)), {})
+    yield _case(ops.gelu_mlp_forward, ops.gelu_mlp_backward, "", tuple(map(normal, mlp)), {})
     yield _case(*mean_pool, "", (normal((B, T, 5)),), {"T": T})
     yield _case(*mean_pool, "some dropped", (normal((B, T, 5)), keep), {"T": T})
     cfg = model.ModelConfig(**VISION, channels=5)
     p = random_params(model.init_model(cfg, rng, "float64"), rng)
     images, x = (rng.random((B, 6, 6, 5)), p["embed"], cfg), normal((B, 3, 8))
-    yield _case(model.patch_embed_forward, model.patch_embed_backward, "", images, cfg.sizes, ("images",))
+    yield _case(layers.patch_embed_forward, layers.patch_embed_backward, "", images, cfg.sizes, ("images",))
     yield _case(model.block_forward, model.block_backward, cfg.kind, (x, p["blocks"][0], cfg), cfg.sizes)
     cfg = model.ModelConfig(task="lm", **TOKENS)
     p = random_params(model.init_model(cfg, rng, "float64"), rng)
     tokens = rng.integers(0, 5, (B, 4)), p["embed"], cfg, 1
-    yield _case(model.token_embed_forward, model.token_embed_backward, "", tokens, cfg.sizes)
+    yield _case(layers.token_embed_forward, layers.token_embed_backward, "", tokens, cfg.sizes)
+    project = multihead.project_forward, multihead.project_backward
+    x, W, positions = normal((B, T, 5)), normal((5, 12)), np.array([0, 3, 4, 9])
+    yield _case(*project, "", (x, W, 3), {"C": 5})
+    yield _case(*project, "turned", (x, W, 3, positions), {"C": 5}, ("positions",))
+    yield _case(*project, "after a past", (x, W, 3, positions, normal((B, 3, 2, 4))), {"C": 5}, ("positions", "past"))
 
 
 def model_cases(rng, forms=FORMS):

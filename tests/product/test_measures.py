@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from support.training import TINY
 
+from dgsa_np.attention import KINDS
 from dgsa_np.data import load
-from dgsa_np.lab.evidence import grid, measures, studies
+from dgsa_np.lab.evidence import grid, measures
 from dgsa_np.model import ModelConfig
 
 

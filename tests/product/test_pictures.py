@@ -11,9 +11,9 @@ from dgsa_np.attention import attention_gate
 from dgsa_np.attention.differential import differential_head_forward
 from dgsa_np.attention.gated import gated_head_forward
 from dgsa_np.attention.softmax import softmax_head_forward
-from dgsa_np.check import ShapeError
 from dgsa_np.lab import viz
 from dgsa_np.lab.rollout import attention_rollout
+from dgsa_np.shapes import ShapeError
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from support import strict_cupy
 
 from dgsa_np.attention.gated import gated_head_forward
 from dgsa_np.backend import to_device
-from dgsa_np.check import ShapeError
 from dgsa_np.lab.rollout import TREATMENTS, attention_rollout
 from dgsa_np.ops import softmax_forward
+from dgsa_np.shapes import ShapeError
 
 
 @pytest.fixture

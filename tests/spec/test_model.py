@@ -8,8 +8,9 @@ from support.planting import assert_caught
 
 from dgsa_np.attention import KINDS, attention_map
 from dgsa_np.attention.softmax import softmax_map_forward
+from dgsa_np.layers import patches
 from dgsa_np.losses import cross_entropy_forward
-from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_forward, patches
+from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_forward
 from dgsa_np.params import count, flatten
 
 

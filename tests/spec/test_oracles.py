@@ -218,10 +218,10 @@ def test_cross_entropy_is_what_loops_over_numbers_say(size):
 
 AXES = {"q": "BHTD", "k": "BHSD", "v": "BHSE", "w": "BHT"}  # w weighs: lam, gate or z_gate
 HEADS = {softmax.softmax_map_forward: "qk"} | {
-    row.head_forward: "".join(name[0] for name in row.projections) + "w" * (row.control is not None)
+    row.head.forward: "".join(name[0] for name in row.projections) + "w" * (row.control is not None)
     for row in MECHANISMS.values()
 }
-SQUARE = [row.head_forward for row in MECHANISMS.values() if not row.decodes]  # as many keys as queries
+SQUARE = [row.head.forward for row in MECHANISMS.values() if not row.decodes]  # as many keys as queries
 MASKS = ("none", "causal", "padding", "causal and padding", "per head", "rows masked", "all masked")
 over_heads = pytest.mark.parametrize("head", HEADS, ids=lambda head: head.__name__)
 over_masks = pytest.mark.parametrize("mask", MASKS)

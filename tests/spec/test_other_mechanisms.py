@@ -24,10 +24,10 @@ from dgsa_np.attention import (
     twicing_head_backward,
     twicing_head_forward,
 )
-from dgsa_np.check import ShapeError
 from dgsa_np.gradcheck import relative_error
 from dgsa_np.ops import sigmoid
 from dgsa_np.params import Spec
+from dgsa_np.shapes import ShapeError
 
 
 @seeds

@@ -22,7 +22,7 @@ from dgsa_np.gradcheck import check_pair
 from dgsa_np.lab.cases import FORMS, ON_INHIBITION, random_params
 
 B, H, T, S, D, E = 2, 3, 13, 19, 4, 5
-TILED = {kind: tiled.TILED[MECHANISMS[kind].head_forward] for kind in multihead.TILED_KINDS}
+TILED = {kind: MECHANISMS[kind].tiled for kind in multihead.TILED_KINDS}
 HEADS = list(TILED)
 SHAPES = {"q": (B, H, T, D), "k": (B, H, S, D), "v": (B, H, S, E)}
 TILES = [(64, 256, 2**17), (4, 6, 1), (5, 3, 100), (1, 1, 1), (13, 2, 2**17)]  # queries, keys, numbers in a slab
@@ -72,7 +72,7 @@ def test_tiled_is_plain_under_every_mask(kind, tiles, monkeypatch):
     monkeypatch.setattr(tiled, "CPU_TILES", tiles)
     for name, mask in all_masks(np.random.default_rng(1)).items():
         args = head_arguments(kind, np.random.default_rng(2))
-        want = run(MECHANISMS[kind][:2], args, mask, np.random.default_rng(3))
+        want = run(MECHANISMS[kind].head, args, mask, np.random.default_rng(3))
         got = run(TILED[kind], args, mask, np.random.default_rng(3))
         assert largest_error(got, want) < 1e-12, name
 
@@ -83,8 +83,8 @@ def test_the_difference_in_float32_is_that_of_rounding(kind, monkeypatch):
     mask = causal_mask(T, S)
     args = head_arguments(kind, np.random.default_rng(0), "float32")
     wide = [a.astype("float64") for a in args]
-    exact = run(MECHANISMS[kind][:2], wide, mask, np.random.default_rng(1))
-    plain = run(MECHANISMS[kind][:2], args, mask, np.random.default_rng(1))
+    exact = run(MECHANISMS[kind].head, wide, mask, np.random.default_rng(1))
+    plain = run(MECHANISMS[kind].head, args, mask, np.random.default_rng(1))
     got = run(TILED[kind], args, mask, np.random.default_rng(1))
     assert all(a.dtype == "float32" for a in got)
     assert largest_error(got, exact) < 4 * max(largest_error(plain, exact), np.finfo("float32").eps)
@@ -161,7 +161,7 @@ def test_a_layer_on_tiles_is_the_plain_layer(form, rotary, mask, monkeypatch):
 def test_a_kind_without_tiles_says_which_have_them():
     with pytest.raises(ValueError, match=r"with impl='tiled', kind is 'twicing', expected one of 'softmax', 'diff_v1'"):
         AttentionConfig(kind="twicing", width=12, n_heads=3, impl="tiled")
-    assert "twicing" in AttentionConfig(kind="twicing", width=12, n_heads=3).head_pair(np, 4096, 4096)[0].__name__
+    assert "twicing" in AttentionConfig(kind="twicing", width=12, n_heads=3).head_pair(np, 4096, 4096).forward.__name__
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -169,7 +169,7 @@ def test_auto_takes_tiles_from_the_measured_size_on(kind):
     cfg = AttentionConfig(kind=kind, width=16, n_heads=2)
     on_tiles = [cfg.head_pair(np, n, n) == TILED[kind] for n in (17, 128, 256, 4096)]
     assert on_tiles == [False, False, True, True]
-    assert cfg.head_pair(np, 1, 4096) == MECHANISMS[kind][:2]  # decoding
+    assert cfg.head_pair(np, 1, 4096) == MECHANISMS[kind].head  # decoding
 
 
 def test_decoding_on_tiles_gives_the_logits_of_the_whole():
@@ -191,7 +191,7 @@ def peak(kind, T, tiles=True):
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal((1, 1, T, 8)).astype("float32") for _ in MECHANISMS[kind].projections]
     arrays += [rng.standard_normal((1, 1, T)).astype("float32")] if MECHANISMS[kind].control else []
-    mask, pair = causal_mask(T), TILED[kind] if tiles else MECHANISMS[kind][:2]
+    mask, pair = causal_mask(T), TILED[kind] if tiles else MECHANISMS[kind].head
     tracemalloc.start()
     o, cache = pair[0](*arrays, mask)
     pair[1](o, cache)

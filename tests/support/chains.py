@@ -1,19 +1,60 @@
-"""The elementwise chains that are kernels on a device, with arguments that are strange on purpose."""
+"""Elementwise chains of many forms, for the kernels that they become on a device; and arguments strange on purpose."""
 
-import importlib
-import importlib.util
 import inspect
 
 import numpy as np
 import pytest
 
-MODULES = [importlib.import_module(f"dgsa_np.{name}") for name in ("ops", "optim", "attention.gated")]
-CHAINS = {
-    name: chain
-    for module in MODULES
-    for name, chain in vars(module).items()
-    if hasattr(chain, "__wrapped__") and chain.__module__ == module.__name__
-}
+from dgsa_np import optim
+from dgsa_np.fast.fused import fused
+
+
+@fused
+def masked(S, mask, nan, least):
+    return np.fmin(S, np.where(mask, nan, least).astype(S.dtype))
+
+
+@fused
+def exp_from(S, largest, lowest):
+    return np.exp(E := S - np.maximum(largest, lowest), out=E)
+
+
+@fused
+def divided(E, total):
+    return np.divide(E, total + (total == 0), out=E)
+
+
+@fused
+def sigmoid(z):
+    below = (z.real < 0).astype(z.dtype)
+    e = np.exp(z * (2 * below - 1))
+    return (below * e + (1 - below)) / (1 + e)
+
+
+@fused
+def dsilu(dy, y, sigma):
+    return dy * (sigma + y * (1 - sigma))
+
+
+@fused
+def inverse_root(square_sum, n, eps):
+    return 1 / np.sqrt(square_sum / n + eps)
+
+
+@fused
+def scaled(x, r, w):
+    return (n := x * r, n * w)
+
+
+@fused
+def dscaled(dn, n, r, dot, count):
+    return r * (dn - n * (dot / count))
+
+
+mix = fused(lambda gate, A_exc, one_minus_gate, A_inh: gate * A_exc - one_minus_gate * A_inh)
+
+CHAINS = {f.__name__: f for f in (masked, exp_from, divided, sigmoid, dsilu, inverse_root, scaled, dscaled)}
+CHAINS |= {"mix": mix, "_adamw": optim._adamw}
 NUMBERS = {"nan": np.nan, "least": -np.inf, "lowest": -1e30, "count": 5, "n": 5}  # and their values
 NUMBERS |= dict.fromkeys(("eps", "b1", "b2", "m_share", "v_share", "lr", "weight_decay"), 0.25)
 ROWS = {"largest", "total", "square_sum", "r", "dot", "gate", "one_minus_gate"}  # one number for each row
@@ -22,7 +63,7 @@ ROWS = {"largest", "total", "square_sum", "r", "dot", "gate", "one_minus_gate"} 
 def kinds_of(name):
     """What each argument of a chain is, by its name."""
     names = inspect.signature(CHAINS[name].__wrapped__).parameters
-    numbers = NUMBERS.keys() - ({"n"} if name == "_dscale" else set())
+    numbers = NUMBERS.keys() - ({"n"} if name == "dscaled" else set())
     return {p: "bool" if p == "mask" else "float64" if p in numbers else "T" for p in names}
 
 

@@ -11,7 +11,6 @@ from dgsa_np.attention import (
     causal_mask,
     init_attention,
     multihead,
-    tiled,
 )
 from dgsa_np.attention.mechanisms import MECHANISMS
 from dgsa_np.lab.cases import random_params
@@ -20,8 +19,8 @@ from dgsa_np.params import flatten
 from support.tiers import most_later
 
 kinds = pytest.mark.parametrize("kind", KINDS)
-TILED = {kind: tiled.TILED[MECHANISMS[kind].head_forward] for kind in multihead.TILED_KINDS}
-HEADS = [*((kind, MECHANISMS[kind][:2]) for kind in KINDS), *((f"tiled {kind}", pair) for kind, pair in TILED.items())]
+TILED = {kind: MECHANISMS[kind].tiled for kind in multihead.TILED_KINDS}
+HEADS = [*((kind, MECHANISMS[kind].head) for kind in KINDS), *((f"tiled {kind}", pair) for kind, pair in TILED.items())]
 heads = pytest.mark.parametrize(("kind", "pair"), HEADS, ids=[name for name, _ in HEADS])
 SIZES = {"width": 8, "n_heads": 2, "depth": 2, "ffn_width": 5, "n_out": 3}
 TOKENS = SIZES | {"vocab_size": 11, "max_len": 9}

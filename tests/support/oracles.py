@@ -319,6 +319,13 @@ def lambda_of(x, p, cfg, layer):
     return build(lambda b, h, t: lam, len(x), cfg.n_heads, len(x[0]))
 
 
+def gated_heads(branches, v, x, p, cfg, mask=None):
+    """o_bhte of dgsa: its gate weighs both maps, or the inhibitory one; one per token, or one per head."""
+    head, weigh = {"both": (gated_head, gate_logits), "inhibition": (differential_head, gate_lambda)}[cfg.gate_on]
+    weight = weigh(x, p["b_gate"], p["W_gate"] if cfg.gate == "token" else None)
+    return head(*branches, v, weight, mask)
+
+
 def heads(x, p, cfg, mask=None, layer=0, positions=None):
     """o_bhte of the mechanism cfg.kind: project, turn queries and keys where cfg.rotary says so, attend."""
 
@@ -330,15 +337,13 @@ def heads(x, p, cfg, mask=None, layer=0, positions=None):
     if cfg.kind == "diff_v1":
         return differential_head(*some("q_exc", "k_exc", "q_inh", "k_inh"), v, lambda_of(x, p, cfg, layer), mask)
     if cfg.kind == "dgsa":
-        head, weigh = {"both": (gated_head, gate_logits), "inhibition": (differential_head, gate_lambda)}[cfg.gate_on]
-        weight = weigh(x, p["b_gate"], p["W_gate"] if cfg.gate == "token" else None)
-        return head(*some("q_exc", "k_exc", "q_inh", "k_inh"), v, weight, mask)
+        return gated_heads(some("q_exc", "k_exc", "q_inh", "k_inh"), v, x, p, cfg, mask)
     if cfg.kind == "diff_v2":
         return differential_v2_head(*some("q_exc", "q_inh", "k"), v, token_gate(x, p["W_lambda"]), mask)
     if cfg.kind == "output_gate":
         return output_gate_head(*some("q", "k"), v, token_gate(x, p["W_gate"]), mask)
     if cfg.kind not in ("softmax", "twicing"):
-        raise NotImplementedError(f"write the head of {cfg.kind!r} into tests/support/oracles.py, and call it in heads")
+        raise NotImplementedError(f"write the head of {cfg.kind!r} into tests/support/oracles.py, and call it here")
     return {"softmax": softmax_head, "twicing": twicing_head}[cfg.kind](*some("q", "k"), v, mask)
 
 

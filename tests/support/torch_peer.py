@@ -160,7 +160,7 @@ def attention(x, p, cfg, mask=None, layer=0, positions=None):
     elif kind == "twicing":
         o = twicing_head(*turned("q", "k"), v, mask)
     else:
-        raise NotImplementedError(f"write the head of {kind!r} into tests/support/torch_peer.py, and call it in attention")
+        raise NotImplementedError(f"write the head of {kind!r} into tests/support/torch_peer.py, and call it here")
     if kind in ("diff_v1", "dgsa") and cfg.get("head_norm", True):
         o = (1 - lambda_init) * rmsnorm(o, p["w_norm"], cfg.get("eps", 1e-5))
     return torch.einsum("bhte,hec->btc", o, p["W_o"].unflatten(0, (H, -1)))  # concat(heads) W_o

@@ -15,6 +15,9 @@ from dgsa_np.attention import multihead
 from dgsa_np.data import load
 from dgsa_np.lab.cases import all_cases
 
+# What fails in one of these says with which numbers, as it does in a test.
+pytest.register_assert_rewrite(*(f"support.{name}" for name in ("compare", "devices", "runs", "second_order")))
+
 WORDS = ["a", "quiet", "film", "with", "a", "warm", "heart", "and", "no", "plot", "at", "all", "but", "great", "songs"]
 
 
@@ -36,7 +39,9 @@ def sources(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def fuzzed():
-    """A function that spoils one of some files, again and again: it yields each time, and leaves the files whole."""
+    """A function that spoils one of some files, again and again:
+    it yields each time, and leaves the files whole.
+    """
 
     def variants(paths, n):
         whole, rng = {path: path.read_bytes() for path in paths}, np.random.default_rng(1)
@@ -50,7 +55,9 @@ def fuzzed():
 
 
 def rewrite(path, content):
-    """As a new file: one that is cut to nothing and filled again goes to the disk at once on ext4, in milliseconds."""
+    """As a new file:
+    one that is cut to nothing and filled again goes to the disk at once on ext4, in milliseconds.
+    """
     path.unlink()
     path.write_bytes(content)
 
@@ -69,7 +76,9 @@ def spoil(whole, rng):
 
 
 def pytest_sessionstart(session):
-    """Nothing remembered from before: mutation testing forks a process that has run the tests already."""
+    """Nothing remembered from before:
+    mutation testing forks a process that has run the tests already.
+    """
     check.PASSED.clear()
     for remembered in (multihead.attention_specs, model.model_specs):
         remembered.cache_clear()
@@ -85,7 +94,9 @@ LONGER = {  # marker: what runs the tests that bear it
 
 
 def pytest_collection_modifyitems(config, items):
-    """What takes longer runs where its marker is asked for: pytest -m torture, pytest -m "slow or not slow"."""
+    """What takes longer runs where its marker is asked for:
+    pytest -m torture, pytest -m "slow or not slow".
+    """
     left = {marker: command for marker, command in LONGER.items() if marker not in config.option.markexpr}
     reasons = [[f"left to {left[m]}" for m in left if item.get_closest_marker(m)] for item in items]
     LEFT_OUT.update(why[-1] for why in reasons if why)
@@ -94,7 +105,9 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """How many tests were left out, by reason, and the processor time of this process and of those it waited for."""
+    """How many tests were left out, by reason,
+    and the processor time of this process and of those it waited for.
+    """
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = LEFT_OUT + Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     terminalreporter.section(f"left out; processor time {sum(os.times()[:4]):.0f} s", "-")
@@ -103,8 +116,9 @@ def pytest_terminal_summary(terminalreporter):
 
 
 def pytest_generate_tests(metafunc):
-    """A test that takes `case` runs on the whole catalogue of pairs; in the fast tier, of what is made of other pairs,
-    on two models, and on the layers of dgsa and those of other kinds under padding.
+    """A test that takes `case` runs on the whole catalogue of pairs; in the fast tier, of what is
+    made of other pairs, on two models, and on the layers of dgsa and those of other kinds under
+    padding.
     """
     if "case" in metafunc.fixturenames:
         cases = list(all_cases())

@@ -1,4 +1,6 @@
-"""Elementwise chains as kernels: the C that is written for them computes what NumPy does, and compiles for a GPU."""
+"""Elementwise chains as kernels:
+the C that is written for them computes what NumPy does, and compiles for a GPU.
+"""
 
 import ctypes
 import importlib
@@ -40,11 +42,13 @@ def test_the_chains_are_those_that_the_project_promises():
     }
 
 
-# ----------------------------------------------------------------------------------------- on the stand-in
+# ---------------------------------------------------------------------------------- on the stand-in
 
 
 def on_the_device(traffic, chain, args):
-    """What the chain returns there, on the host again; the calls for it are in traffic, the arguments unchanged."""
+    """What the chain returns there, on the host again;
+    the calls for it are in traffic, the arguments unchanged.
+    """
     there = [to_device(a, "cuda") if isinstance(a, np.ndarray) else a for a in args]
     traffic.clear()
     found = chain(*there)
@@ -120,7 +124,9 @@ def test_sums_are_one_kernel_each(dtype):
 
 
 def test_sums_of_two_dtypes_and_of_complex_numbers_are_numpys():
-    """An upstream gradient in float64 for a layer in float32 is a common mistake, and no error on the CPU."""
+    """An upstream gradient in float64 for a layer in float32 is a common mistake,
+    and no error on the CPU.
+    """
     rng = np.random.default_rng(0)
     x, y, z = rng.standard_normal((3, 5)), rng.standard_normal((3, 5)).astype("float32"), rng.standard_normal(5) * 1j
     with strict_cupy.installed():
@@ -152,7 +158,7 @@ def test_a_step_starts_what_the_documentation_says():
     assert said == dict(zip(("forward and backward", "clipping", "AdamW", "all"), [*counts, sum(counts)], strict=True))
 
 
-# -------------------------------------------------------------------------------------------- the source
+# --------------------------------------------------------------------------------------- the source
 
 
 def test_the_source_is_what_the_documentation_shows():
@@ -258,7 +264,9 @@ for name in fused.SUMS:
 
 
 def test_the_real_cupy_takes_every_kernel():
-    """Its parameters, types and options, as far as it looks at them without a GPU. In a process of its own."""
+    """Its parameters, types and options, as far as it looks at them without a GPU.
+    In a process of its own.
+    """
     if importlib.util.find_spec("cupy") is None:
         pytest.skip("CuPy is not installed; pip install 'dgsa-np[kernels]' brings it; no GPU is needed")
     here = Path(__file__).parent
@@ -269,7 +277,9 @@ def test_the_real_cupy_takes_every_kernel():
 
 
 def nvrtc():
-    """NVIDIA's compiler as a library, from the wheel nvidia-cuda-nvrtc or with a CUDA that is installed; or None."""
+    """NVIDIA's compiler as a library,
+    from the wheel nvidia-cuda-nvrtc or with a CUDA that is installed; or None.
+    """
     wheels = importlib.util.find_spec("nvidia")
     places = wheels.submodule_search_locations if wheels else []
     names = [str(path) for place in places for path in Path(place).rglob("libnvrtc.so.1?")]

@@ -1,4 +1,6 @@
-"""The notebooks: paired with their sources, whole, every displayed equation asserted; with -m notebooks, run afresh."""
+"""The notebooks: paired with their sources, whole, every displayed equation asserted;
+with -m notebooks, run afresh.
+"""
 
 import json
 import time
@@ -71,7 +73,9 @@ def test_the_first_cell_says_what_it_is_for(path):
 
 @each
 def test_it_installs_itself_on_colab(path):
-    """The second cell, the same in all: the address of the repository stands in one line of each."""
+    """The second cell, the same in all:
+    the address of the repository stands in one line of each.
+    """
     assert text(cells(path)[1]) == INSTALL
 
 

@@ -1,4 +1,6 @@
-"""The elementwise chains that are kernels on a device, with arguments that are strange on purpose."""
+"""The elementwise chains that are kernels on a device,
+with arguments that are strange on purpose.
+"""
 
 import importlib
 import importlib.util

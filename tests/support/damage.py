@@ -44,7 +44,9 @@ def rewrite(path, content):
 
 
 class Tally:
-    """Of files that were opened: read right, refused as they should be, read wrong, anything else."""
+    """Of files that were opened:
+    read right, refused as they should be, read wrong, anything else.
+    """
 
     def __init__(self, refusal):
         self.refusal, self.right, self.refused, self.bad = refusal, 0, 0, []

@@ -1,4 +1,6 @@
-"""Bugs planted in the package's functions while the tests run: what must catch them is tested so."""
+"""Bugs planted in the package's functions while the tests run:
+what must catch them is tested so.
+"""
 
 import inspect
 import textwrap
@@ -12,7 +14,9 @@ from dgsa_np.gradcheck import GradientError
 
 @contextmanager
 def planted(*changes):
-    """Functions, fused ones too, with texts in their source exchanged: (function, old, new), one after the other."""
+    """Functions, fused ones too, with texts in their source exchanged:
+    (function, old, new), one after the other.
+    """
     sources = {}
     for function, old, new in changes:
         function = inspect.unwrap(function)

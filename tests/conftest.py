@@ -37,44 +37,6 @@ def sources(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="session")
-def fuzzed():
-    """A function that spoils one of some files, again and again:
-    it yields each time, and leaves the files whole.
-    """
-
-    def variants(paths, n):
-        whole, rng = {path: path.read_bytes() for path in paths}, np.random.default_rng(1)
-        for _ in range(n):
-            path = paths[rng.integers(len(paths))]
-            rewrite(path, spoil(whole[path], rng))
-            yield
-            rewrite(path, whole[path])
-
-    return variants
-
-
-def rewrite(path, content):
-    """As a new file:
-    one that is cut to nothing and filled again goes to the disk at once on ext4, in milliseconds.
-    """
-    path.unlink()
-    path.write_bytes(content)
-
-
-def spoil(whole, rng):
-    """Bytes and bits changed, the end cut off, something put in."""
-    content = bytearray(whole)
-    for place in rng.integers(0, len(content), rng.integers(1, 5)):
-        content[place] = rng.integers(256) if rng.random() < 0.5 else content[place] ^ 1 << rng.integers(8)
-    if rng.random() < 0.2:
-        content = content[: rng.integers(len(content))]
-    if rng.random() < 0.1:
-        place = rng.integers(len(content) + 1)
-        content[place:place] = rng.bytes(3)
-    return bytes(content)
-
-
 def pytest_sessionstart(session):
     """Nothing remembered from before:
     mutation testing forks a process that has run the tests already.

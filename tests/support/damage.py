@@ -38,7 +38,7 @@ def damage(kind, b, rng, other):
 
 
 def rewrite(path, content):
-    """As a new file, which does not go to the disk at once."""
+    """As a new file: ext4 writes one that is emptied and filled again at once, in milliseconds."""
     path.unlink(missing_ok=True)
     path.write_bytes(content)
 

@@ -11,6 +11,18 @@ import pytest
 from dgsa_np.checkpoint import CheckpointError
 from dgsa_np.gradcheck import GradientError
 
+# What a test that catches a bug may end with.
+FAILURES = (
+    AssertionError,
+    GradientError,
+    ValueError,
+    TypeError,
+    FloatingPointError,
+    RuntimeWarning,
+    CheckpointError,
+    pytest.fail.Exception,
+)
+
 
 @contextmanager
 def planted(*changes):
@@ -33,20 +45,8 @@ def planted(*changes):
         yield
 
 
-FAILURES = (
-    AssertionError,
-    GradientError,
-    ValueError,
-    TypeError,
-    FloatingPointError,
-    RuntimeWarning,
-    CheckpointError,
-    pytest.fail.Exception,
-)
-
-
-def assert_caught(rung, *changes):
-    """The rung, which takes nothing, passes; with the changes planted it fails."""
-    rung()
+def assert_caught(test, *changes):
+    """The test, called without arguments, passes; with the changes planted it fails."""
+    test()
     with planted(*changes), pytest.raises(FAILURES):
-        rung()
+        test()

@@ -15,6 +15,9 @@ from dgsa_np.attention import multihead
 from dgsa_np.data import load
 from dgsa_np.lab.cases import all_cases
 
+# What fails in one of these says with which numbers, as it does in a test.
+pytest.register_assert_rewrite(*(f"support.{name}" for name in ("compare", "devices", "runs", "second_order")))
+
 WORDS = ["a", "quiet", "film", "with", "a", "warm", "heart", "and", "no", "plot", "at", "all", "but", "great", "songs"]
 
 
@@ -34,40 +37,6 @@ def sources(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="session")
-def fuzzed():
-    """A function that spoils one of some files, again and again: it yields each time, and leaves the files whole."""
-
-    def variants(paths, n):
-        whole, rng = {path: path.read_bytes() for path in paths}, np.random.default_rng(1)
-        for _ in range(n):
-            path = paths[rng.integers(len(paths))]
-            rewrite(path, spoil(whole[path], rng))
-            yield
-            rewrite(path, whole[path])
-
-    return variants
-
-
-def rewrite(path, content):
-    """As a new file: one that is cut to nothing and filled again goes to the disk at once on ext4, in milliseconds."""
-    path.unlink()
-    path.write_bytes(content)
-
-
-def spoil(whole, rng):
-    """Bytes and bits changed, the end cut off, something put in."""
-    content = bytearray(whole)
-    for place in rng.integers(0, len(content), rng.integers(1, 5)):
-        content[place] = rng.integers(256) if rng.random() < 0.5 else content[place] ^ 1 << rng.integers(8)
-    if rng.random() < 0.2:
-        content = content[: rng.integers(len(content))]
-    if rng.random() < 0.1:
-        place = rng.integers(len(content) + 1)
-        content[place:place] = rng.bytes(3)
-    return bytes(content)
-
-
 def pytest_sessionstart(session):
     """Nothing remembered from before: mutation testing forks a process that has run the tests already."""
     shapes.PASSED.clear()
@@ -85,7 +54,9 @@ LONGER = {  # marker: what runs the tests that bear it
 
 
 def pytest_collection_modifyitems(config, items):
-    """What takes longer runs where its marker is asked for: pytest -m torture, pytest -m "slow or not slow"."""
+    """What takes longer runs where its marker is asked for:
+    pytest -m torture, pytest -m "slow or not slow".
+    """
     left = {marker: command for marker, command in LONGER.items() if marker not in config.option.markexpr}
     reasons = [[f"left to {left[m]}" for m in left if item.get_closest_marker(m)] for item in items]
     LEFT_OUT.update(why[-1] for why in reasons if why)
@@ -94,7 +65,9 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """How many tests were left out, by reason, and the processor time of this process and of those it waited for."""
+    """How many tests were left out, by reason,
+    and the processor time of this process and of those it waited for.
+    """
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = LEFT_OUT + Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     terminalreporter.section(f"left out; processor time {sum(os.times()[:4]):.0f} s", "-")
@@ -103,8 +76,9 @@ def pytest_terminal_summary(terminalreporter):
 
 
 def pytest_generate_tests(metafunc):
-    """A test that takes `case` runs on the whole catalogue of pairs; in the fast tier, of what is made of other pairs,
-    on two models, and on the layers of dgsa and those of other kinds under padding.
+    """A test that takes `case` runs on the whole catalogue of pairs; in the fast tier, of what is
+    made of other pairs, on two models, and on the layers of dgsa and those of other kinds under
+    padding.
     """
     if "case" in metafunc.fixturenames:
         cases = list(all_cases())

@@ -1,4 +1,6 @@
-"""The array module and the device are found from the arrays, and trees move between devices whole."""
+"""The array module and the device are found from the arrays,
+and trees move between devices whole.
+"""
 
 import sys
 import types

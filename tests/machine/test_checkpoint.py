@@ -87,7 +87,7 @@ def test_what_cannot_be_saved_is_named_and_nothing_is_written(state, words, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-# --------------------------------------------------------------------------------------- damaged files
+# ------------------------------------------------------------------------------------ damaged files
 
 
 def test_fuzzed_files_are_read_right_or_refused(tmp_path, fuzzed):
@@ -205,7 +205,7 @@ def test_what_is_no_file_is_refused(tmp_path):
             load_checkpoint(tmp_path / name)
 
 
-# ------------------------------------------------------------------------------------- saving that fails
+# -------------------------------------------------------------------------------- saving that fails
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
@@ -278,7 +278,7 @@ def test_kill_9_while_saving_leaves_a_whole_checkpoint(tmp_path):
     assert unfinished  # some were killed while they wrote
 
 
-# ------------------------------------------------------------------------------------------------ planted bugs
+# ------------------------------------------------------------------------------------- planted bugs
 
 BUGS = {  # what is wrong: (the test that catches it, the change)
     "a checkpoint is not looked at": (

@@ -1,4 +1,6 @@
-"""Elementwise chains as kernels: the C that is written for them computes what NumPy does, and compiles for a GPU."""
+"""Elementwise chains as kernels:
+the C that is written for them computes what NumPy does, and compiles for a GPU.
+"""
 
 import ctypes
 import importlib
@@ -36,7 +38,9 @@ def in_silence():
 
 
 def on_the_device(traffic, chain, args):
-    """What the chain returns there, on the host again; the calls for it are in traffic, the arguments unchanged."""
+    """What the chain returns there, on the host again;
+    the calls for it are in traffic, the arguments unchanged.
+    """
     there = [to_device(a, "cuda") if isinstance(a, np.ndarray) else a for a in args]
     traffic.clear()
     found = chain(*there)
@@ -136,7 +140,7 @@ def test_a_step_starts_what_the_documentation_says():
     assert said == dict(zip(("forward and backward", "clipping", "AdamW", "all"), [*counts, sum(counts)], strict=True))
 
 
-# -------------------------------------------------------------------------------------------- the source
+# --------------------------------------------------------------------------------------- the source
 
 
 def test_the_source_is_what_the_documentation_shows():
@@ -243,7 +247,9 @@ for name in fused.SUMS:
 
 
 def test_the_real_cupy_takes_every_kernel():
-    """Its parameters, types and options, as far as it looks at them without a GPU. In a process of its own."""
+    """Its parameters, types and options, as far as it looks at them without a GPU.
+    In a process of its own.
+    """
     if importlib.util.find_spec("cupy") is None:
         pytest.skip("CuPy is not installed; pip install 'dgsa-np[kernels]' brings it; no GPU is needed")
     here = Path(__file__).parent
@@ -254,7 +260,9 @@ def test_the_real_cupy_takes_every_kernel():
 
 
 def nvrtc():
-    """NVIDIA's compiler as a library, from the wheel nvidia-cuda-nvrtc or with a CUDA that is installed; or None."""
+    """NVIDIA's compiler as a library,
+    from the wheel nvidia-cuda-nvrtc or with a CUDA that is installed; or None.
+    """
     wheels = importlib.util.find_spec("nvidia")
     places = wheels.submodule_search_locations if wheels else []
     names = [str(path) for place in places for path in Path(place).rglob("libnvrtc.so.1?")]

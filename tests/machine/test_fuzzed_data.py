@@ -34,7 +34,9 @@ PUBLISHED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_fuzzed_files_are_read_or_refused(name, tmp_path, fuzzed):
-    """Whatever else a loader raised would end this test; of a packed archive nothing but what was packed is read."""
+    """Whatever else a loader raised would end this test;
+    of a packed archive nothing but what was packed is read.
+    """
     root, refused = PUBLISHED[name](tmp_path), 0
     whole = load(name, root)
     for _ in fuzzed(sorted(path for path in tmp_path.rglob("*") if path.is_file()), 300):

@@ -1,4 +1,6 @@
-"""The same code on CuPy arrays: run with `make gpu` where a GPU is; skipped, with the reason, where none is."""
+"""The same code on CuPy arrays: run with `make gpu` where a GPU is;
+skipped, with the reason, where none is.
+"""
 
 import numpy as np
 import pytest

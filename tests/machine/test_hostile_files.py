@@ -1,4 +1,5 @@
-"""Damaged files by the ten thousand, headers that lie, pickles and bombs: read right, or refused, and nothing runs.
+"""Damaged files by the ten thousand, headers that lie, pickles and bombs: read right, or refused,
+and nothing runs.
 
 Each test prints its figures. Short versions stand in test_checkpoint.py and test_fuzzed_data.py.
 """
@@ -32,7 +33,7 @@ STATES = [
 ]
 
 
-# ----------------------------------------------------------------------------------------- nothing is executed
+# ------------------------------------------------------------------------------ nothing is executed
 
 
 class Watch:
@@ -67,7 +68,7 @@ def watch(tmp_path_factory):
     return made
 
 
-# ----------------------------------------------------------------------------------------------- damaged files
+# ------------------------------------------------------------------------------------ damaged files
 
 
 def saved_whole(tmp_path):
@@ -118,7 +119,9 @@ def repacked(content, rng):
 
 
 def check_arrays(path, state):
-    """Words and numbers of a manifest that was written anew are what it says; no array is another than it was."""
+    """Words and numbers of a manifest that was written anew are what it says;
+    no array is another than it was.
+    """
     known = list(arrays(state))
     assert all(any(same_state(a, b) for b in known) for a in arrays(load_checkpoint(path))), "silently wrong"
 
@@ -135,7 +138,9 @@ def arrays(tree):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", FUZZ)
 def test_damaged_data(name, tmp_path, tell, watch):
-    """A changed pixel of an idx file that is not packed looks like any other: there shapes are compared."""
+    """A changed pixel of an idx file that is not packed looks like any other:
+    there shapes are compared.
+    """
     write, check = FUZZ[name]
     write(tmp_path)
     check(tmp_path)
@@ -151,7 +156,7 @@ def test_damaged_data(name, tmp_path, tell, watch):
     tell(f"damaged data, {name}: {tally}")
 
 
-# ----------------------------------------------------------------------------------------------- hostile files
+# ------------------------------------------------------------------------------------ hostile files
 
 
 def nested():

@@ -1,4 +1,5 @@
-"""Training that gets Ctrl-C at any moment, and goes on to the same bits. Each test prints its figures.
+"""Training that gets Ctrl-C at any moment, and goes on to the same bits. Each test prints its
+figures.
 
 Short versions stand in test_resumed_runs.py.
 """
@@ -47,7 +48,8 @@ def ctrl_c(args, moment, terminal, begun=True):
     """Exit status, and what a process said that gets Ctrl-C a moment after it began.
 
     terminal : its errors, and its bar, go to a terminal
-    begun    : it began with its first line, which it prints when all is loaded; False: with the process
+    begun    : it began with its first line, which it prints when all is loaded;
+               False: with the process
     """
     here, there = open_terminal() if terminal else (None, subprocess.PIPE)
     process = start(there, *args)
@@ -113,7 +115,9 @@ EPOCHS = {"vision": 100, "text": 200, "lm": 60}  # some seconds of training
 
 
 def test_ctrl_c_while_it_trains(sources, tmp_path, tell):
-    """40 times, every other time with the bar on a terminal. In the end the run equals one that was left alone."""
+    """40 times, every other time with the bar on a terminal.
+    In the end the run equals one that was left alone.
+    """
     moments, seen, rounds = np.random.default_rng(5), Counter(), 0
     for task, times in (("vision", 14), ("text", 13), ("lm", 13)):
         given, whole, n = tiny(task, sources, epochs=EPOCHS[task]), tmp_path / f"{task}, left alone", 0
@@ -142,7 +146,9 @@ def test_ctrl_c_while_it_trains(sources, tmp_path, tell):
 
 
 def test_ctrl_c_at_any_moment(sources, tmp_path, tell):
-    """20 times while it loads, trains or draws: nothing is torn; the run goes on, or begins anew, to the same end."""
+    """20 times while it loads, trains or draws: nothing is torn;
+    the run goes on, or begins anew, to the same end.
+    """
     moments, seen, n, rounds, loud = np.random.default_rng(6), Counter(), 0, 0, 0
     given, whole = tiny("lm", sources, epochs=12), tmp_path / "left alone"
     begun = time.monotonic()

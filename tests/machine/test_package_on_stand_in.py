@@ -1,4 +1,6 @@
-"""The CuPy path without a GPU, on a stand-in that refuses what a GPU would: tests/support/strict_cupy.py."""
+"""The CuPy path without a GPU, on a stand-in that refuses what a GPU would:
+tests/support/strict_cupy.py.
+"""
 
 import json
 
@@ -207,7 +209,9 @@ def test_the_command_line_trains_goes_on_and_evaluates_on_the_device(traffic, tm
 def test_a_device_that_runs_out_of_memory_says_what_is_large_and_leaves_the_checkpoint(
     traffic, tmp_path, capsys, monkeypatch
 ):
-    """Once in the middle of the third step; when there is memory again, the run goes on with the same bits."""
+    """Once in the middle of the third step;
+    when there is memory again, the run goes on with the same bits.
+    """
     settings = ["--epochs", "1", "--width", "8", "--depth", "1", "--n-heads", "1", "--batch-size", "200"]
     settings += ["--device", "cuda", "--save-every", "0"]
     assert main(["train", *settings, "--out", str(tmp_path / "whole")]) == 0

@@ -105,7 +105,9 @@ def test_wrong_numbers_of_threads_are_refused(threads):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_has_threads_of_its_own():
-    """The pool of the parent is copied without its threads: a child that asked it would wait for ever."""
+    """The pool of the parent is copied without its threads:
+    a child that asked it would wait for ever.
+    """
     loss_and_grads_threaded(*(args := batch("vision")), threads=2)
     child = os.fork()
     if not child:

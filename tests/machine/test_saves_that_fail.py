@@ -1,4 +1,6 @@
-"""Saving that fails: killed, on a full disk, past a limit. What was there stays. Each test prints its figures."""
+"""Saving that fails: killed, on a full disk, past a limit. What was there stays.
+Each test prints its figures.
+"""
 
 import hashlib
 import json

@@ -24,7 +24,9 @@ QUICK = {"seeds": 2, "busy": (1, 8)}
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Few repeats, one epoch, little to keep the device busy; two seeds, whose median swings by more than 2."""
+    """Few repeats, one epoch, little to keep the device busy;
+    two seeds, whose median swings by more than 2.
+    """
     monkeypatch.setattr(selfcheck, "RATIO", 8.0)
     monkeypatch.setattr(selfcheck, "REPEATS", 3)
     monkeypatch.setattr(selfcheck, "EPOCHS", 1)
@@ -46,7 +48,9 @@ def test_the_stand_in_passes_and_it_is_said_what_that_is(quick, capsys):
 
 @pytest.mark.slow
 def test_single_precision_is_judged_by_a_factor_that_rounding_does_not_reach():
-    """Twenty seeds, as `info --check` takes them: what sums in another order do stays well below the bar."""
+    """Twenty seeds, as `info --check` takes them:
+    what sums in another order do stays well below the bar.
+    """
     with strict_cupy.installed():
         said, allowed, ok = selfcheck.check_single_precision(selfcheck.SEEDS)
     assert ok and allowed == "2" and 1 <= float(said.split()[0]) < 1.7

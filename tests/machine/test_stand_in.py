@@ -1,4 +1,6 @@
-"""The stand-in for CuPy itself: it refuses what a GPU would, counts what crosses, and has CuPy's names."""
+"""The stand-in for CuPy itself:
+it refuses what a GPU would, counts what crosses, and has CuPy's names.
+"""
 
 import copy
 import importlib.util
@@ -190,7 +192,9 @@ def test_the_stand_in_has_the_names_of_cupy_and_no_other(cupy):
 
 
 def test_the_frozen_names_are_those_of_the_real_cupy():
-    """Of its own version all; a later one may have more. In a process of its own, which this one's warnings spare."""
+    """Of its own version all; a later one may have more.
+    In a process of its own, which this one's warnings spare.
+    """
     if importlib.util.find_spec("cupy") is None:
         pytest.skip("CuPy is not installed; pip install 'dgsa-np[kernels]' brings it; no GPU is needed")
     code = "import cupy; from support import strict_cupy; print('\\n'.join(strict_cupy.collect(cupy)))"

@@ -1,4 +1,6 @@
-"""The benchmark: that it measures what it says, on sizes that take no time. Nothing here asserts a duration."""
+"""The benchmark: that it measures what it says, on sizes that take no time.
+Nothing here asserts a duration.
+"""
 
 import json
 

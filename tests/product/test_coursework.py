@@ -1,4 +1,6 @@
-"""The grader: right submissions pass, typical mistakes are named, hostile ones get a verdict and no mark."""
+"""The grader:
+right submissions pass, typical mistakes are named, hostile ones get a verdict and no mark.
+"""
 
 import importlib.util
 import json

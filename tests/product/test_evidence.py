@@ -29,7 +29,7 @@ from dgsa_np.lab.settings import SettingsError
 from dgsa_np.model import ModelConfig, init_model, model_forward
 from dgsa_np.params import tree_map
 
-# ----------------------------------------------------------------------------------------------- plans
+# -------------------------------------------------------------------------------------------- plans
 
 
 def test_a_grid_is_all_combinations():
@@ -82,7 +82,7 @@ def test_a_run_that_was_kept_before_a_setting_came_is_not_run_again():
         assert grid.key(settings | {"gate_on": "both"}) == key != grid.key(settings | {"gate_on": "inhibition"})
 
 
-# ------------------------------------------------------------------------------------------------ runs
+# --------------------------------------------------------------------------------------------- runs
 
 
 @pytest.mark.slow
@@ -222,7 +222,7 @@ def test_a_scheduler_that_is_not_there_is_said(tmp_path, capsys):
     assert "--dask nowhere:1: no scheduler answers there" in capsys.readouterr().err
 
 
-# ------------------------------------------------------------------------------------- command and page
+# --------------------------------------------------------------------------------- command and page
 
 
 def flags(settings):
@@ -390,7 +390,7 @@ def test_an_unknown_study_is_refused(capsys):
     assert "gate" in capsys.readouterr().err
 
 
-# ----------------------------------------------------------------------------------------------- costs
+# -------------------------------------------------------------------------------------------- costs
 
 
 def test_multiplications_are_those_of_the_matrix_products(monkeypatch):

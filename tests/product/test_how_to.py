@@ -1,4 +1,6 @@
-"""The page on adding a mechanism: its Python runs, prints what is shown, and quotes what is there."""
+"""The page on adding a mechanism:
+its Python runs, prints what is shown, and quotes what is there.
+"""
 
 import contextlib
 import io

@@ -1,4 +1,6 @@
-"""nbgrader's cycle: release, then right, wrong and empty submissions, marked. Known traps are looked for."""
+"""nbgrader's cycle: release, then right, wrong and empty submissions, marked.
+Known traps are looked for.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""The notebooks: paired with their sources, whole, every displayed equation asserted; with -m notebooks, run afresh."""
+"""The notebooks: paired with their sources, whole, every displayed equation asserted;
+with -m notebooks, run afresh.
+"""
 
 import ast
 import json
@@ -106,7 +108,9 @@ def test_start_here_takes_45_minutes():
 
 @each
 def test_it_installs_itself_on_colab(path):
-    """The second cell, the same in all: the address of the repository stands in one line of each."""
+    """The second cell, the same in all:
+    the address of the repository stands in one line of each.
+    """
     assert text(cells(path)[1]) == INSTALL
 
 

@@ -1,4 +1,6 @@
-"""Text from a language model: what is drawn, how, and that the cache of keys and values changes nothing."""
+"""Text from a language model:
+what is drawn, how, and that the cache of keys and values changes nothing.
+"""
 
 import itertools
 
@@ -124,7 +126,7 @@ def test_top_k_draws_among_exactly_k_of_equals_the_first():
                 drawn([0] * 10 + [odd], k)
 
 
-# ------------------------------------------------------------------------------------------------ planted bugs
+# ------------------------------------------------------------------------------------- planted bugs
 
 BUGS = {  # what is wrong: (the test that catches it, the change)
     "top-k by threshold": (

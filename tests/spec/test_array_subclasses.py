@@ -28,7 +28,9 @@ SUBCLASSES = {"matrix": lambda a, _: np.matrix(a), "MaskedArray": lambda a, _: n
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
 @pytest.mark.parametrize("name", SUBCLASSES)
 def test_a_subclass_of_arrays_is_refused_by_name(name, tmp_path):
-    """To numpy.matrix * is a product of matrices; a masked array leaves numbers out; neither says so."""
+    """To numpy.matrix * is a product of matrices;
+    a masked array leaves numbers out; neither says so.
+    """
     good = np.eye(4) + 1
     bad, integers, true = (SUBCLASSES[name](good.astype(dtype), tmp_path) for dtype in ("f8", "i8", "?"))
     row, tokens, p = np.ones(4), np.zeros((4, 4), int), dict.fromkeys(("W_q", "W_k", "W_v", "W_o"), bad)

@@ -1,4 +1,5 @@
-"""What any attention must do: permutations, causality, batches, layouts, linearity, over several seeds in float64.
+"""What any attention must do: permutations, causality, batches, layouts, linearity, over several
+seeds in float64.
 
 Where a test says "the same bits" it compares bytes; elsewhere the tolerance stands in the test.
 """
@@ -146,7 +147,7 @@ def test_the_map_of_every_kind_is_what_was_applied_to_v(kind, seed, mask, rotary
     assert np.array_equal(A, attention_map(cache.head))
 
 
-# ------------------------------------------------------------------------------------------------ planted bugs
+# ------------------------------------------------------------------------------------- planted bugs
 
 BUGS = {  # what is wrong: (the test that catches it, the change)
     "a later token is seen": (

@@ -1,4 +1,6 @@
-"""Every wrong call is refused with a line that names the function, the argument, what it is and what was expected."""
+"""Every wrong call is refused with a line that names the function, the argument,
+what it is and what was expected.
+"""
 # ruff: noqa: E501 - a table reads best with a row to a line
 
 import re
@@ -55,7 +57,7 @@ text, twice = replace(lm, task="text", n_out=3), replace(lm, kind="twicing")
 of_lm, of_text, of_twice = (init_model(c, rng, "float64") for c in (lm, text, twice))
 words, kept = rng.integers(0, 5, (2, 4)), np.ones((2, 4), bool)
 past, past_twice = (model_forward(words, a, c)[1] for a, c in ((of_lm, lm), (of_twice, twice)))
-past_heads, past_attention = past.blocks[0].attention.heads, attention_forward(xs, p, cfg)[1]
+past_attention = attention_forward(xs, p, cfg)[1]
 INPUTS = flatten({n: a for n, a in globals().items() if isinstance(a, (np.ndarray, dict)) and not n.startswith("__")})
 
 
@@ -362,7 +364,9 @@ NO_ARRAYS = [  # and for every other argument: test_hostile_arguments.py
 
 
 def refuse(call, error, words):
-    """The call raises that error, its message holds every word, and no input has changed by a bit."""
+    """The call raises that error, its message holds every word,
+    and no input has changed by a bit.
+    """
     before = {name: a.tobytes() for name, a in INPUTS.items()}
     with pytest.raises(error) as caught:
         call()

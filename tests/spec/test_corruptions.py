@@ -1,4 +1,6 @@
-"""Damage to images and to sentences: new arrays, repeatable by seed, as strong as the level says."""
+"""Damage to images and to sentences:
+new arrays, repeatable by seed, as strong as the level says.
+"""
 
 import numpy as np
 import pytest
@@ -85,7 +87,7 @@ def test_a_blur_keeps_a_constant_image_and_mixes_no_channels_and_no_images():
     assert (blurred.std(axis=(1, 2)) < 0.7 * x.std(axis=(1, 2))).all()
 
 
-# ------------------------------------------------------------------------------------ corruptions of sentences
+# ------------------------------------------------------------------------- corruptions of sentences
 
 
 def sentences(n=400, T=20):

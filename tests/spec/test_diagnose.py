@@ -116,7 +116,9 @@ def test_any_two_axes_may_be_transposed():
 
 
 def test_rows_are_told_from_chance():
-    """A gate changes most rows; one row is a loop too short; a rank of one, or one number per row, tells nothing."""
+    """A gate changes most rows; one row is a loop too short;
+    a rank of one, or one number per row, tells nothing.
+    """
     g = np.random.default_rng(0).standard_normal((2, 3, 5))
     short = g.copy()
     short[-1, -1] = 0
@@ -171,7 +173,7 @@ def test_a_thousand_seeds_of_right_code_raise_no_alarm(seeds):
         assert all(r.message == "" for r in results)
 
 
-# ----------------------------------------------------------------------------------------- on the softmax head
+# ------------------------------------------------------------------------------ on the softmax head
 
 
 def softmax_arguments(d=5):

@@ -73,7 +73,7 @@ def test_images_of_float64_train_the_same_float32_parameters():
     assert same(*(flatten(result.params).values() for result in results))
 
 
-# ------------------------------------------------------------------------------------------------ planted bugs
+# ------------------------------------------------------------------------------------- planted bugs
 
 BUGS = {  # what is wrong: (the test that catches it, the change)
     "moments that widen": (

@@ -1,4 +1,6 @@
-"""Scores and logits far from zero: neither the level that all share nor a gate that is all but shut loses digits."""
+"""Scores and logits far from zero:
+neither the level that all share nor a gate that is all but shut loses digits.
+"""
 
 from functools import partial
 
@@ -16,7 +18,9 @@ LOWEST = float(np.finfo("float32").min)
 
 
 def far_scores(kind, level, dtype):
-    """Arguments of a head whose scores are level + 0 .. 3 steps, without rounding; what is expected of it."""
+    """Arguments of a head whose scores are level + 0 .. 3 steps, without rounding;
+    what is expected of it.
+    """
     args, names = head_arguments(kind, T=6, dtype=dtype)
     step = 1 if level > -1e30 else 2.0**110
     offsets = np.array([1, 3, 0, 2, 0, 1], dtype)
@@ -36,7 +40,9 @@ def far_scores(kind, level, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("level", [-1e4, 1e4, LOWEST / 16 * 15])
 def test_a_level_that_all_scores_share_changes_no_output(kind, pair, dtype, level, monkeypatch):
-    """However low: no start of a running maximum, and no stand-in for what is masked, may be above the scores."""
+    """However low:
+    no start of a running maximum, and no stand-in for what is masked, may be above the scores.
+    """
     monkeypatch.setattr(tiled, "CPU_TILES", (2, 2, 1))
     far, near = far_scores(kind, level, dtype)
     for mask in (None, causal_mask(6), padding_mask(np.arange(6) < [[5], [3]])):
@@ -58,7 +64,9 @@ GATED = [("dgsa", "plain"), ("dgsa", "tiled"), ("diff_v2", "plain"), ("diff_v2",
 
 
 def slope_of_gates(kind, impl, z, dtype):
-    """The gradients of the parameters from which a layer makes gates, all of them at the logit z."""
+    """The gradients of the parameters from which a layer makes gates,
+    all of them at the logit z.
+    """
     cfg = AttentionConfig(kind=kind, width=8, n_heads=2, impl=impl, head_norm=False)
     draw = np.random.default_rng(0)
     p, x = attention.init_attention(cfg, draw), draw.standard_normal((2, 5, 8)).astype("float32")
@@ -82,7 +90,7 @@ def test_the_slope_of_a_gate_keeps_its_digits_where_1_minus_g_has_none(kind, imp
         assert got.dtype == "float32" and 0 < abs(want).max() < 1e-10 and error(got, want) < 1e-5
 
 
-# ------------------------------------------------------------------------------------------------ planted bugs
+# ------------------------------------------------------------------------------------- planted bugs
 
 MIDDLE, START = LOWEST / 16 * 15, "xp.finfo(Q.dtype).min"
 GATED_HEAD = "dgsa", (gated.gated_head_forward, gated.gated_head_backward)

@@ -1,4 +1,6 @@
-"""With its gate on inhibition alone, gated attention is differential attention whose lambda is the gate."""
+"""With its gate on inhibition alone,
+gated attention is differential attention whose lambda is the gate.
+"""
 
 from dataclasses import replace
 
@@ -75,7 +77,9 @@ def test_that_holds_for_a_whole_layer_and_its_gradients(seed):
 
 @seeds
 def test_with_shared_keys_and_no_bias_it_is_diff_v2(seed):
-    """Its d is half as wide: the other half of each head's columns is 0, and sqrt(2) makes up for the scale."""
+    """Its d is half as wide:
+    the other half of each head's columns is 0, and sqrt(2) makes up for the scale.
+    """
     x, p, cfg, dy = on_inhibition(seed, head_norm=False)
     p = p | {"W_k_inh": p["W_k_exc"], "b_gate": np.zeros(H)}
 

@@ -1,4 +1,6 @@
-"""The gradient check on other people's code: right code is never called wrong, wrong code never right."""
+"""The gradient check on other people's code:
+right code is never called wrong, wrong code never right.
+"""
 
 import math
 import os
@@ -34,7 +36,7 @@ def draw(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-# ------------------------------------------------------------------------------ an upstream of its own
+# --------------------------------------------------------------------------- an upstream of its own
 
 
 CASES = list(all_cases())
@@ -65,7 +67,7 @@ def test_an_argument_that_is_the_upstream_itself_has_it_drawn_again():
         check_pair(lambda x: (x * x / 2, x), lambda dy, x: x * x, (dout,), seed=4)
 
 
-# --------------------------------------------------------------- forwards that a complex step cannot see through
+# -------------------------------------------------- forwards that a complex step cannot see through
 
 
 def layernorm_by_var(x):
@@ -170,7 +172,7 @@ def test_a_module_of_pytorch_is_checked():
         check_pair(forward, lambda dy, cache: -backward(dy, cache), (draw(3, 8),))
 
 
-# -------------------------------------------------------------------------- central differences know their error
+# ------------------------------------------------------------- central differences know their error
 
 
 @pytest.mark.parametrize("size", [1e-9, 1e-3, 1.0, 1e6, 1e9])
@@ -206,7 +208,7 @@ def test_where_central_differences_know_nothing_nothing_is_said_to_be_right():
         check_pair(noisy_forward, slope_of_tanh, (draw(40),))
 
 
-# --------------------------------------------------------------------- kinks, far places, edges, saturation
+# ------------------------------------------------------------- kinks, far places, edges, saturation
 
 
 def real_only(f):
@@ -338,7 +340,7 @@ def test_a_large_constant_loosens_nothing(offset):
             check_pair(forward, lambda dy, x: (2 * x * dy, dy * (1 + 1e-7)), args, seed=seed)
 
 
-# ------------------------------------------------------------------------------------ scales and zeros
+# --------------------------------------------------------------------------------- scales and zeros
 
 
 SCALES = [(1e-9, 1e9), (1e9, 1e-9), (1e-9, 1e-9), (1e9, 1e9)]
@@ -362,7 +364,7 @@ def test_a_gradient_that_should_be_zero_and_is_not_is_told():
         check_pair(forward, lambda dy, cache: (dy, 0 * dy), (draw(3), draw(3, seed=1)))
 
 
-# --------------------------------------------------------------------------------------- any callable
+# ------------------------------------------------------------------------------------- any callable
 
 
 class Doubled:
@@ -464,7 +466,7 @@ def test_what_is_no_pair_is_told_in_our_words():
         assert str(caught.value).startswith("check_pair: ") and told in str(caught.value)
 
 
-# ------------------------------------------------------------------------------ leaves go by their paths
+# ------------------------------------------------------------------------- leaves go by their paths
 
 
 class Weights(NamedTuple):
@@ -516,7 +518,7 @@ def test_gradients_under_other_names_are_told():
         check_pair(forward, backward, (draw(3, 4), {"W": draw(4, 5)}))
 
 
-# ----------------------------------------------------------------------------------------------- nan
+# ---------------------------------------------------------------------------------------------- nan
 
 
 def test_numbers_that_are_not_finite_are_located():
@@ -538,7 +540,7 @@ def test_numbers_that_are_not_finite_are_located():
     assert "1 of 12 elements without a finite slope of the forward, first at index (1, 2)" in diagnose(holed, x).message
 
 
-# -------------------------------------------------------------------------------------- the command line
+# --------------------------------------------------------------------------------- the command line
 
 
 def gradcheck_on(kernel, seed):
@@ -565,7 +567,7 @@ def test_compare_pair_says_by_which_derivative_and_how_sure():
     assert by_central.error <= 10 * by_central.doubt < 1e-7
 
 
-# ------------------------------------------------------------------------------------------ what it must catch
+# ------------------------------------------------------------------------------- what it must catch
 
 
 def test_derivatives_of_a_known_function():
@@ -577,7 +579,9 @@ def test_derivatives_of_a_known_function():
 
 
 def test_softmax_backward_without_its_sum_passes_ones_but_not_a_random_upstream():
-    """Why the upstream is random: rows of A sum to 1, so an upstream of ones has zero gradient, right or wrong."""
+    """Why the upstream is random:
+    rows of A sum to 1, so an upstream of ones has zero gradient, right or wrong.
+    """
     scores = np.random.default_rng(0).standard_normal((3, 5))
     ones = complex_step(lambda s: ops.softmax_forward(s)[0].sum(), scores)
     assert abs(ones).max() < 1e-15

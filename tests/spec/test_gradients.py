@@ -1,4 +1,6 @@
-"""Every gradient of the project against numeric ones; the check itself is tested in test_gradcheck.py."""
+"""Every gradient of the project against numeric ones;
+the check itself is tested in test_gradcheck.py.
+"""
 
 from dgsa_np import attention, losses, model, ops
 from dgsa_np.attention import differential, differential_v2, gated, multihead, output_gate, softmax, tiled, twicing

@@ -1,8 +1,9 @@
 """Every argument of every public function, replaced in turn by what does not belong there.
 
-The outcome is a right answer, with its documented shape and finite, or one of the project's own errors, which names
-the function, the argument and what was expected: never a traceback from inside, a wrong shape or a changed argument.
-A function that is public and has no row of good arguments below fails a test.
+The outcome is a right answer, with its documented shape and finite, or one of the project's own
+errors, which names the function, the argument and what was expected: never a traceback from inside,
+a wrong shape or a changed argument. A function that is public and has no row of good arguments
+below fails a test.
 """
 
 import dataclasses
@@ -52,7 +53,9 @@ FROM_THE_LAB = {"dgsa_np.lab.rollout", "dgsa_np.lab.sample", "dgsa_np.lab.settin
 
 
 def public():
-    """{name: function} of the whole surface: functions, configurations, and the methods of public classes."""
+    """{name: function} of the whole surface:
+    functions, configurations, and the methods of public classes.
+    """
     found = {}
     for info in pkgutil.walk_packages(dgsa_np.__path__, "dgsa_np."):
         if info.name.split(".")[1] in OUTSIDE and info.name not in FROM_THE_LAB:
@@ -70,18 +73,19 @@ def public():
     return found
 
 
-# ----------------------------------------------------------------------------------------------- the rows
+# ----------------------------------------------------------------------------------------- the rows
 
 
 class Row:
     """Good arguments of one function.
 
-    shapes : "x: ... n, W: n m -> ... m", letters that arguments and result share; without it, arguments and result
-             have the shapes of the good call, or are refused
+    shapes : "x: ... n, W: n m -> ... m", letters that arguments and result share;
+             without it, arguments and result have the shapes of the good call, or are refused
     free   : arguments of any shape, since they broadcast; whole: of any shape and dtype
     shut   : arguments that are replaced as a whole alone: another row opens them
     least  : {"eps": 0}, the least value of a number; finite: False where the answer may be infinite
-    right  : a function of result and arguments; without it and letters, the result is like that of the good call
+    right  : a function of result and arguments;
+             without it and letters, the result is like that of the good call
     """
 
     def __init__(self, name, function, shapes="", /, variant="", free=(), whole=(), shut=(), least=(), **args):
@@ -437,8 +441,9 @@ def train_rows(folder):
 GROUPS = (ops_rows, head_rows, attention_rows, model_rows, optim_rows, gradcheck_rows, data_rows, train_rows)
 
 
-# What is answered in words that are not ours: replacements, then the calls. Each must still misbehave: what is mended
-# is taken out. A tree that holds itself (loop), words of NumPy and the like: what no caller writes by mistake.
+# What is answered in words that are not ours: replacements, then the calls. Each must still
+# misbehave: what is mended is taken out. A tree that holds itself (loop), words of NumPy and the
+# like: what no caller writes by mistake.
 KNOWN_GAPS = """
 device: embedding_forward(tokens) evaluate(split.inputs) evaluate(split.targets) evaluate/text(split.inputs)
     evaluate/text(split.keep) evaluate/text(split.targets) model_forward/lm,-past(inputs) predict(split.inputs)
@@ -500,8 +505,8 @@ def covers(names, name):
     return f"-{name}" not in names and any(every.get(n, n == name) for n in names)
 
 
-# Public by name alone: no pair, offered by no package, and called with what a checked function has checked. They are
-# only held to leave their arguments unchanged; loaders are called as load(name).
+# Public by name alone: no pair, offered by no package, and called with what a checked function has
+# checked. They are only held to leave their arguments unchanged; loaders are called as load(name).
 LAYER_STEPS = ("lambda", "gate_logits", "gate_lambda", "token_gate", "head_norm", "softmax_map", "mean_pool")
 LAYER_STEPS += ("patch_embed", "token_embed", "block")
 INNER = {
@@ -531,7 +536,7 @@ INNER = {
 INNER = {name: reason for reason, names in INNER.items() for name in names.split()}
 
 
-# ------------------------------------------------------------------------------------ what is put in their place
+# ----------------------------------------------------------------------- what is put in their place
 
 
 class Foreign:
@@ -542,7 +547,9 @@ class Foreign:
 
 
 class OnDevice:
-    """As much of a CuPy array as tells it from NumPy's: it turns into no host array and computes with none."""
+    """As much of a CuPy array as tells it from NumPy's:
+    it turns into no host array and computes with none.
+    """
 
     __array_ufunc__ = None
 
@@ -629,7 +636,9 @@ def in_place_of_array(a):
 
 
 def places(tree, shut=(), path=()):
-    """Paths to every part of a tree: a dict, list or tuple of them, a split, the training split of a data set."""
+    """Paths to every part of a tree:
+    a dict, list or tuple of them, a split, the training split of a data set.
+    """
     yield path, tree
     if path and path[0] in shut:
         return
@@ -671,7 +680,7 @@ def leaves(tree, seen=()):
     return [tree]
 
 
-# -------------------------------------------------------------------------------------------- the judgement
+# ------------------------------------------------------------------------------------ the judgement
 
 SPEAKERS = public()
 NAMES = {name.split(".")[0] for name in SPEAKERS}
@@ -689,8 +698,9 @@ OF_FILES = (checkpoint.CheckpointError, data.DataError, settings.SettingsError)
 def is_ours(error, row, path, good, value):
     """Does it name a function or configuration of ours, the argument, and what was expected?
 
-    A function that is called inside may speak, of its own argument. A file is named by its path, and two devices by
-    both. Where a replacement is right in itself, but contradicts another argument, either may be named.
+    A function that is called inside may speak, of its own argument. A file is named by its path,
+    and two devices by both. Where a replacement is right in itself, but contradicts another
+    argument, either may be named.
     """
     message = str(error)
     if not (type(error).__module__.startswith("dgsa_np") or isinstance(error, (ValueError, TypeError, IndexError))):
@@ -822,7 +832,9 @@ def call_id(row, path):
 
 
 def misbehaviour(row):
-    """{(argument, replacement): what happened} for every hostile call that ends wrongly, and all calls."""
+    """What happened, {(argument, replacement): words}, for every hostile call that ends wrongly;
+    and all calls.
+    """
     before, wrong, tried, row.expected = fingerprint(row.args), {}, set(), call(row, row.args)
     for path, good, name, value in replacements(row):
         which, happened = (call_id(row, path), name), what_happens(row, path, good, name, value)
@@ -834,7 +846,7 @@ def misbehaviour(row):
     return wrong, tried
 
 
-# ----------------------------------------------------------------------------------------------- the tests
+# ---------------------------------------------------------------------------------------- the tests
 
 
 @pytest.fixture(scope="module")
@@ -848,7 +860,9 @@ def rows(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def elsewhere(tmp_path_factory):
-    """Files go to a folder of their own, and what was learnt of a machine without CuPy is forgotten."""
+    """Files go to a folder of their own,
+    and what was learnt of a machine without CuPy is forgotten.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
         yield

@@ -1,4 +1,6 @@
-"""Sentences, reviews, posts and news with their labels: what is read, and what is said of damage."""
+"""Sentences, reviews, posts and news with their labels:
+what is read, and what is said of damage.
+"""
 
 from types import SimpleNamespace
 from urllib.error import URLError
@@ -99,7 +101,7 @@ def test_the_real_sentences():
     assert sum(s.targets.sum() for s in data[:3]) == 5331 and data.train.keep.sum(axis=1).max() < 64
 
 
-# -------------------------------------------------------------------------------------------------------- imdb
+# --------------------------------------------------------------------------------------------- imdb
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -169,7 +171,7 @@ def test_the_real_reviews():
     assert {"the", "movie", "don't", "!"} <= set(data.meta["symbols"]) and "br" not in data.meta["symbols"]
 
 
-# ----------------------------------------------------------------------------------------------- 20 newsgroups
+# ------------------------------------------------------------------------------------ 20 newsgroups
 
 
 def test_posts_come_without_headers_footers_and_quotes(tmp_path):
@@ -302,7 +304,7 @@ def test_cut_and_damaged_archives_are_refused(tmp_path):
     assert sum(len(s.targets) for s in load("imdb", plain)[:3]) == 80
 
 
-# ----------------------------------------------------------------------------------------------------- ag news
+# ------------------------------------------------------------------------------------------ ag news
 
 
 def test_news_are_labelled_and_split(tmp_path):

@@ -86,7 +86,7 @@ def test_the_ffn_width_follows_its_rule():
     assert ModelConfig(ffn_width=7).F == 7
 
 
-# ------------------------------------------------------------------------------------------------ planted bugs
+# ------------------------------------------------------------------------------------- planted bugs
 
 BUGS = {  # what is wrong: (the test that catches it, the change)
     "a NumPy number in a formula": (

@@ -47,7 +47,7 @@ def test_a_row_without_size_and_without_eps_is_nan_and_numpy_warns():
     assert np.isnan(y).all()
 
 
-# ------------------------------------------------------------------------------------------------ planted bugs
+# ------------------------------------------------------------------------------------- planted bugs
 
 BUGS = {  # what is wrong: (the test that catches it, the change)
     "a row centred once": (

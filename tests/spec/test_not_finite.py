@@ -1,4 +1,6 @@
-"""Data, losses and parameters that are not finite are told, with their place, before they spread."""
+"""Data, losses and parameters that are not finite are told, with their place,
+before they spread.
+"""
 
 from dataclasses import replace
 

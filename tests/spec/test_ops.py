@@ -120,7 +120,7 @@ def test_a_huge_gradient_of_one_token_leaves_the_other_rows_alone(value):
     assert dtable[1:, 0].tolist() == [0, 2, 0, 1]
 
 
-# ------------------------------------------------------------------------------------------------ planted bugs
+# ------------------------------------------------------------------------------------- planted bugs
 
 BUGS = {  # what is wrong: (the test that catches it, the change)
     "sums in single precision": (

@@ -1,4 +1,6 @@
-"""AdamW, SGD, clipping and the schedule are their formulas, and touch nothing that they are given."""
+"""AdamW, SGD, clipping and the schedule are their formulas,
+and touch nothing that they are given.
+"""
 
 import math
 from functools import partial
@@ -84,7 +86,7 @@ def test_a_gradient_that_is_not_finite_spoils_all_rather_than_vanish(odd):
     assert clipped["b"].dtype == "float32"
 
 
-# ------------------------------------------------------------------------------------------------ planted bugs
+# ------------------------------------------------------------------------------------- planted bugs
 
 BUGS = {  # what is wrong: (the test that catches it, the change)
     "AdamW moves the parameters it was given": (

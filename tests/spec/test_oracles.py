@@ -1,6 +1,8 @@
-"""Every forward of the package against oracles.py, its formula in loops over numbers, to 1e-13 of the largest entry.
+"""Every forward of the package against oracles.py, its formula in loops over numbers, to 1e-13 of
+the largest entry.
 
-A gradient check cannot see a forward and a backward that are wrong together. This can, and it names the formula.
+A gradient check cannot see a forward and a backward that are wrong together. This can, and it names
+the formula.
 """
 
 import ast
@@ -31,11 +33,12 @@ FORMULAS = (ROOT / "docs/equations.md").read_text(encoding="utf-8")
 kinds = pytest.mark.parametrize("kind", attention.KINDS)
 
 
-# ------------------------------------------------------------------------------------------ the comparison
+# ----------------------------------------------------------------------------------- the comparison
 
 
 def compare(got, want, zero=False, what="it"):
-    """Equal shapes, numbers equal to 1e-13 of the largest, exact zeros where the reference has them.
+    """Equal shapes, numbers equal to 1e-13 of the largest, exact zeros where the reference has
+    them.
 
     zero : the whole reference is 0, which otherwise would prove nothing
     """
@@ -54,7 +57,9 @@ def compare(got, want, zero=False, what="it"):
 
 
 def plain(value):
-    """Arrays as nested lists, a configuration as its switches alone, with nothing derived from them."""
+    """Arrays as nested lists, a configuration as its switches alone,
+    with nothing derived from them.
+    """
     if isinstance(value, AttentionConfig):
         return SimpleNamespace(**asdict(value))
     if isinstance(value, dict):
@@ -106,7 +111,7 @@ def test_the_comparison_fails_where_zero_is_announced(got, want):
         compare(np.full(3, got), np.full(3, want), zero=True)
 
 
-# -------------------------------------------------------------------------------------------- the catalogue
+# ------------------------------------------------------------------------------------ the catalogue
 
 NAMES = [str(case) for case in all_cases()]
 drawn = cache(lambda seed: {str(case): case for case in all_cases(seed)})
@@ -149,7 +154,7 @@ def test_the_oracles_are_short_and_know_neither_numpy_nor_the_package():
             assert ast.get_docstring(node) and len(lines) <= 15, node.name
 
 
-# ----------------------------------------------------------------------------------------------- operations
+# --------------------------------------------------------------------------------------- operations
 
 
 def op_arguments(rng):
@@ -214,7 +219,7 @@ def test_cross_entropy_is_what_loops_over_numbers_say(size):
             check(losses.cross_entropy_forward, logits, targets, np.ones(shape, bool), seed=seed)
 
 
-# ---------------------------------------------------------------------------------------------------- heads
+# -------------------------------------------------------------------------------------------- heads
 
 AXES = {"q": "BHTD", "k": "BHSD", "v": "BHSE", "w": "BHT"}  # w weighs: lam, gate or z_gate
 HEADS = {softmax.softmax_map_forward: "qk"} | {
@@ -228,7 +233,9 @@ over_masks = pytest.mark.parametrize("mask", MASKS)
 
 
 def make_mask(name, B, H, T, S, rng):
-    """By the loops of oracles.py. In "rows masked" the last query of the first batch entry sees nothing."""
+    """By the loops of oracles.py.
+    In "rows masked" the last query of the first batch entry sees nothing.
+    """
     keep = rng.random((B, S)) < 0.7
     keep[:, 0], keep[0, 1:2] = True, False
     causal, padding = np.array(oracles.causal_mask(T, S)), np.array(oracles.padding_mask(keep.tolist()))
@@ -261,7 +268,9 @@ def test_a_head_is_what_loops_over_numbers_say(head, mask, T, S, n_seeds):
 
 
 def extreme(arrays, head, rng):
-    """Scores near 1e4 and -1e4, a few apart. They are halves of whole numbers, so that no sum is rounded."""
+    """Scores near 1e4 and -1e4, a few apart.
+    They are halves of whole numbers, so that no sum is rounded.
+    """
     for name, a in zip(HEADS[head], arrays, strict=True):
         if name in "qk":
             a[:] = rng.integers(-2, 3, a.shape)
@@ -312,7 +321,7 @@ def test_what_a_cache_shows_is_what_its_names_say(head, mask):
             compare(cache.one_minus_gate, oracles.each(lambda z: oracles.sigmoid(-z), z_gate))
 
 
-# ------------------------------------------------------------------------- masks, lambda, gates, one by one
+# ----------------------------------------------------------------- masks, lambda, gates, one by one
 
 
 @pytest.mark.parametrize("T, S", [(4, 6), (6, 4), (5, 5), (1, 3), (3, 1)])
@@ -347,7 +356,7 @@ def test_what_weighs_the_maps_is_what_loops_over_numbers_say():
         compare(np.array(differential.depth_schedule(seed)), oracles.depth_schedule(seed))
 
 
-# --------------------------------------------------------------------------------------- multi-head attention
+# ----------------------------------------------------------------------------- multi-head attention
 
 
 def switches(kind):
@@ -412,7 +421,7 @@ def test_attention_with_extreme_scores(kind, mask):
         check(multihead.attention_forward, x, p, cfg, allowed, zero=mask == "all masked", seed=seed)
 
 
-# ------------------------------------------------------------------------------------------------- the model
+# ---------------------------------------------------------------------------------------- the model
 
 
 def whole_model(seed, kind, task, ffn="swiglu", **chosen):

@@ -54,7 +54,9 @@ def test_twicing_returns_what_all_tokens_share_and_what_only_one_may_see(seed):
 
 @seeds
 def test_twicing_keeps_to_masks_that_are_closed_under_two_steps_alone(seed):
-    """A^2 goes from a query over a key to a key of that key. Causal and padding masks hold for both steps."""
+    """A^2 goes from a query over a key to a key of that key.
+    Causal and padding masks hold for both steps.
+    """
     q, k, v = normals(seed, (B, H, T, D), (B, H, T, D), (B, H, T, E))
     keep = np.ones((B, T), bool)
     keep[0, 1] = keep[1, -2:] = False

@@ -40,7 +40,9 @@ def test_a_pooled_mean_does_not_look_at_dropped_tokens():
 @heads
 @pytest.mark.parametrize("odd", ODD)
 def test_a_key_that_no_query_sees_reaches_nothing(kind, pair, odd):
-    """Neither a key or value nobody sees, nor a query that sees nobody: outputs and gradients keep their bits."""
+    """Neither a key or value nobody sees, nor a query that sees nobody:
+    outputs and gradients keep their bits.
+    """
     args, names = head_arguments(kind)
     keep = np.array([[True, True, False, True], [False] * 4])  # nobody sees anything in the second entry
     spoilt = [a.copy() for a in args]
@@ -57,7 +59,9 @@ def test_a_key_that_no_query_sees_reaches_nothing(kind, pair, odd):
 @pytest.mark.parametrize("task", ["vision", "text", "lm"])
 @pytest.mark.parametrize("odd", ODD)
 def test_a_dropped_token_may_hold_anything(kind, task, odd):
-    """A patch, a row of the table, a position: loss and gradients have the bits that any number would give."""
+    """A patch, a row of the table, a position:
+    loss and gradients have the bits that any number would give.
+    """
     cfg, params, inputs, targets = whole_model(kind, task)
     keep = np.random.default_rng(1).random((2, 9 if task == "vision" else 6)) < 0.6
     keep[:, 1], keep[:, -1] = True, False
@@ -88,7 +92,7 @@ def test_a_batch_that_is_evaluated_counts_its_kept_targets_alone(monkeypatch):
         evaluate(params, Split(tokens, targets, keep & False), cfg)
 
 
-# --------------------------------------------------------------------------------------- positions follow keep
+# ---------------------------------------------------------------------------- positions follow keep
 
 PADDINGS = {
     "on the left": [[0, 0, 0, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1, 1]],
@@ -222,7 +226,9 @@ def test_the_loss_of_a_language_model_leaves_dropped_targets_out(kind, rotary):
 
 
 def test_dropped_tokens_change_nothing():
-    """A dropped patch is seen neither by attention nor by the mean: its pixels do not matter, bit for bit."""
+    """A dropped patch is seen neither by attention nor by the mean:
+    its pixels do not matter, bit for bit.
+    """
     cfg = ModelConfig(depth=2, patch_size=2)
     rng = np.random.default_rng(0)
     params, images = init_model(cfg, rng, "float64"), rng.random((2, 8, 8))
@@ -234,7 +240,7 @@ def test_dropped_tokens_change_nothing():
     assert not np.array_equal(model_forward(images, params, cfg)[0], model_forward(other, params, cfg)[0])
 
 
-# ------------------------------------------------------------------------------------------------ planted bugs
+# ------------------------------------------------------------------------------------- planted bugs
 
 HOLDS_ANYTHING = partial(test_a_dropped_token_may_hold_anything, "dgsa", odd=np.nan)
 GATED, PLAIN = (

@@ -1,8 +1,8 @@
 """The package against PyTorch: every output and every gradient, to 1e-12 of its largest entry.
 
-A gradient check cannot see a wrong forward whose backward agrees with it. This can: torch_peer.py was written
-from the equations alone, and autograd differentiates it. What it said is in golden/, so that torch is not
-needed; where torch is there, it is asked again, live, with other numbers.
+A gradient check cannot see a wrong forward whose backward agrees with it. This can: torch_peer.py
+was written from the equations alone, and autograd differentiates it. What it said is in golden/, so
+that torch is not needed; where torch is there, it is asked again, live, with other numbers.
 """
 
 from functools import cache

@@ -1,8 +1,10 @@
-"""The tests tested: each bug planted here is caught by the check that is named for it, and right variants pass them all.
+"""The tests tested: each bug planted here is caught by the check that is named for it, and right
+variants pass them all.
 
-A bug is planted by exchanging a function's code in place, so every module that holds the function runs the bug. Where
-forward and backward are wrong together the gradient check must stay silent: that is why the other checks exist. Bugs
-that one test alone catches stand at the end of that test's file, under "planted bugs".
+A bug is planted by exchanging a function's code in place, so every module that holds the function
+runs the bug. Where forward and backward are wrong together the gradient check must stay silent:
+that is why the other checks exist. Bugs that one test alone catches stand at the end of that test's
+file, under "planted bugs".
 """
 # ruff: noqa: E501 - a table reads best with a row to a line
 
@@ -32,7 +34,7 @@ from dgsa_np.ops import rotary
 CASES = {str(case): case for case in all_cases()}
 
 
-# ---------------------------------------------------------------------------------------------- the rungs
+# ---------------------------------------------------------------------------------------- the rungs
 
 
 def complex_step(name):
@@ -53,7 +55,7 @@ def taylor(name):
     assert_the_rest_shrinks_with_the_square_of_the_step(CASES[name])
 
 
-# ----------------------------------------------------------------------------------- wrong backwards
+# ---------------------------------------------------------------------------------- wrong backwards
 
 BACKWARD = {  # what is wrong: (case, function, old, new)
     "softmax without its row sum": ("softmax [none]", ops.softmax_backward, "(dA - row_sum(dA * A))", "dA"),
@@ -126,7 +128,7 @@ def test_some_wrong_backwards_are_no_slope_of_anything(name):
             taylor(case)
 
 
-# ----------------------------------------------------------- wrong forwards with a backward that agrees
+# ------------------------------------------------------- wrong forwards with a backward that agrees
 
 MIX = "gate[..., None] * A_exc - one_minus_gate[..., None] * A_inh"
 DMIX = "gate[..., None] * dA, -one_minus_gate[..., None] * dA"
@@ -188,7 +190,7 @@ def test_a_wrong_forward_passes_the_gradient_check_and_not_the_golden_values(nam
     assert_golden(stored)
 
 
-# ------------------------------------------------------------------------- state, mutation, and masks
+# ----------------------------------------------------------------------- state, mutation, and masks
 
 MORE = {  # what is wrong: (the rung that catches it, its case, the change)
     "linear counts its calls": (complex_step, "linear", (
@@ -207,7 +209,7 @@ def test_other_bugs_are_caught_by_the_rung_that_is_named_for_them(name):
     assert_caught(partial(rung, case), change)
 
 
-# --------------------------------------------------------------------------------------- right variants
+# ----------------------------------------------------------------------------------- right variants
 
 VARIANTS = {  # the same, written in another way: (function, old, new, cases, golden)
     "softmax backward multiplied out": (ops.softmax_backward, "A * (dA - row_sum(dA * A))", "A * dA - A * row_sum(A * dA)", "softmax [none]", "softmax"),

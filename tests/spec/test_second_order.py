@@ -16,7 +16,9 @@ def test_the_hessian_is_symmetric(case):
 
 
 def test_the_backward_is_the_slope_of_itself_in_complex_numbers(case):
-    """The real part of the gradient at x + i h u is the gradient at x: the backward is as analytic as the forward."""
+    """The real part of the gradient at x + i h u is the gradient at x:
+    the backward is as analytic as the forward.
+    """
     pair, dout = start(case)
     (u,) = directions(pair.leaves, 1)
     here = gradient(pair, dout)

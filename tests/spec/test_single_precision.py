@@ -1,14 +1,17 @@
-"""float32 against PyTorch's float32: every output and every gradient, of every case, and the known hard spots.
+"""float32 against PyTorch's float32: every output and every gradient, of every case, and the known
+hard spots.
 
-The inputs are rounded to float32; what float64 makes of these same numbers is the truth. The error of a tensor is
-max|a - b| / max|b|. The bar: the median of our errors over the seeds 0 .. 19 is at most twice the median of torch's.
-Both medians count as at least 2^-24 / 4, a quarter of the rounding of one number, so that a result that is exact in
-torch is not divided by. The medians of torch are in golden/single_precision.json (make_golden.py --single), with the
-versions; where torch is there, it is asked again, live.
+The inputs are rounded to float32; what float64 makes of these same numbers is the truth. The error
+of a tensor is max|a - b| / max|b|. The bar: the median of our errors over the seeds 0 .. 19 is at
+most twice the median of torch's. Both medians count as at least 2^-24 / 4, a quarter of the
+rounding of one number, so that a result that is exact in torch is not divided by. The medians of
+torch are in golden/single_precision.json (make_golden.py --single), with the versions; where torch
+is there, it is asked again, live.
 
-The last bits depend on the processor, by way of the BLAS and the vector units, and the median of twenty errors of a
-single number (a loss, the scale of all lambda gradients) swings by a factor of 2 with them. On the kernels of the JSON
-the bar holds. On others a tensor that is over it is measured again, over 200 seeds.
+The last bits depend on the processor, by way of the BLAS and the vector units, and the median of
+twenty errors of a single number (a loss, the scale of all lambda gradients) swings by a factor of 2
+with them. On the kernels of the JSON the bar holds. On others a tensor that is over it is measured
+again, over 200 seeds.
 """
 
 import json
@@ -53,7 +56,7 @@ BAR = 2
 FLOOR = 2.0**-24 / 4
 STORED = json.loads(SINGLE.read_text(encoding="utf-8"))
 NAMES = list(STORED["medians"])
-# --------------------------------------------------------------------------------- the bar, case by case
+# ---------------------------------------------------------------------------- the bar, case by case
 
 
 @lru_cache(FEW)
@@ -127,7 +130,7 @@ def test_a_rounding_of_a_single_number_does_not_miss_the_bar_where_torch_is_exac
     assert not over(ratios({"out": FLOOR, "grad.x": 2 * FLOOR}, {"out": 0.0, "grad.x": 0.0}))
 
 
-# ------------------------------------------------------------------------------------------- the dtype
+# ---------------------------------------------------------------------------------------- the dtype
 
 
 def floating(tree):
@@ -148,7 +151,7 @@ def test_no_output_no_gradient_and_no_cache_is_float64():
         assert {leaf.dtype.name for leaf in leaves} == {"float32"}, case.name
 
 
-# -------------------------------------------------------------------------------------- the hard spots
+# ----------------------------------------------------------------------------------- the hard spots
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""The heads on tiles against the plain ones: equal under every mask, with memory that grows with T."""
+"""The heads on tiles against the plain ones:
+equal under every mask, with memory that grows with T.
+"""
 
 import tracemalloc
 
@@ -56,7 +58,9 @@ def all_masks(rng):
 
 
 def largest_error(got, want):
-    """Over the outputs of two pairs, relative to each array's largest entry; exact where that is 0."""
+    """Over the outputs of two pairs, relative to each array's largest entry;
+    exact where that is 0.
+    """
     return max(abs(a - b).max() / (abs(b).max() or 1e-300) for a, b in zip(got, want, strict=True))
 
 
@@ -129,7 +133,7 @@ def test_a_number_for_lam():
     assert tiled.tiled_differential_head_backward(o, cache)[-1].shape == ()
 
 
-# ------------------------------------------------------------------------------------------------- inside a layer
+# ----------------------------------------------------------------------------------- inside a layer
 
 
 ALL_FORMS = {form: settings for form, settings in (FORMS | ON_INHIBITION).items() if settings["kind"] in HEADS}
@@ -183,7 +187,7 @@ def test_decoding_on_tiles_gives_the_logits_of_the_whole():
     assert largest_error([rest], [whole[:, 8:]]) < 1e-12
 
 
-# ----------------------------------------------------------------------------------------------------- memory
+# ------------------------------------------------------------------------------------------- memory
 
 
 def peak(kind, T, tiles=True):

@@ -103,11 +103,13 @@ def test_numpy_numbers_as_settings_keep_single_precision(digits):
     assert {a.dtype.name for a in flatten(result.params).values()} == {"float32"}
 
 
-# ------------------------------------------------------------------------------------------------ planted bugs
+# ------------------------------------------------------------------------------------- planted bugs
 
 
 def goes_on_like_one_that_did_not_stop(digits):
-    """The learning rate and the loss of the steps after the third, in one go and from a state in between."""
+    """The learning rate and the loss of the steps after the third,
+    in one go and from a state in between.
+    """
     model_config, cfg = ModelConfig(width=8, n_heads=2, depth=1), TrainConfig(epochs=1, device="cpu")
     steps = list(train_steps(model_config, cfg, digits, first_state(model_config, cfg)))
     assert len({step["lr"] for _, step, _ in steps}) > 3

@@ -55,7 +55,9 @@ HEADERS = {  # of a zip: where their fields stand, and how long they are
 
 
 def lies(whole):
-    """Place, length and value of everything that a field of a header may say instead of the truth."""
+    """Place,
+    length and value of everything that a field of a header may say instead of the truth.
+    """
     for mark, fields in HEADERS.items():
         for start in (match.start() for match in re.finditer(re.escape(mark), whole)):
             for place, size in ((start + at, size) for at, size in fields):

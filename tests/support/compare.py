@@ -13,6 +13,7 @@ def error(got, want):
 
 
 def same(got, want):
+    """Arrays, one by one, to the last bit."""
     return all(same_bits(a, b) for a, b in zip(got, want, strict=True))
 
 
@@ -24,4 +25,5 @@ def rel(a, b):
 
 
 def bits(tree):
+    """The bytes of every array in a tree, under dotted names."""
     return {name: a.tobytes() for name, a in flatten(tree).items()}

@@ -38,13 +38,15 @@ def damage(kind, b, rng, other):
 
 
 def rewrite(path, content):
-    """As a new file, which does not go to the disk at once."""
+    """As a new file: ext4 writes one that is emptied and filled again at once, in milliseconds."""
     path.unlink(missing_ok=True)
     path.write_bytes(content)
 
 
 class Tally:
-    """Of files that were opened: read right, refused as they should be, read wrong, anything else."""
+    """Of files that were opened:
+    read right, refused as they should be, read wrong, anything else.
+    """
 
     def __init__(self, refusal):
         self.refusal, self.right, self.refused, self.bad = refusal, 0, 0, []

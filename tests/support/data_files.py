@@ -145,7 +145,9 @@ def write_folder(root, files, encoding):
 
 
 def write_archive(path, files, encoding, prefix=""):
-    """A tar archive of the files in any order, gzipped if its name says so; prefix "./" as tar -C FOLDER . gives."""
+    """A tar archive of the files in any order, gzipped if its name says so;
+    prefix "./" as tar -C FOLDER . gives.
+    """
     with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as tar:
         for name in rng.permutation(list(files)):
             member = tarfile.TarInfo(prefix + str(name))

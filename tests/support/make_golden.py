@@ -1,12 +1,13 @@
-"""The cases of the parity tests, and what PyTorch says about them: one file per case in tests/support/golden.
+"""The cases of the parity tests, and what PyTorch says about them: one file per case in
+tests/support/golden.
 
-    python tests/support/make_golden.py            draw, compute with torch, write the files that differ
-    python tests/support/make_golden.py --check    draw and compute again; exit status 1 where a file differs
-    python tests/support/make_golden.py --single   write single_precision.json alone: how far float32 is off in torch
+    python tests/support/make_golden.py            draw, compute with torch, write what differs
+    python tests/support/make_golden.py --check    draw and compute again; status 1 for a difference
+    python tests/support/make_golden.py --single   write single_precision.json: float32 in torch
 
-Nothing here imports dgsa_np, and only evaluate() needs torch: the files can be read without it.
-A file holds two records, inputs (x, p.W_q ..., mask) and results (out, grad.x, grad.p.W_q ...), the upstream
-gradient, and meta (JSON: the case, the versions):
+Nothing here imports dgsa_np, and only evaluate() needs torch: the files can be read without it. A
+file holds two records, inputs (x, p.W_q ..., mask) and results (out, grad.x, grad.p.W_q ...), the
+upstream gradient, and meta (JSON: the case, the versions):
 
     np.load("tests/support/golden/attention_dgsa_plain.npz")["results"]["grad.p.W_q_exc"]
 """
@@ -47,8 +48,10 @@ GATES = {"diff_v2": "W_lambda", "output_gate": "W_gate"}  # (C, H)
 class Case(NamedTuple):
     """One call of one function.
 
-    spec     : JSON: function, config (of layer or model), options (other keywords), zero (what vanishes)
-    inputs   : keyword arguments under dotted names, in the order of the signature: {"x": ..., "p.W_q": ...}
+    spec     : JSON: function, config (of layer or model), options (other keywords),
+               zero (what vanishes)
+    inputs   : keyword arguments under dotted names, {"x": ..., "p.W_q": ...},
+               in the order of the signature
     upstream : the gradient that comes from above; None where the result is a loss
     """
 
@@ -62,13 +65,17 @@ class Case(NamedTuple):
 
 
 class Draw:
-    """Random arrays of one case. Each case has its own stream: adding one leaves the others as they are."""
+    """Random arrays of one case. Each case has its own stream:
+    adding one leaves the others as they are.
+    """
 
     def __init__(self, seed, name):
         self.rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
 
     def normal(self, *shape, scale=1.0, mean=0.0):
-        """Odd multiples of 1/32, scaled: short binary fractions keep the files small; none is the mean."""
+        """Odd multiples of 1/32, scaled:
+        short binary fractions keep the files small; none is the mean.
+        """
         return mean + scale * (np.floor(16 * self.rng.standard_normal(shape)) + 0.5) / 16
 
     def parameters(self, **shapes):
@@ -272,7 +279,8 @@ def small_attention_cases(seed):
         yield case("plain", kind)
         yield case("causal", kind, "causal")
         yield case("rows", kind, "rows")
-    # d = 4: two frequencies; one head where there are two maps, the model below has two heads and d = 2
+    # d = 4: two frequencies; one head where there are two maps,
+    # the model below has two heads and d = 2
     yield case("rotary", "dgsa", "rows", (3, 5, 8, 1), rotary=True)
     yield case("rotary", "twicing", "none", (3, 5, 8, 2), rotary=True)
 
@@ -306,7 +314,9 @@ def vision_cases(seed):
 
 
 def token_cases(seed):
-    """Models of tokens. max_len is more than T, and some tokens never occur: there the gradient is 0."""
+    """Models of tokens. max_len is more than T, and some tokens never occur:
+    there the gradient is 0.
+    """
 
     def case(function, task, kind, ffn, sizes, n_out=None, keep=False, depth=1, name="", **switches):
         B, T, C, H, F = sizes
@@ -409,7 +419,9 @@ def contents(case):
 
 
 def pack(arrays):
-    """One record with a field per array: a model's 70 arrays as members of a zip would be mostly headers."""
+    """One record with a field per array:
+    a model's 70 arrays as members of a zip would be mostly headers.
+    """
     record = np.empty((), [(name, a.dtype, a.shape) for name, a in arrays.items()])
     for name, a in arrays.items():
         record[name] = a
@@ -428,7 +440,9 @@ def load(name):
 
 
 def differences(case):
-    """In words, where the file of a case differs from what is drawn and computed now; the versions may."""
+    """In words,
+    where the file of a case differs from what is drawn and computed now; the versions may.
+    """
     if not (GOLDEN / f"{case.name}.npz").exists():
         return ["there is no file"]
     stored, results = load(case.name)
@@ -452,7 +466,9 @@ def close(a, b):
 
 
 def single_cases(seed):
-    """All cases and, without a file, linear maps of full mantissas and every kind of attention over 256 tokens."""
+    """All cases and, without a file,
+    linear maps of full mantissas and every kind of attention over 256 tokens.
+    """
     drawn, sizes = cases(seed), (1, 256, 16, 2)  # B, T, C, H
     exact = ("linear", "linear_without_b", "embedding", "layernorm")  # of short fractions: no rounding at all
     dense = [in_full(case) for case in drawn if case.name in exact]
@@ -467,7 +483,9 @@ def in_full(case):
 
 
 def rounded(case, dtype):
-    """The case with its floating arrays rounded to float32, held in dtype: the same numbers in both precisions."""
+    """The case with its floating arrays rounded to float32, held in dtype:
+    the same numbers in both precisions.
+    """
     return each_float(case, lambda a: a.astype("float32").astype(dtype))
 
 
@@ -486,7 +504,9 @@ def relative_error(got, want):
 
 
 def single_errors(function, case):
-    """{"out": ..., "grad.x": ...}: how far function is off in float32, with its own float64 as the truth."""
+    """{"out": ..., "grad.x": ...}:
+    how far function is off in float32, with its own float64 as the truth.
+    """
     got, want = (function(rounded(case, dtype)) for dtype in ("float32", "float64"))
     assert {a.dtype.name for a in got.values()} == {"float32"}, {name: a.dtype.name for name, a in got.items()}
     return {name: relative_error(got[name], want[name]) for name in want}
@@ -498,7 +518,9 @@ def medians(errors):
 
 
 def kernels():
-    """What decides the last bits here: the versions, the BLAS of NumPy, and the vector units that it found."""
+    """What decides the last bits here:
+    the versions, the BLAS of NumPy, and the vector units that it found.
+    """
     from threadpoolctl import threadpool_info
 
     blas = [
@@ -535,7 +557,7 @@ def _few_and_many(rows):
     return {name: [float(f"{m:.3e}") for m in (few[name], many[name])] for name in few}
 
 
-# --------------------------------------------------------------------------------------- command line
+# ------------------------------------------------------------------------------------- command line
 
 
 def main(arguments=None):

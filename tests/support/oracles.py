@@ -1,15 +1,17 @@
-"""Every formula of docs/equations.md once more, as loops over numbers: what the package must compute.
+"""Every formula of docs/equations.md once more, as loops over numbers: what the package must
+compute.
 
-Nothing here is vectorised, nothing is imported from the package, and no gradient is taken. Arrays are nested lists.
-A small letter is an index and its capital the size: b, h, t, s, c, d, e run below B, H, T, S, C, D, E. So where the
-formulas write sqrt(d) for the key width, here stands sqrt(D). Functions and arguments are named as in the package,
-without _forward. test_oracles.py compares the two.
+Nothing here is vectorised, nothing is imported from the package, and no gradient is taken. Arrays
+are nested lists. A small letter is an index and its capital the size: b, h, t, s, c, d, e run below
+B, H, T, S, C, D, E. So where the formulas write sqrt(d) for the key width, here stands sqrt(D).
+Functions and arguments are named as in the package, without _forward. test_oracles.py compares the
+two.
 """
 
 from functools import partial
 from math import cos, erf, exp, fsum, log, sin, sqrt
 
-# ------------------------------------------------------------------------------------------- nested lists
+# ------------------------------------------------------------------------------------- nested lists
 
 
 def build(entry, *sizes):
@@ -43,7 +45,7 @@ def share(mask, i):
     return None if mask is None else mask[i if len(mask) > 1 else 0]
 
 
-# ------------------------------------------------------------------------------------------- operations
+# --------------------------------------------------------------------------------------- operations
 
 
 def linear(x, W, b=None):
@@ -62,7 +64,8 @@ def embedding(tokens, table):
 
 
 def softmax(scores, mask=None):
-    """A_i = exp(S_i) / sum_k exp(S_k),  k over what the mask allows; a row without a key is 0.   [eq:softmax]
+    """A_i = exp(S_i) / sum_k exp(S_k),  k over what the mask allows; a row without a key is 0.
+    [eq:softmax]
 
     The largest score is taken off all of them. It cancels, and exp cannot overflow.
     """
@@ -101,7 +104,9 @@ def rmsnorm(x, w, eps=1e-5):
 
 
 def layernorm(x, w, b, eps=1e-5):
-    """y_n = w_n (x_n - mean(x)) r + b_n,  r = (var(x) + eps)^(-1/2),  for each row of x.   [eq:layernorm]"""
+    """y_n = w_n (x_n - mean(x)) r + b_n,  r = (var(x) + eps)^(-1/2),  for each row of x.
+    [eq:layernorm]
+    """
     N = len(w)
 
     def y(x):
@@ -116,7 +121,8 @@ def layernorm(x, w, b, eps=1e-5):
 def rotary(x, positions):
     """Pairs of columns are turned.   [eq:rotary]
 
-    y_2i = x_2i cos a - x_2i+1 sin a,  y_2i+1 = x_2i sin a + x_2i+1 cos a,  a = position / 10000^(2i/d).
+    y_2i = x_2i cos a - x_2i+1 sin a,  y_2i+1 = x_2i sin a + x_2i+1 cos a,  a = position /
+    10000^(2i/d).
     """
     B, H, T, D = shape(x)
 
@@ -146,7 +152,9 @@ def gelu_mlp(x, W_up, W_down):
 
 
 def cross_entropy(logits, targets, keep=None):
-    """L = mean_i (log sum_j exp(z_ij) - z_i,targets_i),  i over the kept targets.   [eq:cross-entropy]"""
+    """L = mean_i (log sum_j exp(z_ij) - z_i,targets_i),  i over the kept targets.
+    [eq:cross-entropy]
+    """
     z, target = flat(logits, axes=1), flat(targets)
     kept = [i for i in range(len(z)) if keep is None or flat(keep)[i]]
 
@@ -157,11 +165,13 @@ def cross_entropy(logits, targets, keep=None):
     return fsum(loss(i) for i in kept) / len(kept)
 
 
-# ------------------------------------------------------------------------------------------------- masks
+# -------------------------------------------------------------------------------------------- masks
 
 
 def causal_mask(T, S):
-    """mask_ts: the T queries are the last of S tokens, and token t + S - T sees none that comes later."""
+    """mask_ts:
+    the T queries are the last of S tokens, and token t + S - T sees none that comes later.
+    """
     return build(lambda b, h, t, s: s <= t + S - T, 1, 1, T, S)
 
 
@@ -171,7 +181,7 @@ def padding_mask(keep):
     return build(lambda b, h, t, s: keep[b][s], B, 1, 1, S)
 
 
-# ------------------------------------------------------------------------------------------------- heads
+# -------------------------------------------------------------------------------------------- heads
 
 
 def softmax_map(q, k, mask=None):
@@ -216,7 +226,9 @@ def streamed(queries, keys, v, weights, mask=None):
 
 
 def gated_head(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
-    """o = A v,  A_bhts = g_bht A_exc_bhts - (1 - g_bht) A_inh_bhts,  g = sigmoid(z_gate).   [eq:gated-head]"""
+    """o = A v,  A_bhts = g_bht A_exc_bhts - (1 - g_bht) A_inh_bhts,  g = sigmoid(z_gate).
+    [eq:gated-head]
+    """
     A_exc, A_inh = softmax_map(q_exc, k_exc, mask), softmax_map(q_inh, k_inh, mask)
 
     def A(b, h, t, s):
@@ -227,7 +239,9 @@ def gated_head(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
 
 
 def differential_v2_head(q_exc, q_inh, k, v, lam, mask=None):
-    """o = A v,  A = softmax(q_exc k^T / sqrt(d)) - lam softmax(q_inh k^T / sqrt(d)).   [eq:differential-v2-head]"""
+    """o = A v,  A = softmax(q_exc k^T / sqrt(d)) - lam softmax(q_inh k^T / sqrt(d)).
+    [eq:differential-v2-head]
+    """
     return differential_head(q_exc, k, q_inh, k, v, lam, mask)
 
 
@@ -248,11 +262,13 @@ def twicing_head(q, k, v, mask=None):
     return apply_map(build(twice, B, H, T, S), v)
 
 
-# ------------------------------------------------------------------- what weighs the maps, and the head norm
+# ---------------------------------------------------------- what weighs the maps, and the head norm
 
 
 def learned_lambda(q_exc, k_exc, q_inh, k_inh, lambda_init):
-    """lam = exp(lambda_q_exc . lambda_k_exc) - exp(lambda_q_inh . lambda_k_inh) + lambda_init.   [eq:lambda]"""
+    """lam = exp(lambda_q_exc . lambda_k_exc) - exp(lambda_q_inh . lambda_k_inh) + lambda_init.
+    [eq:lambda]
+    """
     D = len(q_exc)
     exc = fsum(q_exc[d] * k_exc[d] for d in range(D))
     inh = fsum(q_inh[d] * k_inh[d] for d in range(D))
@@ -265,7 +281,9 @@ def depth_schedule(layer):
 
 
 def gate_logits(x, b_gate, W_gate=None):
-    """z_bht = sum_c x_btc W_gate_ch + b_gate_h;  with gate="head" no W_gate, and z_bht = b_gate_h.   [eq:gate]"""
+    """z_bht = sum_c x_btc W_gate_ch + b_gate_h;  with gate="head" no W_gate, and z_bht = b_gate_h.
+    [eq:gate]
+    """
     (B, T, C), H = shape(x), len(b_gate)
 
     def z(b, h, t):
@@ -290,7 +308,7 @@ def head_norm(o, w_norm, lambda_init, eps=1e-5):
     return each(lambda n: (1 - lambda_init) * n, rmsnorm(o, w_norm, eps))
 
 
-# ------------------------------------------------------------------------------------ multi-head attention
+# ----------------------------------------------------------------------------- multi-head attention
 
 
 def project(x, W, H):
@@ -319,8 +337,19 @@ def lambda_of(x, p, cfg, layer):
     return build(lambda b, h, t: lam, len(x), cfg.n_heads, len(x[0]))
 
 
+def gated_heads(branches, v, x, p, cfg, mask=None):
+    """o_bhte of dgsa: its gate weighs both maps, or the inhibitory one;
+    one per token, or one per head.
+    """
+    head, weigh = {"both": (gated_head, gate_logits), "inhibition": (differential_head, gate_lambda)}[cfg.gate_on]
+    weight = weigh(x, p["b_gate"], p["W_gate"] if cfg.gate == "token" else None)
+    return head(*branches, v, weight, mask)
+
+
 def heads(x, p, cfg, mask=None, layer=0, positions=None):
-    """o_bhte of the mechanism cfg.kind: project, turn queries and keys where cfg.rotary says so, attend."""
+    """o_bhte of the mechanism cfg.kind:
+    project, turn queries and keys where cfg.rotary says so, attend.
+    """
 
     def some(*names):
         a = [project(x, p[f"W_{name}"], cfg.n_heads) for name in names]
@@ -330,15 +359,13 @@ def heads(x, p, cfg, mask=None, layer=0, positions=None):
     if cfg.kind == "diff_v1":
         return differential_head(*some("q_exc", "k_exc", "q_inh", "k_inh"), v, lambda_of(x, p, cfg, layer), mask)
     if cfg.kind == "dgsa":
-        head, weigh = {"both": (gated_head, gate_logits), "inhibition": (differential_head, gate_lambda)}[cfg.gate_on]
-        weight = weigh(x, p["b_gate"], p["W_gate"] if cfg.gate == "token" else None)
-        return head(*some("q_exc", "k_exc", "q_inh", "k_inh"), v, weight, mask)
+        return gated_heads(some("q_exc", "k_exc", "q_inh", "k_inh"), v, x, p, cfg, mask)
     if cfg.kind == "diff_v2":
         return differential_v2_head(*some("q_exc", "q_inh", "k"), v, token_gate(x, p["W_lambda"]), mask)
     if cfg.kind == "output_gate":
         return output_gate_head(*some("q", "k"), v, token_gate(x, p["W_gate"]), mask)
     if cfg.kind not in ("softmax", "twicing"):
-        raise NotImplementedError(f"write the head of {cfg.kind!r} into tests/support/oracles.py, and call it in heads")
+        raise NotImplementedError(f"write the head of {cfg.kind!r} into tests/support/oracles.py, and call it here")
     return {"softmax": softmax_head, "twicing": twicing_head}[cfg.kind](*some("q", "k"), v, mask)
 
 
@@ -350,11 +377,12 @@ def attention(x, p, cfg, mask=None, layer=0, positions=None):
     return linear(concat(h), p["W_o"])
 
 
-# --------------------------------------------------------------------------------------------- the model
+# ---------------------------------------------------------------------------------------- the model
 
 
 def patches(images, P):
-    """The numbers of patch n, row by row: its pixels stand in rows P (n // N) + i and columns P (n % N) + j.
+    """The numbers of patch n, row by row: its pixels stand in rows P (n // N) + i and columns P (n
+    % N) + j.
 
     N patches lie side by side. A pixel is a number, or a list of channels.
     """
@@ -379,7 +407,9 @@ def places(tokens, keep=None):
 
 
 def token_embed(tokens, p, cfg, start=0, keep=None):
-    """x_btc = table_vc + positions_start+i,c,  v = tokens_bt, 0 where t is dropped,  i = i_bt.   [eq:token-embed]"""
+    """x_btc = table_vc + positions_start+i,c,  v = tokens_bt, 0 where t is dropped,  i = i_bt.
+    [eq:token-embed]
+    """
     known = build(lambda b, t: tokens[b][t] if keep is None or keep[b][t] else 0, *shape(tokens))
     x, i = embedding(known, p["tokens"]), places(tokens, keep)
     return build(lambda b, t, c: x[b][t][c] + p["positions"][start + i[b][t]][c], *shape(x))

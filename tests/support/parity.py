@@ -16,7 +16,9 @@ HOMES = {"attention": attention, "cross_entropy": losses, "model": model}
 
 
 def run(case):
-    """{"out": ..., "grad.x": ..., "grad.p.W_q": ...} by the package, named as in make_golden.evaluate."""
+    """{"out": ..., "grad.x": ..., "grad.p.W_q":
+    ...} by the package, named as in make_golden.evaluate.
+    """
     if case.spec["function"] == "loss":
         out, grads = model.loss_and_grads(**arguments(case))
         return {"out": out} | flatten({"grad": {"params": grads}})
@@ -49,7 +51,9 @@ def name_gradients(case, grads):
 
 
 def compare(got, want, zero=()):
-    """The same names, and under each shape, dtype and numbers; zero lists what vanishes by construction."""
+    """The same names, and under each shape, dtype and numbers;
+    zero lists what vanishes by construction.
+    """
     assert got.keys() == want.keys()
     for name in want:
         compare_arrays(name, got[name], want[name], name in zero)

@@ -1,4 +1,6 @@
-"""Bugs planted in the package's functions while the tests run: what must catch them is tested so."""
+"""Bugs planted in the package's functions while the tests run:
+what must catch them is tested so.
+"""
 
 import inspect
 import textwrap
@@ -9,10 +11,24 @@ import pytest
 from dgsa_np.checkpoint import CheckpointError
 from dgsa_np.gradcheck import GradientError
 
+# What a test that catches a bug may end with.
+FAILURES = (
+    AssertionError,
+    GradientError,
+    ValueError,
+    TypeError,
+    FloatingPointError,
+    RuntimeWarning,
+    CheckpointError,
+    pytest.fail.Exception,
+)
+
 
 @contextmanager
 def planted(*changes):
-    """Functions, fused ones too, with texts in their source exchanged: (function, old, new), one after the other."""
+    """Functions, fused ones too, with texts in their source exchanged:
+    (function, old, new), one after the other.
+    """
     sources = {}
     for function, old, new in changes:
         function = inspect.unwrap(function)
@@ -29,20 +45,8 @@ def planted(*changes):
         yield
 
 
-FAILURES = (
-    AssertionError,
-    GradientError,
-    ValueError,
-    TypeError,
-    FloatingPointError,
-    RuntimeWarning,
-    CheckpointError,
-    pytest.fail.Exception,
-)
-
-
-def assert_caught(rung, *changes):
-    """The rung, which takes nothing, passes; with the changes planted it fails."""
-    rung()
+def assert_caught(test, *changes):
+    """The test, called without arguments, passes; with the changes planted it fails."""
+    test()
     with planted(*changes), pytest.raises(FAILURES):
-        rung()
+        test()

@@ -18,13 +18,21 @@ from dgsa_np.model import ModelConfig, init_model
 from dgsa_np.params import flatten
 from support.tiers import most_later
 
-kinds = pytest.mark.parametrize("kind", KINDS)
-TILED = {kind: MECHANISMS[kind].tiled for kind in multihead.TILED_KINDS}
-HEADS = [*((kind, MECHANISMS[kind].head) for kind in KINDS), *((f"tiled {kind}", pair) for kind, pair in TILED.items())]
-heads = pytest.mark.parametrize(("kind", "pair"), HEADS, ids=[name for name, _ in HEADS])
+B, H, T, S, D, E, C = 2, 3, 4, 6, 5, 7, 12
 SIZES = {"width": 8, "n_heads": 2, "depth": 2, "ffn_width": 5, "n_out": 3}
 TOKENS = SIZES | {"vocab_size": 11, "max_len": 9}
-LOUD = dict.fromkeys(("over", "divide", "invalid"), "raise")
+ODD = [np.nan, np.inf, -np.inf]
+LOUD = dict.fromkeys(("over", "divide", "invalid"), "raise")  # for np.errstate
+
+TILED = {kind: MECHANISMS[kind].tiled for kind in multihead.TILED_KINDS}
+HEADS = [*((kind, MECHANISMS[kind].head) for kind in KINDS), *((f"tiled {kind}", pair) for kind, pair in TILED.items())]
+
+# A test that bears one of these runs on all of them.
+kinds = pytest.mark.parametrize("kind", KINDS)
+heads = pytest.mark.parametrize(("kind", "pair"), HEADS, ids=[name for name, _ in HEADS])
+seeds = pytest.mark.parametrize("seed", most_later(range(20), now=[0, 1]))
+over_masks = pytest.mark.parametrize("mask", ["none", "causal", "rows masked"])
+rotary_or_not = pytest.mark.parametrize("rotary", [False, True])
 
 
 def head_arguments(kind, seed=0, T=4, dtype="float64"):
@@ -54,15 +62,6 @@ def whole_model(kind, task, seed=0, T=6, **switches):
     return cfg, random_params(init_model(cfg, rng, "float64"), rng), inputs, targets
 
 
-ODD = [np.nan, np.inf, -np.inf]
-
-
-B, H, T, S, D, E, C = 2, 3, 4, 6, 5, 7, 12
-
-
-seeds = pytest.mark.parametrize("seed", most_later(range(20), now=[0, 1]))
-
-
 def gated_arguments(seed, T=T, S=S):
     """q_exc, k_exc, q_inh, k_inh, v, z_gate."""
     normal = np.random.default_rng(seed).standard_normal
@@ -85,11 +84,12 @@ def run_layer(x, p, cfg, dy, mask=None):
 
 
 def inner(a, b):
+    """The sum of the products, as the identities of Euler need it."""
     return float((a * b).sum())
 
 
 def mask_for(name, T, S, seed=0):
-    """A mask for (B, H, T, S); in "rows masked" the second query of one batch entry sees nothing."""
+    """In "rows masked" the second query of one batch entry sees nothing."""
     rows = np.random.default_rng(seed).random((B, H, T, S)) < 0.7
     rows[..., 0] = True
     rows[1, :, 1] = False
@@ -101,15 +101,9 @@ def normals(seed, *shapes):
     return [rng.standard_normal(shape) for shape in shapes]
 
 
-over_masks = pytest.mark.parametrize("mask", ["none", "causal", "rows masked"])
-
-
 def token_model(kind, task, seed=0, T=6, **switches):
     """params, cfg and tokens (B, T) below 6 of a vocabulary of 11."""
     rng = np.random.default_rng(seed)
     sizes = {"width": 8, "n_heads": 2, "depth": 2, "ffn_width": 5, "vocab_size": 11, "max_len": 12}
     cfg = ModelConfig(kind=kind, task=task, n_out=None if task == "lm" else 3, **sizes, **switches)
     return random_params(init_model(cfg, rng, "float64"), rng), cfg, rng.integers(0, 6, (B, T))
-
-
-rotary_or_not = pytest.mark.parametrize("rotary", [False, True])

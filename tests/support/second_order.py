@@ -34,7 +34,9 @@ def dot(a, b):
 
 
 def assert_the_hessian_is_symmetric(case):
-    """Complex step through the backward: <w, H u> = <u, H w>. A backward that drops a term is no slope of anything."""
+    """Complex step through the backward: <w, H u> = <u, H w>.
+    A backward that drops a term is no slope of anything.
+    """
     pair, dout = start(case)
     u, w = directions(pair.leaves, 2)
     Hu, Hw = ({n: g.imag / STEP for n, g in gradient(pair, dout, moved(pair, e, 1j * STEP)).items()} for e in (u, w))

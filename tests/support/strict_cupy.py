@@ -1,14 +1,16 @@
-"""A strict stand-in for CuPy on the CPU: NumPy computes, but what fails or is slow on a GPU fails or is counted here.
+"""A strict stand-in for CuPy on the CPU: NumPy computes, but what fails or is slow on a GPU fails
+or is counted here.
 
-It knows no name, no argument and no loop that CuPy lacks: strict_cupy.txt holds those of 14.0.0, the oldest version
-that setup.cfg admits, read from the real one, without a GPU, by
+It knows no name, no argument and no loop that CuPy lacks: strict_cupy.txt holds those of 14.0.0,
+the oldest version that setup.cfg admits, read from the real one, without a GPU, by
 
     pip install cupy-cuda13x==14.0.0 && python tests/support/strict_cupy.py
 
-The rules of behaviour are from the files of CuPy 14 that the comments name. It is stricter than CuPy in four places:
-functions take no host arrays or lists, even where CuPy would copy them; a place that one assignment writes twice is an
-error (CuPy: undefined); so are sums by atomics (CuPy: in any order); and an empty array holds nan. What CuPy has and
-the stand-in does not compute raises NotImplementedError.
+The rules of behaviour are from the files of CuPy 14 that the comments name. It is stricter than
+CuPy in four places: functions take no host arrays or lists, even where CuPy would copy them; a
+place that one assignment writes twice is an error (CuPy: undefined); so are sums by atomics (CuPy:
+in any order); and an empty array holds nan. What CuPy has and the stand-in does not compute raises
+NotImplementedError.
 """
 
 import contextlib
@@ -43,7 +45,9 @@ class NotReproducible(RuntimeError):
 
 
 class Traffic:
-    """What crossed between the device and the host, and what was started on the device, by the name of the call."""
+    """What crossed between the device and the host, and what was started on the device,
+    by the name of the call.
+    """
 
     def __init__(self):
         self.reads, self.uploads, self.launches = [], [], []
@@ -66,7 +70,9 @@ def parse(text) -> dict:
 
 
 def signature(text) -> inspect.Signature:
-    """The signature that "a axis= * dtype= **kwargs" stands for; = is an argument that may be left out."""
+    """The signature that "a axis= * dtype= **kwargs" stands for;
+    = is an argument that may be left out.
+    """
     parameters, kind = [], inspect.Parameter.POSITIONAL_OR_KEYWORD
     for word in text.split():
         name, default = word.strip("*="), None if word.endswith("=") else inspect.Parameter.empty
@@ -84,7 +90,7 @@ def signature(text) -> inspect.Signature:
     return inspect.Signature(parameters)
 
 
-# -------------------------------------------------------------------------------- in and out of the wrapper
+# ------------------------------------------------------------------------ in and out of the wrapper
 
 
 def wrap(result):
@@ -110,12 +116,16 @@ def check_supported(a):
 
 
 def is_scalar(value):
-    """What _core/_scalar.pyx takes for a number: exactly Python's types, and NumPy scalars; no array without axes."""
+    """What _core/_scalar.pyx takes for a number: exactly Python's types, and NumPy scalars;
+    no array without axes.
+    """
     return type(value) in (bool, int, float, complex) or isinstance(value, np.generic)
 
 
 def operands(*values):
-    """For a kernel: arrays of the device and numbers. _preprocess_arg in _core/_kernel.pyx refuses all else."""
+    """For a kernel: arrays of the device and numbers.
+    _preprocess_arg in _core/_kernel.pyx refuses all else.
+    """
     for value in values:
         if not (isinstance(value, ndarray) or is_scalar(value)):
             raise TypeError(f"Unsupported type {type(value)}")
@@ -123,7 +133,9 @@ def operands(*values):
 
 
 def upload(value, why):
-    """An array on the host, copied to the device; a number travels with the kernel and is not counted."""
+    """An array on the host, copied to the device;
+    a number travels with the kernel and is not counted.
+    """
     host = np.array(value)
     if host.ndim:
         TRAFFIC.uploads.append(why)
@@ -140,12 +152,14 @@ def quiet(function):
     return call
 
 
-# ------------------------------------------------------------------------------------------------ ufuncs
+# ------------------------------------------------------------------------------------------- ufuncs
 
 
 @cache
 def find_loop(name, loops, dtypes, weak):
-    """The first loop that all inputs can be cast to: _guess_routine_from_in_types in _core/_kernel.pyx."""
+    """The first loop that all inputs can be cast to:
+    _guess_routine_from_in_types in _core/_kernel.pyx.
+    """
     scores = [{"b": 0, "i": 1, "u": 1, "f": 2, "c": 2}[d.kind] for d in dtypes]
     arrays = [s for s, w in zip(scores, weak, strict=True) if not w]
     scalars = [s for s, w in zip(scores, weak, strict=True) if w]
@@ -204,13 +218,15 @@ class ufunc:
 
 
 def describe_operand(value, host):
-    """Its dtype, and Python's type where that is weak. A bool is not (numpy_dtype_from_pyscalar, _scalar.pyx)."""
+    """Its dtype, and Python's type where that is weak.
+    A bool is not (numpy_dtype_from_pyscalar, _scalar.pyx).
+    """
     if type(value) in (int, float, complex):
         return np.dtype(type(value)), type(value)
     return (host.dtype if hasattr(host, "dtype") else np.dtype(bool)), None
 
 
-# ------------------------------------------------------------------------------------------------- arrays
+# ------------------------------------------------------------------------------------------- arrays
 
 
 def read(why, of=lambda host: host.copy()):
@@ -224,7 +240,9 @@ def read(why, of=lambda host: host.copy()):
 
 
 class ndarray:
-    """cupy.ndarray. Views share memory, numbers come back as arrays without axes, nothing goes to the host unasked."""
+    """cupy.ndarray.
+    Views share memory, numbers come back as arrays without axes, nothing goes to the host unasked.
+    """
 
     __slots__ = ("_host",)
     __hash__ = None
@@ -292,7 +310,9 @@ class ndarray:
         return wrap(self._host[key])
 
     def __setitem__(self, key, value):
-        """Arrays of the device, numbers; where integers or a mask choose, host arrays too (_routines_indexing.pyx)."""
+        """Arrays of the device, numbers;
+        where integers or a mask choose, host arrays too (_routines_indexing.pyx).
+        """
         key, advanced = host_key(self._host, key)
         TRAFFIC.launches.append("setitem")
         if not advanced:
@@ -390,7 +410,9 @@ def in_place(compute):
 
 
 def add_members(facts):
-    """The members that CuPy has: NumPy's method under CuPy's signature, or what says that it is not done yet."""
+    """The members that CuPy has:
+    NumPy's method under CuPy's signature, or what says that it is not done yet.
+    """
     for name in ATTRIBUTES:
         setattr(ndarray, name, property(lambda self, n=name: getattr(self._host, n)))
     for name in ("T", "mT", "real"):
@@ -418,11 +440,13 @@ def hollow(a):
     return a
 
 
-# ----------------------------------------------------------------------------------------------- indexing
+# ----------------------------------------------------------------------------------------- indexing
 
 
 def host_key(a, key):
-    """The key for NumPy, and whether it chooses by arrays. Integers wrap round: _core/_routines_indexing.pyx."""
+    """The key for NumPy, and whether it chooses by arrays. Integers wrap round:
+    _core/_routines_indexing.pyx.
+    """
     parts = [index_part(p) for p in (key if isinstance(key, tuple) else (key,))]
     used, axis, found = sum(map(axes_of, parts)), 0, []
     for part in parts:
@@ -472,13 +496,15 @@ def check_fill(value):
 
 
 def check_places(shape, key):
-    """Which of two values for one place is kept is undefined (ndarray.__setitem__ in _core/core.pyx)."""
+    """Which of two values for one place is kept is undefined (ndarray.__setitem__ in
+    _core/core.pyx).
+    """
     places = np.arange(int(np.prod(shape))).reshape(shape)[key]
     if np.unique(places).size < places.size:
         raise NotReproducible("setitem: one place gets several values, and which one it keeps is undefined")
 
 
-# ---------------------------------------------------------------------------------------------- functions
+# ---------------------------------------------------------------------------------------- functions
 
 
 def checked(name, fact, compute):
@@ -557,7 +583,9 @@ def take_along_axis(a, indices, axis):
 
 
 def where(condition, x=None, y=None):
-    """The ufunc behind it is private; `where` in strict_cupy.txt holds its loops (_sorting/search.py)."""
+    """The ufunc behind it is private;
+    `where` in strict_cupy.txt holds its loops (_sorting/search.py).
+    """
     if x is None and y is None:
         return condition.nonzero()
     return WHERE(condition.astype("bool", copy=False), x, y)
@@ -612,14 +640,16 @@ def empty(name, *args, **kwargs):
     return hollow(getattr(np, name)(*args, **kwargs))
 
 
-# ------------------------------------------------------------------------------------------------- kernels
+# ------------------------------------------------------------------------------------------ kernels
 
 STATEMENT = re.compile(r"(?:const (T|double|bool) )?(\w+) = (.+);")
 IN_KERNELS = {name: getattr(np, name) for name in ("exp", "sqrt", "fmin", "maximum", "where")} | {"double": np.float64}
 
 
 class ElementwiseKernel:
-    """cupy.ElementwiseKernel, of the straight lines that fused writes: their C is Python too, but for types."""
+    """cupy.ElementwiseKernel, of the straight lines that fused writes:
+    their C is Python too, but for types.
+    """
 
     def __init__(self, in_params, out_params, operation, name="kernel", *, preamble="", options=()):
         self.name = self.__name__ = name
@@ -663,7 +693,9 @@ class ReductionKernel:
 
 
 def bind_parameters(kernel, parameters, args):
-    """T and {name: value}. All arrays of T have one dtype, and numbers take theirs: _decide_params_type_core."""
+    """T and {name: value}. All arrays of T have one dtype, and numbers take theirs:
+    _decide_params_type_core.
+    """
     hosts = operands(*args)
     if len(hosts) != len(parameters):
         raise TypeError(f"{kernel}: wrong number of arguments, {len(hosts)} for {len(parameters)}")
@@ -681,7 +713,7 @@ def bind_parameters(kernel, parameters, args):
     }
 
 
-# ------------------------------------------------------------------------------------------------- modules
+# ------------------------------------------------------------------------------------------ modules
 
 
 class Missing:
@@ -732,7 +764,9 @@ class Pool:
 
 
 class Event:
-    """The device is busy with what came before the event until the host reads: then it has waited for all of it."""
+    """The device is busy with what came before the event until the host reads:
+    then it has waited for all of it.
+    """
 
     def record(self, stream=None):
         self._reads = len(TRAFFIC.reads)
@@ -759,7 +793,9 @@ def make_cuda():
 
 
 def make_random(facts):
-    """Names alone: its numbers are not NumPy's, so the project draws on the host. Its Generator knows few laws."""
+    """Names alone: its numbers are not NumPy's, so the project draws on the host.
+    Its Generator knows few laws.
+    """
     generator = types.SimpleNamespace(**{n: Missing(f"cupy.random.Generator.{n}") for n in facts["generator"]})
     names = {n: Missing(f"cupy.random.{n}") for n in facts["random"]}
     return types.SimpleNamespace(**names | {"default_rng": lambda seed=None: generator})
@@ -781,7 +817,9 @@ def make_all():
 
 @contextlib.contextmanager
 def installed():
-    """`import cupy` gives the stand-in, and the package finds a GPU; afterwards all is as it was."""
+    """`import cupy` gives the stand-in, and the package finds a GPU;
+    afterwards all is as it was.
+    """
     from dgsa_np import backend
 
     names = ("cupy", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
@@ -807,7 +845,7 @@ def clear(cached):
         function.cache_clear()
 
 
-# ----------------------------------------------------------------------------- the facts, from the real CuPy
+# -------------------------------------------------------------------- the facts, from the real CuPy
 
 
 def collect(cupy):
@@ -848,7 +886,9 @@ def loops(function):
 
 
 def arguments(function, skip=0):
-    """A line for `signature`; what a function in Cython takes, the first line of its documentation tells."""
+    """A line for `signature`;
+    what a function in Cython takes, the first line of its documentation tells.
+    """
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:

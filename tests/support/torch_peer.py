@@ -1,7 +1,8 @@
 """The same mathematics in plain PyTorch: forward only, every gradient comes from autograd.
 
 Written from the equations, not from dgsa_np, and importing nothing of it: two readings of one text.
-Functions and arguments carry the names of the package, without _forward; cfg is a plain dict of its switches.
+Functions and arguments carry the names of the package, without _forward; cfg is a plain dict of its
+switches.
 """
 
 import math
@@ -9,7 +10,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-# ------------------------------------------------------------------------------------------------ ops
+# ---------------------------------------------------------------------------------------------- ops
 
 
 def linear(x, W, b=None):
@@ -57,7 +58,9 @@ def swiglu(x, W_gate, W_up, W_down):
 
 
 def rotary(x, positions):
-    """x (B, H, T, d), positions (T,) or (B, T) -> as x: each pair (x_2i, x_2i+1), a complex number, is turned"""
+    """x (B, H, T, d), positions (T,) or (B, T) -> as x:
+    each pair (x_2i, x_2i+1), a complex number, is turned
+    """
     pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())  # (B, H, T, d/2)
     exponents = torch.arange(0, x.shape[-1], 2, dtype=x.dtype) / x.shape[-1]  # (d/2,): 2i/d
     angles = positions.to(x.dtype).unsqueeze(-1) * 10000.0**-exponents  # (T, d/2) or (B, T, d/2)
@@ -71,7 +74,7 @@ def cross_entropy(logits, targets, keep=None):
     return F.cross_entropy(logits[keep], targets[keep])
 
 
-# ---------------------------------------------------------------------------------------------- heads
+# -------------------------------------------------------------------------------------------- heads
 
 
 def softmax_map(q, k, mask=None):
@@ -90,7 +93,9 @@ def softmax_head(q, k, v, mask=None):
 
 
 def differential_head(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None):
-    """q_* (B, H, T, d), k_* (B, H, S, d), v (B, H, S, e), lam broadcastable to (B, H, T) -> (B, H, T, e)"""
+    """q_* (B, H, T, d), k_* (B, H, S, d), v (B, H, S, e), lam broadcastable to (B, H,
+    T) -> (B, H, T, e)
+    """
     o_exc, o_inh = softmax_head(q_exc, k_exc, v, mask), softmax_head(q_inh, k_inh, v, mask)
     return o_exc - lam.unsqueeze(-1) * o_inh
 
@@ -117,11 +122,13 @@ def twicing_head(q, k, v, mask=None):
     return apply_map(2 * A - torch.matrix_power(A, 2), v)
 
 
-# ------------------------------------------------------------------------------------------ attention
+# ---------------------------------------------------------------------------------------- attention
 
 
 def attention(x, p, cfg, mask=None, layer=0, positions=None):
-    """x (B, T, C), mask broadcastable to (B, H, T, T), layer the depth from 0, positions (B, T) -> (B, T, C)"""
+    """x (B, T, C), mask broadcastable to (B, H, T, T), layer the depth from 0,
+    positions (B, T) -> (B, T, C)
+    """
     kind, H = cfg["kind"], cfg["n_heads"]
     lambda_init = cfg.get("lambda_init")
     if lambda_init is None:
@@ -160,17 +167,19 @@ def attention(x, p, cfg, mask=None, layer=0, positions=None):
     elif kind == "twicing":
         o = twicing_head(*turned("q", "k"), v, mask)
     else:
-        raise NotImplementedError(f"write {kind!r} into tests/support/torch_peer.py, and call it in attention")
+        raise NotImplementedError(f"write the head of {kind!r} into tests/support/torch_peer.py, and call it here")
     if kind in ("diff_v1", "dgsa") and cfg.get("head_norm", True):
         o = (1 - lambda_init) * rmsnorm(o, p["w_norm"], cfg.get("eps", 1e-5))
     return torch.einsum("bhte,hec->btc", o, p["W_o"].unflatten(0, (H, -1)))  # concat(heads) W_o
 
 
-# ---------------------------------------------------------------------------------------------- model
+# -------------------------------------------------------------------------------------------- model
 
 
 def patches(images, P):
-    """images (B, h, w, ch) -> (B, h/P * w/P, P * P * ch): row by row, in a patch (row, column, channel)"""
+    """images (B, h, w, ch) -> (B, h/P * w/P, P * P * ch):
+    row by row, in a patch (row, column, channel)
+    """
     tiles = images.unfold(1, P, P).unfold(2, P, P)  # (B, h/P, w/P, ch, P, P)
     return tiles.movedim(3, -1).flatten(3).flatten(1, 2)
 
@@ -186,7 +195,9 @@ def places(keep):
 
 
 def embed(inputs, p, cfg, keep):
-    """tokens (B, T), p tokens (V, C), positions (max_len, C); or images, p W, b, positions (N, C) -> (B, T, C)"""
+    """tokens (B, T), p tokens (V, C), positions (max_len, C);
+    or images, p W, b, positions (N, C) -> (B, T, C)
+    """
     if cfg["task"] != "vision":
         return embedding(inputs.masked_fill(~keep, 0), p["tokens"]) + F.embedding(places(keep), p["positions"])
     images = inputs if inputs.ndim == 4 else inputs.unsqueeze(-1)
@@ -194,7 +205,9 @@ def embed(inputs, p, cfg, keep):
 
 
 def attention_mask(keep, cfg):
-    """keep (B, T) bool -> (B, 1, T, T): no key that is dropped, and for "lm" none that is later than the query"""
+    """keep (B, T) bool -> (B, 1, T, T):
+    no key that is dropped, and for "lm" none that is later than the query
+    """
     B, T = keep.shape
     mask = keep[:, None, None, :].expand(B, 1, T, T)
     return mask.tril() if cfg["task"] == "lm" else mask
@@ -206,7 +219,8 @@ def mean_pool(x, keep):
 
 
 def model(inputs, params, cfg, keep=None):
-    """inputs images (B, h, w) or (B, h, w, ch), or tokens (B, T); keep (B, T) bool, True = a patch or token that counts
+    """inputs images (B, h, w) or (B, h, w, ch), or tokens (B, T); keep (B, T) bool, True = a patch
+    or token that counts
 
     -> logits (B, n_out), and (B, T, n_out) for "lm"
     """

@@ -1,6 +1,6 @@
 """Small arguments for every pair of the project: what `gradcheck` prints and the tests assert.
 
-All sizes differ, so that no transposed axis goes unnoticed. What is here of a mechanism follows from
+All sizes differ, so that no transposed axis goes unnoticed. The cases of a mechanism follow from
 its row in the table of mechanisms: its head, attention with it, and whole models.
 """
 
@@ -44,7 +44,10 @@ def all_cases(seed=0) -> Iterator[Case]:
 
 
 def masks(rng, T, S) -> dict:
-    """Every kind of mask for scores (B, H, T, S). In "all masked" the second query of batch entry 1 sees nothing."""
+    """Every kind of mask for scores (B, H, T, S).
+
+    Under "all masked" the second query of batch entry 1 sees nothing.
+    """
     keep = np.ones((B, S), bool)
     keep[0, -2:] = keep[1, 0] = False
     none_left = rng.random((B, H, T, S)) < 0.7
@@ -89,7 +92,7 @@ IN_ORDER = ("q", "k", "v", "z", "q_inh", "k_inh", "lam")  # the arguments of tod
 
 
 def head_cases(rng):
-    """The head of each mechanism under each mask. Heads share the arguments that they have in common."""
+    """The head of each mechanism under each mask. Heads share the arguments that they both take."""
     for decodes, keys in ((True, S), (False, T)):  # what cannot decode has as many keys as queries
         rows = [row for row in mechanisms.MECHANISMS.values() if row.decodes == decodes]
         heads = {row.head_forward: (row.head_backward, head_arguments(row)) for row in rows}
@@ -106,7 +109,7 @@ def head_cases(rng):
 
 
 def head_arguments(row) -> list:
-    """Names of what a head takes: q and q_exc are one; z is what a control makes per token and head, lam per head."""
+    """Names of what a head takes; q_exc is q. Its control gives z per token, or lam per head."""
     made = [] if row.control is None else ["lam" if row.control is mechanisms.LAMBDA else "z"]
     return [*(name.removesuffix("_exc") for name in row.projections), *made]
 

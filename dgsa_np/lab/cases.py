@@ -161,22 +161,25 @@ TOKENS = SMALL | {"vocab_size": 7, "max_len": 6}
 def part_cases(rng):
     """What stands around attention in a model."""
     normal, mlp = rng.standard_normal, ((2, 3, 5), (5, 7), (7, 5))
-    mean_pool = model.mean_pool_forward, model.mean_pool_backward
-    o, w_norm = normal((B, H, T, E)), normal(E)
     keep = np.array([[True, True, False, True], [True, False, False, False]])
-    yield _case(multihead.head_norm_forward, multihead.head_norm_backward, "", (o, w_norm, 0.8), {"e": E})
-    yield _case(model.gelu_mlp_forward, model.gelu_mlp_backward, "", tuple(map(normal, mlp)), {})
-    yield _case(*mean_pool, "", (normal((B, T, 5)),), {"T": T})
-    yield _case(*mean_pool, "some dropped", (normal((B, T, 5)), keep), {"T": T})
-    cfg = model.ModelConfig(**VISION, channels=5)
-    p = random_params(model.init_model(cfg, rng, "float64"), rng)
-    images, x = (rng.random((B, 6, 6, 5)), p["embed"], cfg), normal((B, 3, 8))
-    yield _case(model.patch_embed_forward, model.patch_embed_backward, "", images, cfg.sizes, ("images",))
-    yield _case(model.block_forward, model.block_backward, cfg.kind, (x, p["blocks"][0], cfg), cfg.sizes)
-    cfg = model.ModelConfig(task="lm", **TOKENS)
-    p = random_params(model.init_model(cfg, rng, "float64"), rng)
-    tokens = rng.integers(0, 5, (B, 4)), p["embed"], cfg, 1
-    yield _case(model.token_embed_forward, model.token_embed_backward, "", tokens, cfg.sizes)
+    o, w_norm = normal((B, H, T, E)), normal(E)
+    layers = [
+        _case(multihead.head_norm_forward, multihead.head_norm_backward, "", (o, w_norm, 0.8), {"e": E}),
+        _case(model.gelu_mlp_forward, model.gelu_mlp_backward, "", tuple(map(normal, mlp)), {}),
+        _case(model.mean_pool_forward, model.mean_pool_backward, "", (normal((B, T, 5)),), {"T": T}),
+        _case(model.mean_pool_forward, model.mean_pool_backward, "some dropped", (normal((B, T, 5)), keep), {"T": T}),
+    ]
+    vision, lm = model.ModelConfig(**VISION, channels=5), model.ModelConfig(task="lm", **TOKENS)
+    p = random_params(model.init_model(vision, rng, "float64"), rng)
+    images, x = (rng.random((B, 6, 6, 5)), p["embed"], vision), (normal((B, 3, 8)), p["blocks"][0], vision)
+    p = random_params(model.init_model(lm, rng, "float64"), rng)
+    tokens = rng.integers(0, 5, (B, 4)), p["embed"], lm, 1
+    return [
+        *layers,
+        _case(model.patch_embed_forward, model.patch_embed_backward, "", images, vision.sizes, ("images",)),
+        _case(model.block_forward, model.block_backward, vision.kind, x, vision.sizes),
+        _case(model.token_embed_forward, model.token_embed_backward, "", tokens, lm.sizes),
+    ]
 
 
 def model_cases(rng, forms=FORMS):

@@ -73,7 +73,10 @@ def describe_gpu() -> tuple[dict, dict]:
 
 
 def start_products(n, width):
-    """Gives the GPU n products of square matrices to compute, and returns at once, with a function: are they done?"""
+    """Gives the GPU n products of square matrices to compute, and returns at once.
+
+    returns : a function without arguments: are they done?
+    """
     import cupy
 
     a, end = cupy.zeros((width, width), "float32"), cupy.cuda.Event()
@@ -84,7 +87,10 @@ def start_products(n, width):
 
 
 def gpu_memory(release=False) -> int:
-    """Bytes of the GPU that CuPy keeps, in use or for later; with release, after it has given back what is free."""
+    """Bytes of the GPU that CuPy holds, in use or for later use.
+
+    release : give back first what is not in use
+    """
     import cupy
 
     pool = cupy.get_default_memory_pool()
@@ -94,7 +100,10 @@ def gpu_memory(release=False) -> int:
 
 
 def to_device(tree, device: str):
-    """The tree with its arrays on "cpu" or "cuda"; arrays there already, and Python's numbers, stay as they are."""
+    """The tree with its arrays on "cpu" or "cuda".
+
+    Arrays that are there already, and Python's numbers, stay as they are.
+    """
     if resolve_device(device) == "cpu":
         return to_numpy(tree)
     import cupy
@@ -103,12 +112,12 @@ def to_device(tree, device: str):
 
 
 def to_numpy(tree):
-    """The tree with every array on the host; numbers stay as they are. From a GPU this waits for the device."""
+    """The tree with every array on the host; numbers stay as they are. From a GPU, this waits."""
     return tree_map(lambda a: a.get() if hasattr(a, "dtype") and array_module(a) is not np else a, tree)
 
 
 def erf(x):
-    """The error function, from scipy or cupyx, imported when it is used. cupyx has it for real numbers alone."""
+    """The error function, from scipy, or from cupyx, which has it for real numbers alone."""
     on_host = array_module(x) is np
     if not on_host and x.dtype.kind == "c":
         raise TypeError("erf: CuPy has no complex erf, so GELU has no complex step on a GPU; check it on the CPU")
@@ -116,9 +125,10 @@ def erf(x):
 
 
 def owner_of(a):
-    """numpy, cupy, or None for another thing. A CuPy array can exist only where cupy has been imported already.
+    """numpy, cupy, or None for another thing.
 
-    Subclasses are another thing: numpy.matrix means something else by *, a masked array by sum.
+    A CuPy array can exist only where cupy has been imported already. Subclasses are another thing:
+    numpy.matrix means something else by *, a masked array by sum.
     """
     if type(a) is np.ndarray or isinstance(a, np.generic):
         return np
@@ -134,7 +144,10 @@ def plainly(a) -> str:
 
 @lru_cache
 def _why_no_gpu():
-    """None if a GPU can be used, else the cause and what to do. CuPy imports without a driver and fails later."""
+    """None if a GPU can be used, else the cause and what to do.
+
+    CuPy can be imported without a driver, and fails later.
+    """
     try:
         with warnings.catch_warnings():  # of a second CuPy, of a missing CUDA_PATH
             warnings.simplefilter("ignore")

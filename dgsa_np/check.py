@@ -5,7 +5,7 @@ import os
 from dataclasses import field, fields
 
 from .params import Spec, flatten
-from .shapes import ShapeError, arrays, indices, instance, is_array, keep, number, whole
+from .shapes import ShapeError, arrays, is_array, number
 
 PATH = (str, os.PathLike)
 
@@ -50,7 +50,7 @@ def parameters(make_specs):
     def look_at(function, name, given):
         p, (cfg,) = given[name], (a for a in given.values() if hasattr(a, "known_sizes"))
         specs = make_specs(cfg)
-        _check_names(function, p, specs, f"the parameters of kind {cfg.kind!r}")
+        _check_names(function, p, specs, f"the parameters of kind {cfg.kind!r}" if name == "p" else name)
         flat, axes = flatten(p), {name: spec.axes for name, spec in flatten(specs).items()}
         arrays(function, axes, *map(flat.get, axes), sizes=cfg.known_sizes)
         return p

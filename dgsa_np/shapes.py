@@ -72,9 +72,17 @@ def takes(**declared) -> Callable[[Function], Function]:
             else:
                 given[name] = what(function, name, given)
 
-    shown = {name: _tuple(text.split()) for name, text in floating.items()}
-    said = "".join(f"\n    {name} : {shown.get(name, text)}" for name, text in texts.items())
+    said = "".join(f"\n    {name} : {_in_words(text)}" for name, text in texts.items())
     return partial(_behind, look_at, f"\n{said}\n    ")
+
+
+def _in_words(text) -> str:
+    """A declaration for help(): B H T d is (B, H, T, d)."""
+    sort, *words = text.removesuffix(" or None").split()
+    letters = [word for word in (words if sort in SORTS else [sort, *words]) if word != "<"]
+    shape = f"({', '.join(letters[:-1] if sort == 'index' else letters)}{',' * (len(letters) == 1)})"
+    said = {"mask": f"bool, broadcastable to {shape}", "keep": f"bool {shape}", "index": f"integers {shape}"}
+    return said.get(sort, text if sort in SORTS else shape)
 
 
 def undoes(kind, output=None) -> Callable[[Function], Function]:

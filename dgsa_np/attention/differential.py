@@ -4,7 +4,7 @@ import math
 from typing import Annotated, NamedTuple
 
 from ..backend import array_module
-from ..ops.axes import row_sum, sum_to_shape, swap
+from ..ops.axes import sum_to_shape, swap
 from ..params import Spec
 from ..shapes import Array, ShapeError, arrays, takes, undoes
 from .masks import seen_only
@@ -61,7 +61,7 @@ def differential_head_backward(do, cache) -> tuple[Array, Array, Array, Array, A
     dA, dv = do @ swap(v), swap(A) @ do
     # A = A_exc - lam[..., None] * A_inh
     dA_exc, dA_inh = dA, -lam[..., None] * dA
-    dlam = sum_to_shape(-row_sum(dA * A_inh)[..., 0], lam.shape)
+    dlam = -sum_to_shape(dA * A_inh, (*lam.shape, 1))[..., 0]
     # A_inh, inh = softmax_map_forward(q_inh, k_inh, mask)
     dq_inh, dk_inh = softmax_map_backward(dA_inh, inh)
     # A_exc, exc = softmax_map_forward(q_exc, k_exc, mask)

@@ -123,12 +123,14 @@ class ProjectCache(NamedTuple):
     n_past: int
 
 
+@takes(x="B T C", W="C H*d")
 def project_forward(x, W, n_heads, positions=None, past=None) -> tuple[Array, ProjectCache]:
     """Queries, keys or values of all heads.                                 [eq:project, reading]
 
         h = split(x W), turned by its positions, if they are given; after those of the past, if there is one
 
-    x : (B, T, C)      W : (C, H d)      past : (B, H, S - T, d)
+    positions : (T,) or (B, T)
+    past      : (B, H, S - T, d)
     returns h : (B, H, S, d), and a ProjectCache
     """
     rotary, n_past = None, 0

@@ -23,8 +23,7 @@ from tqdm import tqdm
 from .. import __version__
 from ..attention import AttentionConfig, attention_forward, causal_mask, init_attention
 from ..attention.mechanisms import MECHANISMS
-from ..attention.multihead import at_depth
-from ..attention.multihead import TILED_KINDS
+from ..attention.multihead import TILED_KINDS, at_depth
 from ..fast import parallel
 from ..model import ModelConfig, init_model, loss_and_grads
 from ..ops import swap

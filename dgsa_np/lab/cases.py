@@ -1,6 +1,6 @@
 """Small arguments for every pair of the project: what `gradcheck` prints and the tests assert.
 
-All sizes differ, so that no transposed axis goes unnoticed. What is here of a mechanism follows from
+All sizes differ, so that no transposed axis goes unnoticed. The cases of a mechanism follow from
 its row in the table of mechanisms: its head, attention with it, and whole models.
 """
 
@@ -41,10 +41,14 @@ def all_cases(seed=0) -> Iterator[Case]:
         yield from cases(rng)
     for cases in (model_cases, attention_cases):
         yield from cases(rng, ON_INHIBITION)
+    yield from project_cases(rng)
 
 
 def masks(rng, T, S) -> dict:
-    """Every kind of mask for scores (B, H, T, S). In "all masked" the second query of batch entry 1 sees nothing."""
+    """Every kind of mask for scores (B, H, T, S).
+
+    Under "all masked" the second query of batch entry 1 sees nothing.
+    """
     keep = np.ones((B, S), bool)
     keep[0, -2:] = keep[1, 0] = False
     none_left = rng.random((B, H, T, S)) < 0.7
@@ -89,7 +93,7 @@ IN_ORDER = ("q", "k", "v", "z", "q_inh", "k_inh", "lam")  # the arguments of tod
 
 
 def head_cases(rng):
-    """The head of each mechanism under each mask. Heads share the arguments that they have in common."""
+    """The head of each mechanism under each mask. Heads share the arguments that they both take."""
     for decodes, keys in ((True, S), (False, T)):  # what cannot decode has as many keys as queries
         rows = [row for row in mechanisms.MECHANISMS.values() if row.decodes == decodes]
         heads = [(row.head, head_arguments(row)) for row in rows]
@@ -106,7 +110,7 @@ def head_cases(rng):
 
 
 def head_arguments(row) -> list:
-    """Names of what a head takes: q and q_exc are one; z is what a control makes per token and head, lam per head."""
+    """Names of what a head takes; q_exc is q. Its control gives z per token, or lam per head."""
     made = [] if row.control is None else ["z" if row.control.axes else "lam"]
     return [*(name.removesuffix("_exc") for name in row.projections), *made]
 
@@ -159,27 +163,36 @@ TOKENS = SMALL | {"vocab_size": 7, "max_len": 6}
 def part_cases(rng):
     """What stands around attention in a model."""
     normal, mlp = rng.standard_normal, ((2, 3, 5), (5, 7), (7, 5))
-    mean_pool = layers.mean_pool_forward, layers.mean_pool_backward
-    o, w_norm = normal((B, H, T, E)), normal(E)
     keep = np.array([[True, True, False, True], [True, False, False, False]])
-    yield _case(multihead.head_norm_forward, multihead.head_norm_backward, "", (o, w_norm, 0.8), {"e": E})
-    yield _case(ops.gelu_mlp_forward, ops.gelu_mlp_backward, "", tuple(map(normal, mlp)), {})
-    yield _case(*mean_pool, "", (normal((B, T, 5)),), {"T": T})
-    yield _case(*mean_pool, "some dropped", (normal((B, T, 5)), keep), {"T": T})
-    cfg = model.ModelConfig(**VISION, channels=5)
-    p = random_params(model.init_model(cfg, rng, "float64"), rng)
-    images, x = (rng.random((B, 6, 6, 5)), p["embed"], cfg), normal((B, 3, 8))
-    yield _case(layers.patch_embed_forward, layers.patch_embed_backward, "", images, cfg.sizes, ("images",))
-    yield _case(model.block_forward, model.block_backward, cfg.kind, (x, p["blocks"][0], cfg), cfg.sizes)
-    cfg = model.ModelConfig(task="lm", **TOKENS)
-    p = random_params(model.init_model(cfg, rng, "float64"), rng)
-    tokens = rng.integers(0, 5, (B, 4)), p["embed"], cfg, 1
-    yield _case(layers.token_embed_forward, layers.token_embed_backward, "", tokens, cfg.sizes)
-    project = multihead.project_forward, multihead.project_backward
-    x, W, positions = normal((B, T, 5)), normal((5, 12)), np.array([0, 3, 4, 9])
-    yield _case(*project, "", (x, W, 3), {"C": 5})
-    yield _case(*project, "turned", (x, W, 3, positions), {"C": 5}, ("positions",))
-    yield _case(*project, "after a past", (x, W, 3, positions, normal((B, 3, 2, 4))), {"C": 5}, ("positions", "past"))
+    o, w_norm = normal((B, H, T, E)), normal(E)
+    parts = [
+        _case(multihead.head_norm_forward, multihead.head_norm_backward, "", (o, w_norm, 0.8), {"e": E}),
+        _case(ops.gelu_mlp_forward, ops.gelu_mlp_backward, "", tuple(map(normal, mlp)), {}),
+        _case(layers.mean_pool_forward, layers.mean_pool_backward, "", (normal((B, T, 5)),), {"T": T}),
+        _case(layers.mean_pool_forward, layers.mean_pool_backward, "some dropped", (normal((B, T, 5)), keep), {"T": T}),
+    ]
+    vision, lm = model.ModelConfig(**VISION, channels=5), model.ModelConfig(task="lm", **TOKENS)
+    p = random_params(model.init_model(vision, rng, "float64"), rng)
+    images, x = (rng.random((B, 6, 6, 5)), p["embed"], vision), (normal((B, 3, 8)), p["blocks"][0], vision)
+    p = random_params(model.init_model(lm, rng, "float64"), rng)
+    tokens = rng.integers(0, 5, (B, 4)), p["embed"], lm, 1
+    return [
+        *parts,
+        _case(layers.patch_embed_forward, layers.patch_embed_backward, "", images, vision.sizes, ("images",)),
+        _case(model.block_forward, model.block_backward, vision.kind, x, vision.sizes),
+        _case(layers.token_embed_forward, layers.token_embed_backward, "", tokens, lm.sizes),
+    ]
+
+
+def project_cases(rng):
+    """Queries, keys or values of all heads."""
+    pair, normal = (multihead.project_forward, multihead.project_backward), rng.standard_normal
+    x, W, positions, past = normal((B, T, 5)), normal((5, 12)), np.array([0, 3, 4, 9]), normal((B, 3, 2, 4))
+    return [
+        _case(*pair, "", (x, W, 3), {"C": 5}),
+        _case(*pair, "turned", (x, W, 3, positions), {"C": 5}, ("positions",)),
+        _case(*pair, "after a past", (x, W, 3, positions, past), {"C": 5}, ("positions", "past")),
+    ]
 
 
 def model_cases(rng, forms=FORMS):

@@ -5,10 +5,12 @@ import json
 import math
 import platform
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,9 +31,15 @@ from .evidence.studies import SEEDS, STUDIES
 from .experiments import accuracy_under_corruption, markdown_table
 from .sample import sample
 from .selfcheck import describe_machine, self_check
-from .settings import CONFIGS, FIELDS, DataConfig, SettingsError, make, read_settings, settle
+from .settings import CONFIGS, FIELDS, DataConfig, SettingsError, make, read_settings, settle, types_of
 
 STOPPED = 130  # by Ctrl-C, as shells count it
+WHAT_IS_CHECKED = f"""\
+Largest error over all arguments, max|ours - numeric| / max|numeric|, for a random upstream gradient.
+complex: a complex step, exact to rounding; it gives the verdict, allowed {TOLERANCE["complex"]:.0e}, over
+every element (some whole models: along 3 random directions). central: central differences along one
+direction, as they are taught, +- what they estimate their own error to be.
+"""
 
 
 class UsageError(Exception):
@@ -39,10 +47,13 @@ class UsageError(Exception):
 
 
 def main(argv=None) -> int:
-    """Run a command. Exit status: 0 done, 1 a check failed or training broke down, 2 wrong use, 130 Ctrl-C."""
+    """Run one of the commands of the table at the end of this file, and return its exit status.
+
+    0 done, 1 a check failed or training broke down, 2 wrong use, 130 Ctrl-C
+    """
     args = _parse(argv)
     try:
-        return COMMANDS[args.command](args) or 0
+        return COMMANDS[args.command].run(args) or 0
     except KeyboardInterrupt:
         status, said = STOPPED, "stopped"
     except (NonFiniteError, OutOfMemoryError) as error:
@@ -56,12 +67,10 @@ def main(argv=None) -> int:
 
 
 def demo_command(args):
-    """Three mechanisms on noisy handwritten digits, with pictures, in two minutes."""
     print(demo.demo(_new_folder(args.out), seeds=range(args.seeds), jobs=args.jobs))
 
 
 def train_command(args):
-    """Train one model, or go on with a run that was stopped."""
     given = _given(args)
     if args.resume and args.out:
         raise UsageError(f"--out {args.out} with --resume {args.resume}: a run goes on in its own folder")
@@ -86,7 +95,6 @@ def train_command(args):
 
 
 def evaluate_command(args):
-    """The model of a run on the test split, clean and corrupted."""
     held, device = runs.open_run(args.run, args.checkpoint), resolve_device(args.device)
     moved = {"root": args.root} if args.root else {}
     _, model, _, data = settle(held["settings"] | {"device": device} | moved)
@@ -104,7 +112,6 @@ def evaluate_command(args):
 
 
 def sample_command(args):
-    """Text from the language model of a run."""
     held, device = runs.open_run(args.run, args.checkpoint), resolve_device(args.device)
     model, dataset = make(ModelConfig, held["settings"]), held["dataset"]
     if model.task != "lm":
@@ -117,13 +124,13 @@ def sample_command(args):
     rng, params = np.random.default_rng(args.seed), to_device(held["state"]["params"], device)
     tokens = sample(params, model, vocabulary.encode(args.prompt), args.length, rng, args.temperature, args.top_k)
     print(args.prompt, end="", flush=True)
-    for some in [list(tokens)] if vocabulary.unit == "bytes" else ([t] for t in tokens):  # characters may be many bytes
+    # a character may be many bytes, so bytes are printed when all are there
+    for some in [list(tokens)] if vocabulary.unit == "bytes" else ([token] for token in tokens):
         print(vocabulary.decode(some), end="", flush=True)
     print()
 
 
 def baselines_command(args):
-    """What trivial models reach on a data set."""
     data = make(DataConfig, _given(args)).load()
     print(describe_data(data), flush=True)
     if data.meta["task"] == "lm":
@@ -137,11 +144,7 @@ def baselines_command(args):
 
 
 def gradcheck_command(args):
-    """Check every gradient of the project, and print the errors as a table (yours: dgsa_np.gradcheck.check_pair)."""
-    print("Largest error over all arguments, max|ours - numeric| / max|numeric|, for a random upstream gradient.")
-    print(f"complex: a complex step, exact to rounding; it gives the verdict, allowed {TOLERANCE['complex']:.0e}, over")
-    print("every element (some whole models: along 3 random directions). central: central differences along one")
-    print("direction, as they are taught, +- what they estimate their own error to be.\n")
+    print(WHAT_IS_CHECKED)
     print(f"{'pair':26s} {'variant':16s} {'complex':>8s} {'central':>8s} {'+-':>8s}")
     wrong = sum(not _print_check(case, args.seed) for case in cases.all_cases(args.seed))
     print(f"\n{'All gradients are right.' if not wrong else f'Wrong: {wrong} pairs.'}")
@@ -154,7 +157,7 @@ def _print_check(case, seed) -> bool:
     row = f"{case.name:26s} {case.variant:16s}"
     try:
         verdict, taught = (
-            compare_pair(*case[2:5], method=method, n_directions=n, **options)
+            compare_pair(case.forward, case.backward, case.args, method=method, n_directions=n, **options)
             for method, n in (("complex", case.n_directions), ("central", 1))
         )
     except GradientError as error:
@@ -169,7 +172,6 @@ def _print_check(case, seed) -> bool:
 
 
 def bench_command(args):
-    """Time and memory of heads and steps, beside PyTorch if it is installed, in five minutes."""
     from .bench import bench
 
     out = _new_folder(args.out)
@@ -178,8 +180,8 @@ def bench_command(args):
 
 
 def compare_command(args):
-    """Run a study or any grid of settings over seeds; what is there already is not run again."""
-    given, how = _given(args), {"jobs": args.jobs, "dask": args.dask}
+    given = {name: values[0] if len(values) == 1 else values for name, values in _given(args).items()}
+    how = {"jobs": args.jobs, "dask": args.dask}
     if args.study:
         several = [name for name, value in given.items() if isinstance(value, list)]
         if several:
@@ -193,12 +195,10 @@ def compare_command(args):
 
 
 def report_command(args):
-    """One page about the runs of compare, as HTML and as Markdown."""
     print("\n".join(f"written to {path}" for path in report(args.run, args.out or args.run)))
 
 
 def info_command(args):
-    """Versions, devices, and the parameters of a model; with --check, whether the GPU computes what the CPU does."""
     print(f"dgsa_np {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
     print(f"{'device':10s} {describe_device('cpu')}")
     try:
@@ -220,155 +220,7 @@ def _check_gpu():
     return 1 if wrong else 0
 
 
-COMMANDS = {name.removesuffix("_command"): f for name, f in globals().items() if name.endswith("_command")}
-
-
-# ------------------------------------------------------------------------------------------- arguments
-
-
-def _parse(argv):
-    parser = argparse.ArgumentParser(prog="dgsa-np", description=__doc__.split(":")[0])
-    parser.add_argument("--version", action="version", version=f"dgsa-np {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in COMMANDS.items():
-        text = command.__doc__[0].lower() + command.__doc__[1:].removesuffix(".")
-        commands.add_parser(name, help=text, description=text)
-    parsers = commands.choices
-    flag = _flags_of(parsers)
-    _add_flags(flag)
-    _add_evidence_flags(flag)
-    for name, configs in {"train": CONFIGS, "baselines": [DataConfig], "info": [ModelConfig]}.items():
-        for config in configs:
-            _add_fields(parsers[name], config)
-    for config in CONFIGS:
-        _add_fields(parsers["compare"], config, nargs="+", action=_OneOrSeveral)
-    args, unknown = parser.parse_known_args(argv)
-    if unknown:
-        flag, parser = unknown[0], parsers[args.command]
-        near = check.nearest(flag.split("=")[0], parser._option_string_actions)
-        parser.error(f"unknown argument {flag}{near}")
-    return args
-
-
-def _flags_of(parsers):
-    """A function that adds a flag to some commands."""
-
-    def flag(commands, name, text, default=None, **options):
-        shown = text if default is None else f"{text} (default: {default})"
-        for command in commands.split():
-            parsers[command].add_argument(name, help=shown, default=default, **options)
-
-    return flag
-
-
-def _add_flags(flag):
-    """The flags that are no settings."""
-    flag("demo", "--out", "folder to write to; must not exist", "demo")
-    flag("demo", "--seeds", "seeds per mechanism", 3, type=_number(int, 1))
-    flag("demo", "--jobs", "processes", 2, type=_number(int, 1))
-    flag("train", "--out", "folder of the run; must not exist (default: runs/DATA-KIND-TIME)")
-    flag("train", "--resume", "go on with the run in this folder", metavar="RUN")
-    flag("train", "--config", "settings from a JSON file, or from the config.json of a run; flags come after it")
-    flag("train", "--save-every", "seconds between checkpoints", 30.0, type=_number(float, 0))
-    flag("evaluate", "--root", "where the data are now, if elsewhere than for training")
-    flag("evaluate", "--baselines", "show trivial baselines beside it", action="store_true")
-    flag("evaluate", "--out", "folder for results.json and a picture; must not exist")
-    flag("sample", "--prompt", "text to go on from", "The ")
-    flag("sample", "--length", "tokens to draw", 400, type=_number(int, 1))
-    flag("sample", "--temperature", "below 1 safer, above 1 wilder, 0 the likeliest", 0.8, type=_number(float, 0))
-    flag("sample", "--top-k", "draw among so many likeliest tokens only", type=_number(int, 1))
-    flag("sample", "--seed", "of the draws", 0, type=_number(int, 0))
-    flag("bench", "--out", "folder to write to; must not exist", "bench")
-    flag("bench", "--rounds", "turns that each contestant takes", 15, type=_number(int, 3))
-    flag("bench", "--longest", "longest sequence; plain heads need 2 GiB at 8192", 8192, type=_number(int, 128))
-    flag("evaluate sample", "run", "folder of a run, or a checkpoint file", metavar="RUN")
-    flag("evaluate sample", "--checkpoint", "the last state of the run, or the best on the validation split",
-         "checkpoint", choices=("checkpoint", "best"))  # fmt: skip
-    flag("evaluate sample", "--device", "auto, cpu or cuda", "auto", choices=("auto", "cpu", "cuda"))
-    flag("evaluate baselines", "--corruption", "all, none, or the name of one", "all")
-    flag("info", "--check", "compare the GPU with the CPU, in a minute or two", action="store_true")
-    flag("gradcheck", "--seed", "of the random arguments", 0, type=_number(int, 0))
-
-
-def _add_evidence_flags(flag):
-    """Those of compare and report."""
-    flag("compare", "--study", f"{', '.join(STUDIES)} or all; without it, a grid of all settings given",
-         choices=(*STUDIES, "all"), metavar="NAME")  # fmt: skip
-    flag("compare", "--out", "folder of the runs, for one command at a time; what is there goes on", "evidence")
-    flag("compare", "--seeds", "0, 1, ... so many", SEEDS, type=_number(int, 1))
-    flag("compare", "--roots", "where the data of a study are", [], nargs="+", metavar="DATA=PATH")
-    flag("compare", "--jobs", "processes", 2, type=_number(int, 1))
-    flag("compare", "--dask", "address of a Dask scheduler whose workers run instead", metavar="ADDRESS")
-    flag("compare", "--uneven", "allow parameter counts that differ by more than 2 %%", action="store_true")
-    flag("report", "run", "folder of compare", metavar="FOLDER")
-    flag("report", "--out", "folder to write to (default: the same)")
-
-
-def _add_fields(parser, config, **more):
-    """A flag per field."""
-    group = parser.add_argument_group(config.__name__)
-    for f in fields(config):
-        choices = ", ".join(c for c in f.metadata.get("choices", ()) if isinstance(c, str))
-        text = "; ".join(filter(None, (choices, f.metadata.get("meaning")))) + f" (default: {f.default})"
-        kind = getattr(f.type, "__args__", (f.type,))[0]  # of int | None, int
-        options = {"type": _boolean if kind is bool else kind, "metavar": kind.__name__.upper()} | more
-        flag, text = f"--{f.name.replace('_', '-')}", text.replace("%", "%%")
-        group.add_argument(flag, help=text, default=argparse.SUPPRESS, **options)
-
-
-class _OneOrSeveral(argparse.Action):
-    """One value is itself; several are a list."""
-
-    def __call__(self, parser, namespace, values, option=None):
-        setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
-
-
-def _boolean(text):
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text!r}, expected true or false")
-    return text.lower() == "true"
-
-
-def _number(kind, least):
-    """The reader of a whole number (int) or any (float), of at least so much."""
-
-    def read(text):
-        with suppress(ValueError):
-            if least <= (number := kind(text)) < math.inf:
-                return number
-        what = "whole number" if kind is int else "number"
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a {what} of at least {least}")
-
-    return read
-
-
-def _given(args) -> dict:
-    """The settings that were asked for: those of --config, then those of flags."""
-    file = read_settings(args.config) if getattr(args, "config", None) else {}
-    return file | {name: getattr(args, name) for name in FIELDS if hasattr(args, name)}
-
-
-def _roots(pairs) -> dict:
-    """{data: path} from data=path ..."""
-    for pair in pairs:
-        data, _, path = pair.partition("=")
-        if data not in LOADERS or not path:
-            raise UsageError(f"--roots {pair}, expected DATA=PATH, where DATA is one of {', '.join(LOADERS)}")
-    return dict(pair.split("=", 1) for pair in pairs)
-
-
-def _kinds(args, task):
-    """The corruptions that were asked for."""
-    known = list(CORRUPTIONS[task])
-    kinds = {"all": known, "none": []} | {kind: [kind] for kind in known}
-    try:
-        check.one_of(args.command, "--corruption", args.corruption, kinds)
-    except ValueError as error:
-        raise UsageError(error) from error
-    return kinds[args.corruption]
-
-
-# ---------------------------------------------------------------------------------------------- output
+# ------------------------------------------------------------------------------------------- output
 
 
 def _new_folder(path) -> Path:
@@ -400,7 +252,10 @@ def describe_model(model) -> str:
 
 
 def _print_levels(fitted, data, kinds) -> dict:
-    """A table per corruption, in per cent; returns {classifier: {corruption: [accuracy at each level]}}."""
+    """A table per corruption, in per cent.
+
+    returns : {classifier: {corruption: [accuracy at each level]}}
+    """
     task = data.meta["task"]
     accuracy = {name: accuracy_under_corruption(c, data.test, task, kinds) for name, c in fitted.items()}
     print()
@@ -420,3 +275,215 @@ def _write_evaluation(out, clean, accuracy, kinds, data):
         rows = {name: {kind: [by[kind]] for kind in kinds} for name, by in accuracy.items()}
         viz.save(viz.robustness_figure(levels, rows, 1 / data.meta["n_out"], KINDS), out / "accuracy.png")
     print(f"\nwritten to {out}/")
+
+
+def _given(args) -> dict:
+    """The settings that were asked for: those of --config, then those of flags."""
+    file = read_settings(args.config) if getattr(args, "config", None) else {}
+    return file | {name: getattr(args, name) for name in FIELDS if hasattr(args, name)}
+
+
+def _roots(pairs) -> dict:
+    """{data: path} from data=path ..."""
+    for pair in pairs:
+        data, _, path = pair.partition("=")
+        if data not in LOADERS or not path:
+            raise UsageError(f"--roots {pair}, expected DATA=PATH, where DATA is one of {', '.join(LOADERS)}")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _kinds(args, task):
+    """The corruptions that were asked for."""
+    known = list(CORRUPTIONS[task])
+    kinds = {"all": known, "none": []} | {kind: [kind] for kind in known}
+    try:
+        check.one_of(args.command, "--corruption", args.corruption, kinds)
+    except ValueError as error:
+        raise UsageError(error) from error
+    return kinds[args.corruption]
+
+
+# ---------------------------------------------------------------------------------------- arguments
+
+
+class Command(NamedTuple):
+    run: Callable  # takes the arguments; returns the exit status, or None for 0
+    text: str
+    flags: tuple  # each made by flag
+    configs: tuple = ()  # configurations, whose settings are flags too
+    several: bool = False  # may a setting have more than one value?
+
+
+def flag(name, text, default=None, **options):
+    """Name and options of an argument of argparse; the help tells its default."""
+    shown = text if default is None else f"{text} (default: {default})"
+    return name, {"help": shown, "default": default, **options}
+
+
+def number(kind, least):
+    """The reader of a whole number (int) or any (float), of at least so much."""
+
+    def read(text):
+        with suppress(ValueError):
+            if least <= (number := kind(text)) < math.inf:
+                return number
+        what = "whole number" if kind is int else "number"
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a {what} of at least {least}")
+
+    return read
+
+
+def boolean(text):
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected true or false")
+    return text.lower() == "true"
+
+
+RUN = (
+    flag("run", "folder of a run, or a checkpoint file", metavar="RUN"),
+    flag(
+        "--checkpoint",
+        "the last state of the run, or the best on the validation split",
+        "checkpoint",
+        choices=("checkpoint", "best"),
+    ),
+    flag("--device", "auto, cpu or cuda", "auto", choices=("auto", "cpu", "cuda")),
+)
+CORRUPTION = flag("--corruption", "all, none, or the name of one", "all")
+
+COMMANDS = {
+    "demo": Command(
+        demo_command,
+        "three mechanisms on noisy handwritten digits, with pictures, in two minutes",
+        (
+            flag("--out", "folder to write to; must not exist", "demo"),
+            flag("--seeds", "seeds per mechanism", 3, type=number(int, 1)),
+            flag("--jobs", "processes", 2, type=number(int, 1)),
+        ),
+    ),
+    "train": Command(
+        train_command,
+        "train one model, or go on with a run that was stopped",
+        (
+            flag("--out", "folder of the run; must not exist (default: runs/DATA-KIND-TIME)"),
+            flag("--resume", "go on with the run in this folder", metavar="RUN"),
+            flag("--config", "settings from a JSON file, or from the config.json of a run; flags come after it"),
+            flag("--save-every", "seconds between checkpoints", 30.0, type=number(float, 0)),
+        ),
+        CONFIGS,
+    ),
+    "evaluate": Command(
+        evaluate_command,
+        "the model of a run on the test split, clean and corrupted",
+        (
+            flag("--root", "where the data are now, if elsewhere than for training"),
+            flag("--baselines", "show trivial baselines beside it", action="store_true"),
+            flag("--out", "folder for results.json and a picture; must not exist"),
+            *RUN,
+            CORRUPTION,
+        ),
+    ),
+    "sample": Command(
+        sample_command,
+        "text from the language model of a run",
+        (
+            flag("--prompt", "text to go on from", "The "),
+            flag("--length", "tokens to draw", 400, type=number(int, 1)),
+            flag("--temperature", "below 1 safer, above 1 wilder, 0 the likeliest", 0.8, type=number(float, 0)),
+            flag("--top-k", "draw among so many likeliest tokens only", type=number(int, 1)),
+            flag("--seed", "of the draws", 0, type=number(int, 0)),
+            *RUN,
+        ),
+    ),
+    "baselines": Command(
+        baselines_command,
+        "what trivial models reach on a data set",
+        (CORRUPTION,),
+        (DataConfig,),
+    ),
+    "gradcheck": Command(
+        gradcheck_command,
+        "check every gradient of the project, and print the errors as a table (yours: dgsa_np.gradcheck.check_pair)",
+        (flag("--seed", "of the random arguments", 0, type=number(int, 0)),),
+    ),
+    "bench": Command(
+        bench_command,
+        "time and memory of heads and steps, beside PyTorch if it is installed, in five minutes",
+        (
+            flag("--out", "folder to write to; must not exist", "bench"),
+            flag("--rounds", "turns that each contestant takes", 15, type=number(int, 3)),
+            flag("--longest", "longest sequence; plain heads need 2 GiB at 8192", 8192, type=number(int, 128)),
+        ),
+    ),
+    "compare": Command(
+        compare_command,
+        "run a study or any grid of settings over seeds; what is there already is not run again",
+        (
+            flag(
+                "--study",
+                f"{', '.join(STUDIES)} or all; without it, a grid of all settings given",
+                choices=(*STUDIES, "all"),
+                metavar="NAME",
+            ),
+            flag("--out", "folder of the runs, for one command at a time; what is there goes on", "evidence"),
+            flag("--seeds", "0, 1, ... so many", SEEDS, type=number(int, 1)),
+            flag("--roots", "where the data of a study are", [], nargs="+", metavar="DATA=PATH"),
+            flag("--jobs", "processes", 2, type=number(int, 1)),
+            flag("--dask", "address of a Dask scheduler whose workers run instead", metavar="ADDRESS"),
+            flag("--uneven", "allow parameter counts that differ by more than 2 %%", action="store_true"),
+        ),
+        CONFIGS,
+        several=True,
+    ),
+    "report": Command(
+        report_command,
+        "one page about the runs of compare, as HTML and as Markdown",
+        (
+            flag("run", "folder of compare", metavar="FOLDER"),
+            flag("--out", "folder to write to (default: the same)"),
+        ),
+    ),
+    "info": Command(
+        info_command,
+        "versions, devices, and the parameters of a model; with --check, whether the GPU computes what the CPU does",
+        (flag("--check", "compare the GPU with the CPU, in a minute or two", action="store_true"),),
+        (ModelConfig,),
+    ),
+}
+
+
+def _parse(argv):
+    parser = argparse.ArgumentParser(prog="dgsa-np", description="The command line")
+    parser.add_argument("--version", action="version", version=f"dgsa-np {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parsers = {name: commands.add_parser(name, help=c.text, description=c.text) for name, c in COMMANDS.items()}
+    known = {name: _add_arguments(parsers[name], command) for name, command in COMMANDS.items()}
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        near = check.nearest(unknown[0].split("=")[0], known[args.command])
+        parsers[args.command].error(f"unknown argument {unknown[0]}{near}")
+    return args
+
+
+def _add_arguments(parser, command) -> list:
+    """Adds flags, and settings in a group per configuration. Returns the names of all."""
+    added = [parser.add_argument(name, **options) for name, options in command.flags]
+    for config in command.configs:
+        group = parser.add_argument_group(config.__name__)
+        settings = (_setting(field, command.several) for field in fields(config))
+        added += [group.add_argument(name, **options) for name, options in settings]
+    return ["--help", *(name for argument in added for name in argument.option_strings)]
+
+
+def _setting(field, several):
+    """The flag of a setting. One that is not given is left out: a file or a recipe may have it."""
+    choices = ", ".join(c for c in field.metadata.get("choices", ()) if isinstance(c, str))
+    text = "; ".join(filter(None, (choices, field.metadata.get("meaning")))) + f" (default: {field.default})"
+    kind = types_of(field)[0]  # of int | None, int
+    return f"--{field.name.replace('_', '-')}", {
+        "help": text.replace("%", "%%"),
+        "default": argparse.SUPPRESS,
+        "type": boolean if kind is bool else kind,
+        "metavar": kind.__name__.upper(),
+        "nargs": "+" if several else None,
+    }

@@ -1,4 +1,4 @@
-"""Attention rollout: one map from the tokens that go in to the tokens that come out, through all layers."""
+"""Attention rollout: one map through all layers, from tokens that go in to those that come out."""
 
 from .. import check
 from ..backend import array_module
@@ -7,22 +7,27 @@ TREATMENTS = {"absolute": abs, "clipped": lambda A: A.clip(0, None), "excitatory
 
 
 def attention_rollout(maps, treatment):
-    """How much of each input token reaches each output token along attention.       [eq:rollout, published]
+    """How much of each input token reaches each output token.        [eq:rollout, published]
 
-        R = M_L ... M_2 M_1,   M = (P + I) / 2,   P = mean over heads of A, treated, its rows brought to sum 1
+        R = M_L ... M_2 M_1,   M = (P + I) / 2
+        P = mean over heads of A, treated, each of its rows divided by its sum
 
     maps      : a list, first layer first, of real A (B, H, T, T)
     treatment : absolute   : |A|, so that what is subtracted counts as much as what is added
                 clipped    : max(A, 0), what is added alone
-                excitatory : A unchanged; give A_exc, whose rows sum to 1 (or 0, where all keys are masked)
-    returns R : (B, T, T), row = the token that comes out, column = the token that goes in; rows sum to 1
+                excitatory : A unchanged; give A_exc, whose rows sum to 1, or to 0 where all keys
+                             are masked
+    returns R : (B, T, T), row = the token that comes out, column = the token that goes in;
+                rows sum to 1
     raises    : ShapeError, TypeError, ValueError naming the argument
 
-    After Abnar and Zuidema, Quantifying Attention Flow in Transformers, 2020, arXiv:2005.00928; I is the residual path.
-    A token whose row of P is all zero keeps itself alone. Each head is treated before the mean, so that heads of
-    opposite signs do not cancel. The treatments are ours: published rollout takes softmax maps, which they leave
-    unchanged. Rows of a gated map sum to 2 g - 1 and may be negative: rows of (A + I) / 2 sum to g and may be negative
-    too, so the untreated product is no distribution over tokens.
+    After Abnar and Zuidema, Quantifying Attention Flow in Transformers, 2020, arXiv:2005.00928.
+    I is the residual path; a token whose row of P is all zero keeps itself alone. Each head is
+    treated before the mean, so that heads of opposite signs do not cancel.
+
+    The treatments are ours: published rollout takes softmax maps, which they leave unchanged. A
+    gated map needs one: its rows sum to 2 g - 1 and may be negative, so that the product of
+    untreated maps is no distribution over tokens.
     """
     _check_maps(maps, treatment)
     eye = R = array_module(*maps).eye(maps[0].shape[-1], dtype=maps[0].dtype)

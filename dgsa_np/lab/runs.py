@@ -1,4 +1,7 @@
-"""A run in a folder: config.json, metrics.jsonl, checkpoint.npz, best.npz. Stopped at any moment, it can go on."""
+"""A run in a folder: config.json, metrics.jsonl, checkpoint.npz, best.npz.
+
+It can be stopped at any moment, and goes on from its last checkpoint.
+"""
 
 import json
 import os
@@ -23,7 +26,10 @@ KEYS = {"settings", "dataset", "state", "best"}
 
 
 def begin(folder, data_config, model, cfg, data) -> dict:
-    """A new folder with what is needed to run it again, and the state before the first step. Returns what it holds."""
+    """A new folder with what is needed to run it again, and the state before the first step.
+
+    returns : what the run holds, as open_run does
+    """
     folder, settings = Path(folder), asdict(data_config) | asdict(model) | asdict(cfg)
     folder.mkdir(parents=True, exist_ok=True)
     config = {
@@ -54,7 +60,8 @@ def open_run(path, which="checkpoint") -> dict:
 def reopen(folder, given: dict):
     """What a run holds, and its configurations and data again, exactly as they were.
 
-    given  : settings that were asked for now; they must be those of the run, but the data may have moved
+    given  : settings that were asked for now; they must be those of the run, but the data may have
+             moved
     raises : SettingsError naming what differs
     """
     held = open_run(folder)
@@ -79,10 +86,12 @@ def check_data(name, held, data):
 
 
 def follow(folder, model, cfg, data, held, every=30.0) -> dict:
-    """Train on from what is held, until the last epoch or Ctrl-C; returns what is held then, as it is on the disk.
+    """Train on from what is held, until the last epoch or Ctrl-C.
 
-    every  : seconds between checkpoints
-    raises : NonFiniteError, OutOfMemoryError: the last checkpoint stays as it was; KeyboardInterrupt at a second Ctrl-C
+    every   : seconds between checkpoints
+    returns : what is held then, as it is on the disk
+    raises  : NonFiniteError, OutOfMemoryError: the last checkpoint stays as it was;
+              KeyboardInterrupt at a second Ctrl-C
     """
     folder, state, best = Path(folder), TrainState(**held["state"]), None
     for unfinished in folder.glob(".*.npz.*"):  # by a process that was killed while it saved
@@ -105,7 +114,7 @@ def follow(folder, model, cfg, data, held, every=30.0) -> dict:
 
 
 def conclude(folder, model, data) -> dict:
-    """Loss and accuracy of the last state and of the best one, on the disk too, with a picture of the run."""
+    """Loss and accuracy of the last state and of the best; also recorded, and the run is drawn."""
     folder, figures = Path(folder), {}
     for name, which in (("last", "checkpoint"), ("best", "best")):
         held = open_run(folder, which)
@@ -144,7 +153,7 @@ class Stop:
 
 
 def _save(folder, held, best, log):
-    """The record first, then the best state if there is a new one, then the state: each refers to what is there."""
+    """The record, then the best state if it is new, then the state: each refers to those before."""
     log.flush()
     if best is not None:
         save_checkpoint(folder / "best.npz", best)

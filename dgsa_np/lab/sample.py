@@ -14,11 +14,13 @@ def sample(params, cfg, prompt, n, rng, temperature=1.0, top_k=None):
     prompt      : (T,) integer tokens, T >= 1; of a longer one than cfg.max_len the end is seen
     rng         : a numpy.random.Generator
     temperature : 0 takes the likeliest token
-    top_k       : draw among so many likeliest tokens, of equally likely ones the first; None: among all
+    top_k       : draw among so many likeliest tokens; where several are equally likely, the first
+                  come first; None: draw among all
     raises      : ValueError where the model is no language model
 
-    Keys and values of the past are kept, so a token costs one row and not all; a kind that cannot (twicing) reads
-    the whole window again. When cfg.max_len tokens are full, the window slides: the later half is read afresh.
+    Keys and values of the past are kept, so that a new token costs one row and not the whole
+    window. A mechanism that cannot do that (twicing) reads the window again for each token. When
+    cfg.max_len tokens are full, the window slides: its later half is read afresh.
     """
     check.instance("sample", ModelConfig, cfg=cfg)
     if cfg.task != "lm" or cfg.n_out != cfg.vocab_size:
@@ -26,8 +28,8 @@ def sample(params, cfg, prompt, n, rng, temperature=1.0, top_k=None):
         raise ValueError(f"sample: cfg has task {cfg.task!r} and {cfg.n_out} outputs, expected {wanted}")
     check_rng("sample", rng)
     check.number("sample", low=0, temperature=temperature)
-    check.whole("sample", n=n, **({} if top_k is None else {"top_k": top_k}))
-    check.whole("sample", **{"the length of the prompt": np.size(prompt)})
+    limit = {} if top_k is None else {"top_k": top_k}
+    check.whole("sample", n=n, **limit, **{"the length of the prompt": np.size(prompt)})
     prompt = prompt if hasattr(prompt, "dtype") else np.asarray(prompt)
     check.indices("sample", "prompt", prompt, cfg.vocab_size, "cfg.vocab_size")
     text = np.asarray(prompt).ravel().tolist()

@@ -1,4 +1,4 @@
-"""Does the GPU compute what the CPU does? The rows that `python -m dgsa_np info --check` prints, one by one."""
+"""Does the GPU compute what the CPU does? The rows that `python -m dgsa_np info --check` prints."""
 
 import os
 import platform
@@ -30,11 +30,11 @@ class Finding(NamedTuple):
 
 
 def self_check(seeds=SEEDS, busy=BUSY):
-    """Yields a Finding for each check, on the GPU beside the CPU; a check that breaks down is one that is not ok.
+    """Yields a Finding for each check, of the GPU beside the CPU. One that breaks down is not ok.
 
-    seeds : over which an error in float32 is a median
-    busy  : how many products of matrices how wide keep the GPU at work
-    raises: DeviceError without a usable GPU
+    seeds  : how many; an error in float32 is the median over them
+    busy   : (how many products of matrices, their width) that keep the GPU at work
+    raises : DeviceError without a usable GPU
     """
     resolve_device("cuda")
     checks = {
@@ -49,7 +49,7 @@ def self_check(seeds=SEEDS, busy=BUSY):
     for what, check in checks.items():
         try:
             yield Finding(what, *check())
-        except Exception as error:  # a kernel that does not compile, a library that is missing: said, and the rest run
+        except Exception as error:  # a kernel that does not compile, a missing library: the rest run
             yield Finding(what, f"{type(error).__name__}: {error}", "", False)
 
 
@@ -71,7 +71,10 @@ def check_pairs():
 
 
 def check_single_precision(seeds):
-    """Errors against NumPy in float64, of CuPy over NumPy in float32, each a median over seeds and variants."""
+    """The error of CuPy in float32 over that of NumPy in float32; NumPy in float64 is the truth.
+
+    Each error is a median over seeds and variants.
+    """
     errors = {}
     for seed in range(seeds):
         for case in cases.all_cases(seed):
@@ -88,7 +91,7 @@ def check_single_precision(seeds):
 
 
 def outcome(case, device, dtype) -> dict:
-    """What a pair makes, on a device, of its arguments as float32 holds them: {name: array on the host}."""
+    """{name: array on the host} that a pair makes, on a device, of arguments rounded to float32."""
 
     def move(a):
         a = a.astype("float32").astype(dtype) if hasattr(a, "dtype") and a.dtype.kind == "f" else a
@@ -105,7 +108,7 @@ def _error(a, b):
 
 
 def _task(device, dtype="float32", **settings):
-    """(params, images, targets, model): a batch of images and a model for it, parameters and images on a device."""
+    """(params, images, targets, model): a batch and a model for it; targets stay on the host."""
     model, rng = ModelConfig(**{"width": 32, "depth": 1} | settings), np.random.default_rng(0)
     params = tree_map(lambda a: a.astype(dtype), cases.random_params(init_model(model, rng), rng))
     images, targets = rng.random((16, 8, 8)).astype(dtype), rng.integers(0, 10, 16)
@@ -113,10 +116,11 @@ def _task(device, dtype="float32", **settings):
 
 
 def _step(params, images, targets, model):
-    """Loss, gradients and what clipping and AdamW make of them: a training step without its one read."""
+    """Loss, gradients, and parameters after clipping and AdamW: a step without its one read."""
     loss, grads = loss_and_grads(params, images, targets, model)
     clipped, norm = clip_by_norm(grads, 1.0)
-    params, _ = adamw_step(params, clipped, adamw_init(params), 0.01, eps=1e-3)  # a smaller eps blows up roundings of 0
+    # a smaller eps would blow up what is 0 but for rounding
+    params, _ = adamw_step(params, clipped, adamw_init(params), 0.01, eps=1e-3)
     return {"loss": loss, "grads": grads, "norm": norm, "params": params}
 
 
@@ -144,14 +148,14 @@ def check_repeats():
 
 
 def check_waiting(products, width):
-    """A step is told to a GPU that is kept busy. It returns while the GPU still is, unless something in it reads."""
+    """A step is given to a busy GPU. It returns while that is still busy, if nothing in it reads."""
     task = _task(device="cuda")
     _step(*task)
-    for n in (1, products, 5 * products):  # the first to warm up; the last, should a slow host have needed longer
+    for n in (1, products, 5 * products):  # 1 to warm up; the last for a host that is slow
         are_done = start_products(n, width)
-        made = _step(*task)
+        loss = _step(*task)["loss"]
         waited = are_done()
-        to_numpy(made["loss"])
+        to_numpy(loss)
         if not waited and n > 1:
             return "none before that of the loss", "none", True
     return "some, or a host that is slower than much work of the GPU", "none", False
@@ -164,10 +168,9 @@ def check_memory():
     for _ in range(40):
         _step(*task)
         held.append(gpu_memory())
-    after, last = held[29], held[39]
-    parameters, more = count(task[0]), last - after
-    found = f"{(last - before) / 2**20:.1f} MiB for {parameters:,} parameters, {more} more bytes in 10 steps"
-    return found, "some, and 0 more", after == last > before
+    taken, more = held[-1] - before, held[-1] - held[-11]
+    found = f"{taken / 2**20:.1f} MiB for {count(task[0]):,} parameters, {more} more bytes in 10 steps"
+    return found, "some, and 0 more", more == 0 < taken
 
 
 def check_training():

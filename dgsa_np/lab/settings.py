@@ -1,9 +1,10 @@
-"""What a run is made of: three configurations, the recipe of its data set, and what was asked for."""
+"""What a run is made of: three configurations, from the recipe of its data and what was asked."""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which data. None is the loader's own choice; an option that the data set does not have is an error."""
+    """Which data. None leaves an option to the loader; one that the data set lacks is an error."""
 
     data: str = setting("digits", "", tuple(LOADERS))
     root: str | None = setting(None, "folder or file")
@@ -54,15 +55,15 @@ class DataConfig:
 
     def __post_init__(self):
         check.choices(self)
-        counts = ("length", "overlap", "min_count", "max_words", "train_size", "test_size")
-        numbers = {name: getattr(self, name) for name in counts}
-        check.whole("DataConfig", **{name: value for name, value in numbers.items() if value is not None})
-        check.whole("DataConfig", least=0, **({} if self.spurious is None else {"spurious": self.spurious}))
+        for name in ("length", "overlap", "min_count", "max_words", "spurious", "train_size", "test_size"):
+            value, least = getattr(self, name), 0 if name == "spurious" else 1
+            if value is not None:
+                check.whole("DataConfig", least, **{name: value})
         check.instance("DataConfig", (*check.PATH, type(None)), root=self.root, encoding=self.encoding)
 
     def load(self):
-        other = {"data", "train_size", "test_size"}
-        options = {name: value for name, value in asdict(self).items() if value is not None and name not in other}
+        own = {"data", "train_size", "test_size"}  # the rest is for the loader
+        options = {name: value for name, value in asdict(self).items() if value is not None and name not in own}
         try:
             data = load(self.data, **options)
         except ValueError as error:
@@ -81,13 +82,18 @@ CONFIGS = (DataConfig, ModelConfig, TrainConfig)
 FIELDS = {f.name: f for config in CONFIGS for f in fields(config)}
 
 
+def types_of(field) -> tuple:
+    """The types that a setting may have: int | None has two."""
+    return get_args(field.type) or (field.type,)
+
+
 def settle(given: dict, load=DataConfig.load):
     """DataConfig, ModelConfig, TrainConfig and the Dataset, from what was asked for.
 
     Every setting is resolved: n_out and threads are numbers, device is where it will run.
 
-    Later wins: defaults, the data set's recipe, given; what the data fixes (n_out, image_size, vocab_size ...) may
-    be given, but not differently.
+    What is given wins over the data set's recipe, and that over the defaults. What the data fix,
+    as n_out, image_size and vocab_size, may be given too, but not differently.
 
     load : of a DataConfig, its data; many runs on the same data may hand one that keeps them
     """
@@ -126,7 +132,7 @@ def _value(path, name, value):
     """A setting from JSON, of the type that its field has."""
     if name not in FIELDS:
         raise SettingsError(f"{path}: unknown key {name!r}{check.nearest(name, FIELDS)}")
-    allowed = getattr(FIELDS[name].type, "__args__", (FIELDS[name].type,))  # int | None: two types
+    allowed = types_of(FIELDS[name])
     if float in allowed and type(value) is int and abs(value) < 1e300:
         value = float(value)
     if type(value) not in allowed:

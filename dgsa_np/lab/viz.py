@@ -59,10 +59,10 @@ def save(figure, path, **options):
 
 
 def looks(names, kinds=()) -> dict:
-    """{name: colour, and marker or line}. Baselines are grey; a mechanism takes its place in the palette.
+    """{name: its colour, and marker or line}. Trivial baselines are grey.
 
-    kinds : all mechanisms in the order of their table, so that each looks the same in every figure; a name that is
-            none of them takes a place that these leave
+    kinds : all mechanisms in the order of their table, which is the order of the palette, so that
+            each looks the same in every figure. Other names take what is left of the palette
     """
     known = {kind: PALETTE[i % len(PALETTE)] for i, kind in enumerate(kinds)} | BASELINES
     taken = [known[name] for name in names if name in known]
@@ -149,24 +149,25 @@ def _draw_band(ax, xs, ys, label, band=SEED_RANGE, **look):
 
 @in_style
 def attention_figure(views, layer):
-    """Images, and what one head of gated attention does with them: excitation, inhibition, the fused map, the gates.
+    """Images, and what one head does with them: excitation, inhibition, the fused map, the gates.
 
-    views : {title: (image (h, w), head, gates (H, T))}, where head is the cache of the heads for a batch of one: it
-            has the maps A_exc, A_inh and A, each (1, H, T, T), and lam, if that weighs the inhibitory map alone
+    views : {title: (image (h, w), maps, gates (H, T))}, where maps has the attributes A_exc, A_inh
+            and A, each (1, H, T, T): the cache of the heads, for a batch of one. Where it has a
+            lam too, that weighs the inhibitory map alone
 
-    All maps share one signed scale with white at zero, and show the head whose fused map differs most between the
-    first view and the last.
+    All maps share one signed scale with white at zero, and show the head whose fused map differs
+    most between the first view and the last.
     """
-    heads = [head for _, head, _ in views.values()]
-    shown = int(abs(heads[0].A - heads[-1].A)[0].sum(axis=(1, 2)).argmax())
+    seen = [maps for _, maps, _ in views.values()]
+    shown = int(abs(seen[0].A - seen[-1].A)[0].sum(axis=(1, 2)).argmax())
     figure, axes = _subplots(len(views), 5, 13.5, 2.9 * len(views), width_ratios=(1, 1, 1, 1, 1.25))
-    _draw_maps(figure, axes[:, 1:4], [(head, shown) for head in heads], "key patch", "query patch")
-    for row, (title, (image, head, gates)) in zip(axes, views.items(), strict=True):
+    _draw_maps(figure, axes[:, 1:4], [(maps, shown) for maps in seen], "key patch", "query patch")
+    for row, (title, (image, maps, gates)) in zip(axes, views.items(), strict=True):
         _draw_image(row[0], title, image)
         drawn = row[4].imshow(gates, aspect="auto", **GATE)
         _label_cells(row[4], "gate g of each patch and head", "query patch", "head")
         row[4].set_yticks(range(len(gates)))
-        figure.colorbar(drawn, ax=row[4], label=LAMBDA_UNIT if _has_lambda(head) else GATE_UNIT, shrink=0.85)
+        figure.colorbar(drawn, ax=row[4], label=LAMBDA_UNIT if _has_lambda(maps) else GATE_UNIT, shrink=0.85)
     figure.suptitle(f"layer {layer}; maps of head {shown}, the one that changes most; patches are numbered row by row")
     return figure
 
@@ -177,17 +178,20 @@ def _draw_image(ax, title, image, cmap="gray_r", low=0):
     ax.axis("off")
 
 
-def _has_lambda(head):
-    """A number weighs the inhibitory map alone, and not both maps."""
-    return getattr(head, "lam", None) is not None
+def _has_lambda(maps):
+    """Does a number weigh the inhibitory map alone, and not both?"""
+    return getattr(maps, "lam", None) is not None
 
 
 def _draw_maps(figure, axes, shown, key, query):
-    """A row of maps for each (cache, head) shown, all on one signed scale with white at zero; {} is the head."""
-    limit = max(abs(getattr(head, name)[0, h]).max() for head, h in shown for name in MAPS)
-    for row, (head, h) in zip(axes, shown, strict=True):
-        for ax, (name, title) in zip(row, (LAMBDA_MAPS if _has_lambda(head) else MAPS).items(), strict=True):
-            drawn = ax.imshow(getattr(head, name)[0, h], cmap="RdBu_r", vmin=-limit, vmax=limit)
+    """A row for each (maps, head) shown, all on one signed scale with white at zero.
+
+    key, query : names of the axes; {} in that of the query stands for the head
+    """
+    limit = max(abs(getattr(maps, name)[0, h]).max() for maps, h in shown for name in MAPS)
+    for row, (maps, h) in zip(axes, shown, strict=True):
+        for ax, (name, title) in zip(row, (LAMBDA_MAPS if _has_lambda(maps) else MAPS).items(), strict=True):
+            drawn = ax.imshow(getattr(maps, name)[0, h], cmap="RdBu_r", vmin=-limit, vmax=limit)
             _label_cells(ax, title, key, query.format(h))
         figure.colorbar(drawn, ax=row.tolist(), label="attention weight", shrink=0.85, pad=0.04)
 
@@ -223,12 +227,12 @@ def bars_figure(panels, one_scale=False):
     return figure
 
 
-# ---------------------------------------------------------------------------------- what the gate does
+# ------------------------------------------------------------------------------- what the gate does
 
 
 @in_style
 def rollout_figure(image, rollouts):
-    """An image, and what attention gathers from each of its patches, by rollout, treatment by treatment.
+    """An image, and what attention gathers from each of its patches, treatment by treatment.
 
     image    : (h, w); over the heat it is drawn in squares, the darker the larger
     rollouts : {treatment: (T, T)}, row = the token that comes out, column = the patch that goes in
@@ -249,9 +253,10 @@ def rollout_figure(image, rollouts):
 
 @in_style
 def gate_map_figure(views):
-    """Images, and the gates of the last layer where their patches lie; of two views, also second minus first.
+    """Images, and the gates of the last layer where their patches lie.
 
-    views : {title: (image (h, w), gates (layers, H, n_patches))}; the change of an image is drawn from -1 to 1
+    views : {title: (image (h, w), gates (layers, H, n_patches))}; of two, second minus first is
+            drawn as well, that of the images from -1 to 1
     """
     _agree("gate_map_figure", "views", "layers H n_patches", {title: gates for title, (_, gates) in views.items()})
     rows = [(t, image, _on_patches("gate_map_figure", image, gates[-1])) for t, (image, gates) in views.items()]
@@ -298,26 +303,24 @@ def gate_histogram_figure(counts, kinds=()):
 
 
 @in_style
-def head_maps_figure(head, heads):
+def head_maps_figure(maps, heads):
     """Excitation, inhibition and the fused map of chosen heads, a row each.
 
-    head  : the cache of the heads for a batch of one, as in attention_figure
-    heads : which of them
+    maps  : with the attributes A_exc, A_inh and A, as in attention_figure
+    heads : which heads
     """
-    missing = [name for name in MAPS if not hasattr(head, name)]
-    if missing:
-        lacks = f"{type(head).__name__}, without {', '.join(missing)}"
-        raise TypeError(f"head_maps_figure: head is {lacks}; expected the cache of a head with two maps")
+    if not all(hasattr(maps, name) for name in MAPS):
+        raise TypeError(f"head_maps_figure: maps is {type(maps).__name__}, expected one with {', '.join(MAPS)}")
     heads = np.asarray(heads)
-    check.indices("head_maps_figure", "heads", heads, head.A.shape[1], f"head.A {head.A.shape}", (heads.size,))
+    check.indices("head_maps_figure", "heads", heads, maps.A.shape[1], f"maps.A {maps.A.shape}", (heads.size,))
     figure, axes = _subplots(len(heads), 3, 9.5, 2.8 * len(heads), layout="compressed")
-    _draw_maps(figure, axes, [(head, h) for h in heads], "key", "head {}: query")
+    _draw_maps(figure, axes, [(maps, h) for h in heads], "key", "head {}: query")
     return figure
 
 
 @in_style
 def token_strip_figure(strips):
-    """Words in boxes, coloured by their gates and wrapped to lines; a word longer than a line ends in dots.
+    """Words in boxes, coloured by their gates; a word longer than a line ends in dots.
 
     strips : {title: (words, gates (n_words,))}
     """
@@ -364,7 +367,7 @@ def _agree(function, name, letters, given):
 
 
 def _on_patches(function, image, values):
-    """(..., n) numbers of the n square patches of an image (h, w), row by row, as (..., rows, columns)."""
+    """Numbers (..., n) of the square patches of an image (h, w), as (..., rows, columns)."""
     check.arrays(function, {"image": "h w"}, image)
     n = values.shape[-1]
     side = math.isqrt(image.size // n)

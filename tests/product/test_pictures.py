@@ -1,13 +1,15 @@
 """The pictures of what the gate does."""
 
 import re
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from support.tiers import most_later
 
-from dgsa_np.attention import attention_gate
+from dgsa_np.attention import KINDS, attention_gate
 from dgsa_np.attention.differential import differential_head_forward
 from dgsa_np.attention.gated import gated_head_forward
 from dgsa_np.attention.softmax import softmax_head_forward
@@ -61,6 +63,32 @@ def bars(figure):
 
 def limits(axes):
     return {ax.images[0].get_clim() for ax in axes}
+
+
+def test_pictures_know_no_attention():
+    code = "import sys, dgsa_np.lab.viz; print([m for m in sys.modules if 'attention' in m or 'rollout' in m])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_mechanism_looks_the_same_in_every_figure():
+    everywhere = viz.looks(KINDS)
+    assert everywhere["dgsa"] == {"color": "#009E73", "marker": "^"}
+    some = viz.looks(["dgsa", "dgsa, no head norm", "softmax", "nearest neighbour"], KINDS)
+    assert all(some[kind] == everywhere[kind] for kind in ("dgsa", "softmax"))
+    assert some["nearest neighbour"] == {"color": "0.55", "linestyle": ":"}
+    assert some["dgsa, no head norm"] not in (some["dgsa"], some["softmax"])
+
+
+def test_a_new_mechanism_has_a_look_at_once():
+    kinds = [*KINDS, "seventh", "eighth"]
+    found = viz.looks(kinds, kinds)
+    assert [found[kind] for kind in KINDS] == [viz.looks(KINDS)[kind] for kind in KINDS]
+    assert len({look["color"] for look in found.values()}) == len({look["marker"] for look in found.values()}) == 8
+    many = [f"kind {i}" for i in range(20)]
+    assert viz.looks(["another", *many], many).keys() == {"another", *many}
+    steps = [{"loss": 1.0}] * 3, [{"valid_loss": 1.0, "valid_accuracy": 0.5}]
+    figure = viz.training_figure({"seventh": [steps]}, kinds)
+    assert figure.axes[1].lines[0].get_color() == found["seventh"]["color"]
 
 
 def test_rollout_figure(image, head, tmp_path):
@@ -231,7 +259,7 @@ def calls(head, image):
         ),
         "no such head": (lambda: viz.head_maps_figure(head, [4]), IndexError, "heads holds 4"),
         "no heads": (lambda: viz.head_maps_figure(head, np.array([], int)), ShapeError, "heads is (0,)"),
-        "not gated": (lambda: viz.head_maps_figure(other, [0]), TypeError, "head is SoftmaxHeadCache"),
+        "not gated": (lambda: viz.head_maps_figure(other, [0]), TypeError, "maps is SoftmaxHeadCache"),
         "gates and words": (
             lambda: viz.token_strip_figure({"clean": (["a", "b"], np.ones(3))}),
             ShapeError,

@@ -11,7 +11,7 @@ from support.planting import assert_caught
 from support.problems import TILED, head_arguments, heads, run_head
 
 from dgsa_np import attention, ops
-from dgsa_np.attention import AttentionConfig, causal_mask, gated, output_gate, padding_mask, tiled
+from dgsa_np.attention import AttentionConfig, causal_mask, gated, padding_mask, tiled
 from dgsa_np.attention.mechanisms import MECHANISMS
 
 LOWEST = float(np.finfo("float32").min)
@@ -129,7 +129,7 @@ SLOPES = {  # what is wrong: (the mechanism, its form and its logit that show it
     ),
     "the slope of a token gate by 1 - g": (
         ("diff_v2", "plain", 30.0),
-        (output_gate.token_gate_backward, "sigmoid(z) * sigmoid(-z)", "sigmoid(z) * (1 - sigmoid(z))"),
+        (differential_v2.token_lambda_backward, "lam * one_minus_lam", "lam * (1 - lam)"),
     ),
     "the same, of a gate that is shut": (
         ("dgsa", "plain", -30.0),

@@ -44,5 +44,6 @@ def test_the_catalogue_holds_every_public_pair():
         "gate_logits_forward",
         "gate_lambda_forward",
         "token_gate_forward",
+        "token_lambda_forward",
     }  # arguments of a mechanism, checked through it
     assert public - inside_attention == checked

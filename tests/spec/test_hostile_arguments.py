@@ -525,7 +525,7 @@ INNER = {
     "makes kernels of chains": "fused kernel_source sum_kernel",
     "has no arguments": "keep_freed_memory cores describe_gpu",
     "speaks to a GPU alone": "start_products gpu_memory",
-    "parameters of a configuration": "attention_specs model_specs mlp_specs lambda_specs gate_specs token_gate pair",
+    "parameters of a configuration": "attention_specs model_specs mlp_specs lambda_specs gate_specs token_gate pair types_of",
     "where an array lives, and checks": "owner_of plainly check_head check_lam as_lam check_rng",
     "a line about what resolve_device returned": "describe_device",
     "rows of the table of corrupt": " ".join(

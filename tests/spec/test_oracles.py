@@ -19,8 +19,17 @@ import pytest
 from support import oracles
 
 import dgsa_np
-from dgsa_np import attention, losses, model, ops
-from dgsa_np.attention import AttentionConfig, attention_map, differential, gated, multihead, output_gate, softmax
+from dgsa_np import attention, layers, losses, model, ops
+from dgsa_np.attention import (
+    AttentionConfig,
+    attention_map,
+    differential,
+    differential_v2,
+    gated,
+    multihead,
+    output_gate,
+    softmax,
+)
 from dgsa_np.attention.mechanisms import MECHANISMS
 from dgsa_np.lab.cases import all_cases, random_params
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads
@@ -115,7 +124,7 @@ def test_the_comparison_fails_where_zero_is_announced(got, want):
 
 NAMES = [str(case) for case in all_cases()]
 drawn = cache(lambda seed: {str(case): case for case in all_cases(seed)})
-OUTSIDE = {"lambda_forward", "gate_logits_forward", "gate_lambda_forward", "token_gate_forward"}  # checked below
+OUTSIDE = {"lambda_forward", "gate_logits_forward", "gate_lambda_forward", "token_gate_forward"} | {"token_lambda_forward"}  # checked below
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -341,17 +350,18 @@ def test_what_weighs_the_maps_is_what_loops_over_numbers_say():
         x, W, b, scale = normal((2, 4, 6)), normal((6, 3)), normal(3), 10.0 ** (seed % 4)
         head, token = (AttentionConfig(width=6, n_heads=3, gate=gate) for gate in ("head", "token"))
         for control in (gated.gate_logits_forward, gated.gate_lambda_forward):
-            compare(control(x, {"W_gate": W, "b_gate": b}, token, None)[0], oracle(control)(*plain([x, b, W])))
-            compare(control(x, {"b_gate": b}, head, None)[0], oracle(control)(*plain([x, b])))
-        for name in ("W_gate", "W_lambda"):
-            p = {"W_gate": -W, "W_lambda": -W} | {name: W}
-            gate, _ = output_gate.token_gate_forward(x, p, token, None, name=name)
-            compare(gate, oracles.token_gate(x.tolist(), W.tolist()))
+            compare(control(x, {"W_gate": W, "b_gate": b}, token)[0], oracle(control)(*plain([x, b, W])))
+            compare(control(x, {"b_gate": b}, head)[0], oracle(control)(*plain([x, b])))
         whole = np.round(x * scale)  # products that are exact, so that large logits are, too
-        gate, _ = output_gate.token_gate_forward(whole, {"W_gate": np.round(W)}, token, None)
-        compare(gate, oracles.token_gate(whole.tolist(), np.round(W).tolist()))
+        for control, name in (
+            (output_gate.token_gate_forward, "W_gate"),
+            (differential_v2.token_lambda_forward, "W_lambda"),
+        ):
+            compare(control(x, {name: W}, token)[0], oracles.token_gate(x.tolist(), W.tolist()))
+            want = oracles.token_gate(whole.tolist(), np.round(W).tolist())
+            compare(control(whole, {name: np.round(W)}, token)[0], want)
         vectors = {f"lambda_{part}_{branch}": normal(5) for branch in ("exc", "inh") for part in "qk"}
-        lam, _ = differential.lambda_forward(x, vectors, None, 0.2)
+        lam, _ = differential.lambda_forward(x, vectors, SimpleNamespace(lambda_init=0.2))
         compare(lam, oracles.learned_lambda(*plain(list(vectors.values())), 0.2))
         compare(np.array(differential.depth_schedule(seed)), oracles.depth_schedule(seed))
 
@@ -441,7 +451,7 @@ def test_the_front_ends_and_the_mean_are_what_loops_over_numbers_say():
         for channels in (1, 4):
             images, params, cfg, _ = whole_model(seed, "softmax", "vision", channels=channels)
             check(model.patch_embed_forward, images, params["embed"], cfg)
-            compare(model.patches(images, cfg), oracles.patches(images.tolist(), 2))
+            compare(layers.patches(images, cfg), oracles.patches(images.tolist(), 2))
             if channels == 1:
                 check(model.patch_embed_forward, images[..., 0], params["embed"], cfg)
         tokens, params, cfg, keep = whole_model(seed, "softmax", "text")

@@ -20,12 +20,13 @@ from support.problems import (
     whole_model,
 )
 
-from dgsa_np import model
+from dgsa_np import layers, model
 from dgsa_np.attention import gated, masks, padding_mask, softmax
 from dgsa_np.data import Split
 from dgsa_np.gradcheck import same_bits
 from dgsa_np.lab.cases import random_params
-from dgsa_np.model import ModelConfig, init_model, loss_and_grads, mean_pool_forward, model_backward, model_forward
+from dgsa_np.layers import mean_pool_forward
+from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_backward, model_forward
 from dgsa_np.params import flatten
 from dgsa_np.train import evaluate
 
@@ -158,8 +159,8 @@ def test_a_dropped_patch_does_not_move_the_others(rotary):
     logits, cache = model_forward(images, params, cfg, keep)
     _, whole = model_forward(images, params, cfg)
     assert same_bits(cache.blocks[0].norm1.n[:, 3:], whole.blocks[0].norm1.n[:, 3:])
-    turned = cache.blocks[0].attention.rotations
-    assert all(cos.shape[0] == 1 for cos, _, _ in turned.values()) and bool(turned) == rotary
+    turned = [made.rotary for made in cache.blocks[0].attention.projections.values() if made.rotary]
+    assert all(r.cos.shape[0] == 1 for r in turned) and bool(turned) == rotary
 
 
 @kinds
@@ -250,15 +251,15 @@ GATED, PLAIN = (
 BUGS = {  # what is wrong: (the test that catches it, the change)
     "dropped tokens times 0": (
         test_a_pooled_mean_does_not_look_at_dropped_tokens,
-        (model.mean_pool_forward, "_kept_only(keep, x)", "x"),
+        (layers.mean_pool_forward, "kept_only(keep, x)", "x"),
     ),
     "dropped patches times 0": (
         partial(HOLDS_ANYTHING, task="vision"),
-        (model.patch_embed_forward, "_kept_only(keep, patches(images, cfg))", "patches(images, cfg)"),
+        (layers.patch_embed_forward, "kept_only(keep, patches(images, cfg))", "patches(images, cfg)"),
     ),
     "rows of dropped tokens times 0": (
         partial(HOLDS_ANYTHING, task="text"),
-        (model.token_embed_forward, "np.where(keep, to_numpy(tokens), 0)", "tokens"),
+        (layers.token_embed_forward, "np.where(keep, to_numpy(tokens), 0)", "tokens"),
     ),
     "unseen values times 0": (
         partial(test_a_key_that_no_query_sees_reaches_nothing, "dgsa", GATED, np.nan),

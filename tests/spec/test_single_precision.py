@@ -239,7 +239,7 @@ def test_a_gate_on_inhibition_whose_logit_is_30_keeps_its_gradient(logit, rng):
 
     def gradient(dtype):
         _, cache = gate_lambda_forward(
-            np.zeros((2, 7, 12), dtype), {n: a.astype(dtype) for n, a in p.items()}, cfg, None
+            np.zeros((2, 7, 12), dtype), {n: a.astype(dtype) for n, a in p.items()}, cfg
         )
         return gate_lambda_backward(dlam.astype(dtype), cache)[1]["b_gate"]
 
@@ -251,7 +251,7 @@ def test_a_gate_without_bias_keeps_its_gradient_too(rng):
     x, W, dgate = np.full((2, 7, 1), 30, "float32"), np.ones((1, 1), "float32"), rng.random((2, 1, 7), "float32")
 
     def gradient(dtype):
-        _, cache = token_gate_forward(x.astype(dtype), {"W_gate": W.astype(dtype)}, None, None)
+        _, cache = token_gate_forward(x.astype(dtype), {"W_gate": W.astype(dtype)}, None)
         return token_gate_backward(dgate.astype(dtype), cache)[0]
 
     got, want = gradient("float32"), gradient("float64")

@@ -298,7 +298,7 @@ def gate_lambda(x, b_gate, W_gate=None):
 
 
 def token_gate(x, W):
-    """g_bht = sigmoid(sum_c x_btc W_ch).   [eq:token-gate]"""
+    """g_bht = sigmoid(sum_c x_btc W_ch).   [eq:token-gate] [eq:token-lambda]"""
     (B, T, C), H = shape(x), len(W[0])
     return build(lambda b, h, t: sigmoid(fsum(x[b][t][c] * W[c][h] for c in range(C))), B, H, T)
 
@@ -311,10 +311,12 @@ def head_norm(o, w_norm, lambda_init, eps=1e-5):
 # ----------------------------------------------------------------------------- multi-head attention
 
 
-def project(x, W, H):
-    """q_bhtd = sum_c x_btc W_c,hD+d: head h owns the columns h D .. (h + 1) D of W."""
+def project(x, W, H, positions=None, past=None):
+    """q_bhtd = sum_c x_btc W_c,hD+d: head h owns the columns h D .. (h + 1) D of W.   [eq:project]"""
     (B, T, C), D = shape(x), len(W[0]) // H
-    return build(lambda b, h, t, d: fsum(x[b][t][c] * W[c][h * D + d] for c in range(C)), B, H, T, D)
+    h = build(lambda b, h, t, d: fsum(x[b][t][c] * W[c][h * D + d] for c in range(C)), B, H, T, D)
+    h = h if positions is None else rotary(h, positions)
+    return h if past is None else [[past[b][i] + h[b][i] for i in range(H)] for b in range(B)]
 
 
 def concat(h):

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from dgsa_np.attention import multihead
 from dgsa_np.checkpoint import CheckpointError
 from dgsa_np.gradcheck import GradientError
 
@@ -36,6 +37,8 @@ def planted(*changes):
         assert old in source, f"{function.__name__} does not say {old!r}"
         sources[function] = source.replace(old, new)
     with ExitStack() as stack:
+        multihead.at_depth.cache_clear()  # what it remembers was made by the right functions
+        stack.callback(multihead.at_depth.cache_clear)
         for function, source in sources.items():
             stack.callback(setattr, function, "__code__", function.__code__)
             scope = dict(function.__globals__)

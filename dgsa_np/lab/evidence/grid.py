@@ -120,7 +120,7 @@ def run_grid(folder, runs, jobs=2, dask=None, models=()) -> list:
     tasks = {key(s): partial(run, s) for s in runs}
     tasks |= {key(s): partial(run_trivial, s) for s in map(data_settings, runs)}
     done = {record["key"]: record for record in read_runs(log, repair=True)}
-    check_data_of(folder, [done[key(s)] for s in runs if key(s) in done], runs)
+    check_data_of(folder, done, runs)
     missing = [task for name, task in tasks.items() if name not in done]
     bar = tqdm(total=len(tasks), initial=len(tasks) - len(missing), disable=None, unit="run", desc="compare")
     with open(log, "a", encoding="utf-8") as file, bar:
@@ -135,13 +135,12 @@ def run_grid(folder, runs, jobs=2, dask=None, models=()) -> list:
     return [done[name] for name in tasks]
 
 
-def check_data_of(folder, records, runs):
+def check_data_of(folder, done, runs):
     """Records that are taken over saw the data that are there now."""
-    now = {key(data_settings(s)): data_settings(s) for s in runs}
-    then = {key(data_settings(r["settings"])): r["data_sha256"] for r in records}
-    for name in then:
-        if load_once(DataConfig(**now[name])).meta["sha256"] != then[name]:
-            where = f"{folder}: its runs on {now[name]['data']} saw other data than are there now"
+    for settings in (s for s in runs if key(s) in done):
+        data = load_once(DataConfig(**data_settings(settings)))
+        if done[key(settings)]["data_sha256"] != data.meta["sha256"]:
+            where = f"{folder}: its runs on {settings['data']} saw other data than are there now"
             raise SettingsError(f"{where}: was the file changed? Begin a new folder")
 
 

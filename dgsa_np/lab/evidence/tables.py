@@ -9,6 +9,7 @@ from ...data.needle import VALUES
 from .. import viz
 from ..experiments import interval, with_interval
 from .measures import NOISE, SPURIOUS_KEYS
+from .pictures import figure_block
 from .statistics import INTERVAL
 
 
@@ -22,7 +23,7 @@ class Results(NamedTuple):
 
     def figure(self, what, figure, caption):
         """A figure as a block of the page; what it shows is part of its file's name."""
-        return ("figure", f"{self.study}-{self.data}-{what}", figure, caption)
+        return figure_block(f"{self.study}-{self.data}-{what}", figure, caption)
 
 
 def gates(found: Results) -> list:
@@ -140,7 +141,7 @@ def needle(found: Results) -> list:
             weights.append([label, name, *map(over_seeds, sorts)])
     levels = {"spurious keys": Corruption(None, "spurious keys (number; trained with 1)", SPURIOUS_KEYS)}
     figure = viz.robustness_figure(levels, curves, 1 / VALUES, band=INTERVAL)
-    drawn = ("figure", f"{found.study}-needle", figure, "Accuracy against the number of spurious keys.")
+    drawn = figure_block(f"{found.study}-needle", figure, "Accuracy against the number of spurious keys.")
     said = "Weights over the sum of their absolute values."
     return [("table", accuracy), drawn, ("p", said), ("table", weights)]
 

@@ -60,19 +60,19 @@ class NGram:
     """
 
     def __init__(self, tokens, n, vocab_size):
-        self.n, self.uniform = n, 1 / vocab_size
+        self.n, self.uniform, self.after = n, 1 / vocab_size, defaultdict(Counter)
         text = _as_text(tokens)
-        self.after = [defaultdict(Counter) for _ in range(n)]
-        for k, table in enumerate(self.after):
+        for k in range(n):
             for i in range(k, len(text)):
-                table[text[i - k : i]][text[i]] += 1
+                self.after[text[i - k : i]][text[i]] += 1
 
     def probability(self, token, history):
+        """p_n(token | history), at most n - 1 tokens long."""
         p = self.uniform
-        for k, table in enumerate(self.after[: len(history) + 1]):
-            seen = table.get(history[len(history) - k :])
+        for start in range(len(history), -1, -1):
+            seen = self.after.get(history[start:])
             if seen is None:
-                return p
+                break
             p = (seen[token] + len(seen) * p) / (seen.total() + len(seen))
         return p
 

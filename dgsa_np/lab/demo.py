@@ -85,16 +85,14 @@ def _compare(scores, condition, other):
 def _draw(out, runs, accuracies, models, data):
     records = {kind: [(r.steps, r.epochs) for r in runs if r.name == kind] for kind in models}
     gated = next(r for r in runs if r.name == "dgsa")
-    views, chance = _views(gated.params, models["dgsa"], data), 1 / data.meta["n_out"]
-    viz.save(viz.robustness_figure(CORRUPTIONS["vision"], accuracies, chance), out / "accuracy.png")
+    views = {
+        f"a {split.targets[0]}, {how}": (split.inputs[0], layers[-1])
+        for how, (split, layers) in clean_and_corrupted(gated.params, models["dgsa"], data).items()
+    }
+    robustness = viz.robustness_figure(CORRUPTIONS["vision"], accuracies, chance=1 / data.meta["n_out"])
+    viz.save(robustness, out / "accuracy.png")
     viz.save(viz.attention_figure(views, layer=models["dgsa"].depth - 1), out / "maps.png")
     viz.save(viz.training_figure(records), out / "training.png")
-
-
-def _views(params, model, data):
-    """One test digit, clean and noisy, with what the last layer's heads do to it."""
-    views = clean_and_corrupted(params, model, data)
-    return {f"a {split.targets[0]}, {how}": (split.inputs[0], layers[-1]) for how, (split, layers) in views.items()}
 
 
 def _write_results(path, runs, accuracies, models, train):

@@ -35,6 +35,11 @@ TINY = {"data": "digits", "width": 8, "n_heads": 1, "depth": 1, "patch_size": 4,
 TINY |= {"train_size": 512, "test_size": 40}
 
 
+def planned(cells, seeds=(0,), reference=None):
+    """The settings of the runs of some cells, one after the other."""
+    return [s for runs in grid.plan(dict(enumerate(cells)), seeds, reference).values() for s in runs]
+
+
 # --------------------------------------------------------------------------------------------- needle
 
 
@@ -193,7 +198,7 @@ def test_the_gate_of_a_lambda_has_the_same_ratio():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_can_be_measured(kind):
-    (settings,) = grid.plan([TINY | {"kind": kind}], [0], TINY)
+    (settings,) = planned([TINY | {"kind": kind}], reference=TINY)
     record, params = grid.run(settings)
     assert len(record["layers"]) == 1 and len(record["accuracy"]) == 6 and params is not None
     assert (record["gates"] is None) == (kind in ("softmax", "twicing"))
@@ -207,7 +212,7 @@ def test_every_kind_can_be_measured(kind):
 
 @pytest.mark.slow
 def test_weights_of_the_needle_are_those_of_its_query():
-    (settings,) = grid.plan([{"data": "needle", "kind": "softmax", "epochs": 4}], [0])
+    (settings,) = planned([{"data": "needle", "kind": "softmax", "epochs": 4}])
     record, _ = grid.run(settings)
     on_needle, on_spurious, on_others = record["needle"]["weights"]["A"]
     assert on_needle > 0.5 > on_others  # it has learned to look there
@@ -227,7 +232,7 @@ def test_a_grid_is_all_combinations():
 def test_a_study_compares_models_of_equal_size_steps_and_data_order(name):
     study = studies.STUDIES[name]
     data = study.data[0]
-    runs = grid.plan(list(studies.grid_of(study, data).values()), [0, 1], {"data": data} | studies.BASE[data])
+    runs = planned(studies.grid_of(study, data).values(), [0, 1], {"data": data} | studies.BASE[data])
     assert len({r["lr"] for r in runs} | {r["epochs"] for r in runs} | {r["batch_size"] for r in runs}) == 3
     models = [ModelConfig(**{k: r[k] for k in r.keys() & ModelConfig.__dataclass_fields__}) for r in runs[::2]]
     counts = [count_parameters(model) for model in models]
@@ -241,7 +246,7 @@ def test_a_study_compares_models_of_equal_size_steps_and_data_order(name):
 
 
 def test_uneven_models_are_refused_unless_told():
-    cells = [TINY, TINY | {"ffn_width": 64}]
+    cells = {"a": TINY, "b": TINY | {"ffn_width": 64}}
     with pytest.raises(SettingsError, match="more than 2% apart"):
         grid.plan(cells, [0])
     assert len(grid.plan(cells, [0], uneven=True)) == 2
@@ -254,7 +259,7 @@ def test_a_free_grid_takes_a_seed_once(tmp_path, monkeypatch):
 
 
 def test_a_key_is_of_what_is_computed_and_not_of_where():
-    (settings,) = grid.plan([TINY], [0])
+    (settings,) = planned([TINY])
     same = settings | {"root": "/elsewhere", "device": "cuda", "threads": 7}
     assert grid.key(same) == grid.key(settings) != grid.key(settings | {"lr": 0.5})
 
@@ -273,7 +278,7 @@ def test_a_run_that_was_kept_before_a_setting_came_is_not_run_again():
 
 @pytest.mark.slow
 def test_a_stopped_grid_goes_on_with_the_same_records(tmp_path):
-    runs = grid.plan([TINY, TINY | {"kind": "softmax"}], [0, 1])
+    runs = planned([TINY, TINY | {"kind": "softmax"}], [0, 1])
     whole = grid.run_grid(tmp_path / "a", runs)
     assert len(whole) == 5  # and the baselines
     grid.run_grid(tmp_path / "b", runs[:2], models=[grid.key(runs[0])])
@@ -306,7 +311,7 @@ def test_records_are_not_taken_over_from_other_data(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("one two three " * 200, encoding="utf-8")
     tiny = {"data": "text", "root": str(text), "width": 8, "n_heads": 1, "depth": 1, "length": 16, "epochs": 1}
-    runs = grid.plan([tiny], [0])
+    runs = planned([tiny])
     grid.run_grid(tmp_path / "runs", runs, jobs=1)
     text.write_text("four five six " * 200, encoding="utf-8")
     grid.load_once.cache_clear()
@@ -315,7 +320,7 @@ def test_records_are_not_taken_over_from_other_data(tmp_path):
 
 
 def test_training_that_breaks_down_is_a_record_and_not_the_end():
-    (settings,) = grid.plan([TINY | {"lr": 1e9, "warmup": 0.0, "epochs": 8, "clip": 1e9}], [0])
+    (settings,) = planned([TINY | {"lr": 1e9, "warmup": 0.0, "epochs": 8, "clip": 1e9}])
     with np.errstate(all="ignore"):
         record, params = grid.run(settings)
     assert "step" in record["failed"] and params is None and record["settings"]["lr"] == 1e9
@@ -389,7 +394,7 @@ def test_dask_workers_run_a_grid_and_one_of_them_may_be_killed(tmp_path):
         victim = next(iter(client.run(os.getpid).values()))
         killer = threading.Timer(1.5, os.kill, (victim, signal.SIGKILL))
         killer.start()
-        runs = grid.plan([TINY | {"epochs": 6}, TINY | {"epochs": 6, "kind": "softmax"}], range(6))
+        runs = planned([TINY | {"epochs": 6}, TINY | {"epochs": 6, "kind": "softmax"}], range(6))
         records = grid.run_grid(tmp_path / "dask", runs, dask=cluster.scheduler_address)
         killer.join()
         deadline = time.monotonic() + 20
@@ -606,7 +611,7 @@ def test_multiplications_are_those_of_the_matrix_products(monkeypatch):
 
 
 def test_costs_are_measured_for_every_cell():
-    told = costs.costs({kind: grid.plan([TINY | {"kind": kind}], [0], TINY)[0] for kind in ("softmax", "dgsa")})
+    told = costs.costs({kind: planned([TINY | {"kind": kind}], reference=TINY)[0] for kind in ("softmax", "dgsa")})
     for figures in told.values():
         low, high = figures["quartiles"]
         assert 0 < low <= figures["ms"] <= high and figures["peak_MiB"] > 0

@@ -37,19 +37,19 @@ def cells(settings: dict) -> list:
     return [dict(zip(settings, choice, strict=True)) for choice in product(*lists)]
 
 
-def plan(grid, seeds, reference=None, uneven=False) -> list:
-    """All settings of every run of a list of cells, with parameter counts evened out.
+def plan(grid, seeds, reference=None, uneven=False) -> dict:
+    """{label: settings of a run per seed} of {label: settings of a cell}, with parameter counts evened out.
 
     reference : settings of the model whose key width all get and, by ffn_width, nearly its parameter count, unless
                 it is their n_heads or ffn_width that differs from its own; None: the first cell with most maps
     raises : SettingsError where counts still differ by more than 2 %, unless uneven
     """
     here = {"threads": 1, "device": "cpu"}
-    settled = [settle(here | given, load_once)[:3] for given in grid]
-    maps = [model.mechanism.split for _, model, _ in settled]
-    base = reference or grid[maps.index(max(maps))]
-    runs, (_, reference, *_) = [], settle(here | base, load_once)
-    for given, (data_config, model, cfg) in zip(grid, settled, strict=True):
+    settled = {label: settle(here | given, load_once)[:3] for label, given in grid.items()}
+    base = reference or grid[max(settled, key=lambda label: settled[label][1].mechanism.split)]
+    runs, (_, reference, *_) = {}, settle(here | base, load_once)
+    for label, (data_config, model, cfg) in settled.items():
+        given = grid[label]
         same = replace(reference, **{name: getattr(model, name) for name in FIXED_BY_DATA})
         try:
             chosen = any(given.get(name) != base.get(name) for name in ("n_heads", "ffn_width"))
@@ -61,7 +61,7 @@ def plan(grid, seeds, reference=None, uneven=False) -> list:
             why = f"{ours:,} parameters, the reference ({reference.kind}) {theirs:,}: more than {UNEVEN:.0%} apart"
             raise SettingsError(f"{given}: {why}; leave ffn_width to be chosen, or allow it with --uneven")
         settings = asdict(data_config) | asdict(model) | asdict(cfg)
-        runs += [{k: v for k, v in settings.items() if v is not None} | {"seed": seed} for seed in seeds]
+        runs[label] = [{k: v for k, v in settings.items() if v is not None} | {"seed": seed} for seed in seeds]
     return runs
 
 

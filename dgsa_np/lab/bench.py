@@ -26,14 +26,14 @@ from ..attention.mechanisms import MECHANISMS
 from ..attention.multihead import TILED_KINDS
 from ..fast import parallel
 from ..model import ModelConfig, init_model, loss_and_grads
-from ..ops import swap
 from ..params import flatten
 from . import viz
 from .experiments import equal_models, markdown_table
 from .measure import peak, race, seconds
 
-STEPS = (64, 17, 64, 4, 4), (32, 64, 128, 4, 4), (16, 128, 128, 4, 4), (8, 256, 256, 4, 4)  # B, T, C, H, depth
-HEADS = (64, 4, 17, 8), (32, 4, 64, 16), (16, 4, 128, 16), (8, 4, 256, 32), (8, 4, 512, 16), (4, 4, 1024, 16)  # B H T d
+STEP, HEAD = "B {}, T {}, C {}, H {}, depth {}", "B {}, H {}, T {}, d {}"
+STEPS = (64, 17, 64, 4, 4), (32, 64, 128, 4, 4), (16, 128, 128, 4, 4), (8, 256, 256, 4, 4)
+HEADS = (64, 4, 17, 8), (32, 4, 64, 16), (16, 4, 128, 16), (8, 4, 256, 32), (8, 4, 512, 16), (4, 4, 1024, 16)
 LENGTHS = 128, 256, 512, 1024, 2048, 4096, 8192
 RATIOS = ("ours", "torch eager"), ("ours", "torch fused"), ("ours", "its products"), ("dgsa", "softmax")
 TURN = 0.2  # s; the first ms of a turn still share the cores with the threads of the one before
@@ -70,26 +70,33 @@ def _contests(forms, process) -> dict:
     forms, process : those of PyTorch that take part, and where they run
     """
 
-    def torch(*args):
-        return process.submit(turn, in_torch, *args).result()
+    def torch(task, size):
+        return {f"torch {f}": lambda f=f: process.submit(turn, in_torch, task, f, *size).result() for f in forms}
 
-    heads, steps, equal, every = {}, {}, {}, {}
-    for size in HEADS:
-        label, impls = "B {}, H {}, T {}, d {}".format(*size), {"ours": "auto", "plain": "plain", "tiled": "tiled"}
-        heads[label] = {name: partial(turn, head, "dgsa", impl, *size) for name, impl in impls.items()}
-        heads[label] |= {f"torch {form}": partial(torch, "head", form, *size) for form in forms}
-        pairs = product(TILED_KINDS, ("plain", "tiled"))
-        every[label] = {f"{kind} {impl}": partial(turn, head, kind, impl, *size) for kind, impl in pairs}
-    for size in STEPS:
-        label = "B {}, T {}, C {}, H {}, depth {}".format(*size)
-        steps[label] = {"ours": partial(turn, step, "dgsa", *size), "its products": partial(turn, products, *size)}
-        steps[label] |= {f"torch {form}": partial(torch, "step", form, *size) for form in forms}
-        equal[label] = {kind: partial(turn, step, kind, *size) for kind in ("softmax", "diff_v1", "dgsa")}
+    impls = {"ours": "auto", "plain": "plain", "tiled": "tiled"}
     return {
-        "The gated head, forward and backward, causal, one thread": heads,
-        "The step of a language model, forward and backward, all cores": steps,
-        "The same step at equal numbers of parameters": equal,
-        "Every head, forward and backward, causal, one thread": every,
+        "The gated head, forward and backward, causal, one thread": {
+            HEAD.format(*size): {name: partial(turn, head, "dgsa", impl, *size) for name, impl in impls.items()}
+            | torch("head", size)
+            for size in HEADS
+        },
+        "The step of a language model, forward and backward, all cores": {
+            STEP.format(*size): {"ours": partial(turn, step, "dgsa", *size)}
+            | {"its products": partial(turn, products, *size)}
+            | torch("step", size)
+            for size in STEPS
+        },
+        "The same step at equal numbers of parameters": {
+            STEP.format(*size): {kind: partial(turn, step, kind, *size) for kind in ("softmax", "diff_v1", "dgsa")}
+            for size in STEPS
+        },
+        "Every head, forward and backward, causal, one thread": {
+            HEAD.format(*size): {
+                f"{kind} {impl}": partial(turn, head, kind, impl, *size)
+                for kind, impl in product(TILED_KINDS, ("plain", "tiled"))
+            }
+            for size in HEADS
+        },
     }
 
 
@@ -154,12 +161,12 @@ def products(B, T, C, H, depth):
     weights = [W.shape for name, W in flatten(params).items() if W.ndim == 2 and "embed" not in name]
     pairs = [(draw((rows, n)), draw((n, m))) for n, m in weights]
     maps = [(B // threads, H, T, d), (B // threads, H, T, d), (B // threads, H, T, 2 * d)] * depth  # q k^T twice, A v
-    pairs += [(draw(shape), swap(draw(shape))) for shape in maps]
+    pairs += [(draw(shape), draw(shape).mT) for shape in maps]
     triples = [(x, W, x @ W) for x, W in pairs]
 
     def run(_=None):
         for x, W, y in triples:
-            x @ W, y @ swap(W), swap(x) @ y
+            x @ W, y @ W.mT, x.mT @ y
 
     pool = ThreadPoolExecutor(threads)
     return lambda: list(pool.map(run, range(threads)))
@@ -195,9 +202,8 @@ def profile(*size, shown=14) -> dict:
             loss_and_grads(*model)
     rows = pstats.Stats(profiler).stats.items()
     own = {f"{Path(file).stem}.{name}": 1e3 * row[2] / steps for (file, _, name), row in rows}
-    largest = sorted(own, key=own.get, reverse=True)[:shown]
-    shares = {name: own.pop(name) for name in largest}
-    shares["all others"] = sum(own.values())
+    ranked = sorted(own.items(), key=lambda item: item[1], reverse=True)
+    shares = dict(ranked[:shown]) | {"all others": sum(ms for _, ms in ranked[shown:])}
     return {name: round(ms, 2) for name, ms in shares.items()}
 
 

@@ -41,7 +41,7 @@ def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) 
     text = f"{table(scores)}\n\n{findings(scores)}\n"
     _draw(out, runs, accuracies, models, data)
     (out / "findings.md").write_text(text, encoding="utf-8")
-    _write_results(out / "results.json", runs, accuracies, models, train)
+    (out / "results.json").write_text(json.dumps(_results(runs, accuracies, models, train), indent=1), encoding="utf-8")
     return f"{text}\nPictures and numbers are in {out}/ ({time.perf_counter() - started:.0f} s)."
 
 
@@ -95,12 +95,12 @@ def _draw(out, runs, accuracies, models, data):
     viz.save(viz.training_figure(records), out / "training.png")
 
 
-def _write_results(path, runs, accuracies, models, train):
-    results = {
+def _results(runs, accuracies, models, train) -> dict:
+    """All numbers, as results.json keeps them."""
+    return {
         "train": asdict(train),
         "models": {kind: asdict(m) | {"parameters": experiments.count_parameters(m)} for kind, m in models.items()},
         "levels": {kind: corruption.levels for kind, corruption in CORRUPTIONS["vision"].items()},
         "accuracy": {name: {c: a.tolist() for c, a in by.items()} for name, by in accuracies.items()},
         "epochs": [{"kind": r.name, "seed": r.seed, "epochs": r.epochs} for r in runs],
     }
-    path.write_text(json.dumps(results, indent=1), encoding="utf-8")

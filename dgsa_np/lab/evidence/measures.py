@@ -23,12 +23,14 @@ def measure(model, cfg, params, data, data_config) -> dict:
     measured = {"valid": evaluate(params, data.valid, model), "clean": evaluate(params, data.test, model)}
     if model.task == "lm":
         return measured
-    measured["accuracy"] = accuracy_under_corruption(classifier(params, model), data.test, model.task)
     start = init_model(model, np.random.default_rng(cfg.seed))  # where this training began
     some = first_rows(data.test, ROWS)
-    measured["layers"] = [layer(head, some.keep) for head in heads(params, some, model)]
-    measured["at_start"] = [layer(head, some.keep) for head in heads(start, some, model)]
-    measured["gates"] = gates_and_noise(params, some, model)
+    measured |= {
+        "accuracy": accuracy_under_corruption(classifier(params, model), data.test, model.task),
+        "layers": [layer(head, some.keep) for head in heads(params, some, model)],
+        "at_start": [layer(head, some.keep) for head in heads(start, some, model)],
+        "gates": gates_and_noise(params, some, model),
+    }
     if model.task == "vision":
         measured["brightness"] = {"before": brightness(start, some, model), "after": brightness(params, some, model)}
     if data_config.data == "needle":
@@ -156,9 +158,9 @@ def half_corrupted(split, model) -> tuple:
         return damaged, damaged != split.inputs
     n, P = model.image_size // model.patch_size, model.patch_size
     hit = rng.permuted(np.tile(np.arange(n * n) < n * n // 2, (len(damaged), 1)), axis=1)
-    pixels = hit.reshape(-1, n, n).repeat(P, axis=1).repeat(P, axis=2)
-    pixels = pixels.reshape(pixels.shape + (1,) * (damaged.ndim - 3))
-    return np.where(pixels, damaged, split.inputs), hit
+    patches = (len(hit), n, P, n, P, -1)
+    mixed = np.where(hit.reshape(-1, n, 1, n, 1, 1), damaged.reshape(patches), split.inputs.reshape(patches))
+    return mixed.reshape(damaged.shape), hit
 
 
 # ------------------------------------------------------------------------------------------- the needle
@@ -185,10 +187,10 @@ def needle(params, model, data_config) -> dict:
     return {"accuracy": accuracy, "weights": weights}
 
 
-def rounded(tree, digits=6):
+def rounded(tree):
     """Numbers as JSON has them, to six significant digits."""
     if isinstance(tree, dict):
-        return {str(name): rounded(value, digits) for name, value in tree.items()}
+        return {str(name): rounded(value) for name, value in tree.items()}
     if isinstance(tree, (list, tuple, np.ndarray)):
-        return [rounded(value, digits) for value in tree]
-    return float(f"{tree:.{digits}g}") if isinstance(tree, (float, np.floating)) else tree
+        return [rounded(value) for value in tree]
+    return float(f"{tree:.6g}") if isinstance(tree, (float, np.floating)) else tree

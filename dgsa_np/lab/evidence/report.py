@@ -224,21 +224,18 @@ figcaption {{ color: #555; font-size: 0.9rem }}
 {}
 </html>
 """
+MARKDOWN = {"h1": "# {}", "h2": "## {}", "h3": "### {}", "p": "{}", "figure": "![{2}](figures/{0}.png)\n\n*{2}*"}
 
 
 def markdown(block) -> str:
     sort, *content = block
-    if sort == "table":
-        return markdown_table(content[0])
-    if sort == "figure":
-        return f"![{content[2]}](figures/{content[0]}.png)\n\n*{content[2]}*"
-    return {"h1": "# ", "h2": "## ", "h3": "### ", "p": ""}[sort] + content[0]
+    return markdown_table(content[0]) if sort == "table" else MARKDOWN[sort].format(*content)
 
 
 def as_html(block) -> str:
     sort, *content = block
     if sort == "table":
-        head, *rows = [[html.escape(cell.strip("*")) for cell in row] for row in content[0]]
+        head, *rows = content[0]
         return f"<table>{html_row(head, 'th')}{''.join(html_row(row, 'td') for row in rows)}</table>"
     if sort == "figure":
         source, caption = base64.b64encode(content[1]).decode(), html.escape(content[2])
@@ -248,4 +245,5 @@ def as_html(block) -> str:
 
 
 def html_row(cells, tag) -> str:
-    return f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in cells)}</tr>"
+    escaped = (html.escape(cell.strip("*")) for cell in cells)
+    return f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in escaped)}</tr>"

@@ -76,7 +76,7 @@ def comparisons(tables, metrics, primary) -> list:
             else:
                 pairs = [(label, name) for name in cells if name != label and label in cells]
             for a, b in pairs:
-                if differences := _differences(metric, cells[a], cells[b] if b is not None else None):
+                if differences := _differences(metric, cells[a], cells.get(b)):
                     is_primary = data == next(iter(tables)) and (metric, a, b) == primary
                     made.append(Comparison(data, metric, a, b, **paired(differences), primary=is_primary))
     others = [c for c in made if not c.primary]
@@ -85,7 +85,8 @@ def comparisons(tables, metrics, primary) -> list:
 
 
 def _differences(metric, ours, theirs) -> list:
-    """Of the seeds whose two runs both came to an end."""
-    mine = [metric.of(r) if "failed" not in r else None for r in ours]
-    other = [0.0] * len(mine) if theirs is None else [metric.of(r) if "failed" not in r else None for r in theirs]
-    return [a - b for a, b in zip(mine, other, strict=True) if a is not None and b is not None]
+    """Of the seeds whose runs came to an end, both if there are others."""
+    if theirs is None:
+        return [metric.of(r) for r in ours if "failed" not in r]
+    pairs = zip(ours, theirs, strict=True)
+    return [metric.of(a) - metric.of(b) for a, b in pairs if "failed" not in a and "failed" not in b]

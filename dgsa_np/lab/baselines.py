@@ -7,7 +7,7 @@ import numpy as np
 
 from ..data.corruptions import PAD
 
-# ------------------------------------------------------------------------------------------- classifiers
+# -------------------------------------------------------------------------------------- classifiers
 
 
 def classifiers(data) -> dict:
@@ -42,7 +42,7 @@ def on_words(vocab_size):
     return {"naive Bayes": MultinomialNB()}, counts
 
 
-# ----------------------------------------------------------------------------------------------- n-grams
+# ------------------------------------------------------------------------------------------ n-grams
 
 
 def ngram_losses(data, orders=(2, 3, 4, 5, 6)) -> dict:
@@ -52,11 +52,12 @@ def ngram_losses(data, orders=(2, 3, 4, 5, 6)) -> dict:
 
 
 class NGram:
-    """A language model that counts: the next token after the last n - 1.    [eq:witten-bell, published]
+    """A language model that counts what follows the last n - 1 tokens.  [eq:witten-bell, published]
 
-    p_n(c | h) = (count(h c) + t(h) p_{n-1}(c | h')) / (count(h) + t(h)),   h' = h without its first token
+    p_n(c | h) = (count(h c) + t(h) p_{n-1}(c | h')) / (count(h) + t(h))
 
-    t(h) is the number of different tokens seen after h, p_0 is uniform. Witten and Bell 1991.
+    h' is h without its first token, t(h) is the number of different tokens seen after h, and p_0 is
+    uniform. Witten and Bell 1991.
     """
 
     def __init__(self, tokens, n, vocab_size):

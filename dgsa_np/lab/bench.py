@@ -1,7 +1,8 @@
-"""Speed and memory, side by side in one run: heads plain and on tiles, whole steps, and PyTorch if it is installed.
+"""Speed and memory, side by side in one run.
 
-The contestants take turns, so that a noisy machine disturbs all of them. PyTorch has a process of its own, as its
-users have it: in ours, parallel.keep_freed_memory would speed up PyTorch too.
+Heads plain and on tiles, whole steps, and PyTorch if it is installed. The contestants take turns,
+so that a noisy machine disturbs all of them. PyTorch has a process of its own, as its users have
+it: in ours, parallel.keep_freed_memory would speed up PyTorch too.
 """
 
 import cProfile
@@ -40,7 +41,7 @@ TURN = 0.2  # s; the first ms of a turn still share the cores with the threads o
 
 
 def bench(out: Path, rounds=15, longest=LENGTHS[-1]):
-    """Measure, print tables, and write bench.json, scaling.png and profile.png to the folder out."""
+    """Measure and print tables; write bench.json, scaling.png and profile.png to the folder out."""
     parallel.keep_freed_memory()
     forms = ("eager", "fused") if find_spec("torch") else ()
     if not forms:
@@ -101,7 +102,10 @@ def _contests(forms, process) -> dict:
 
 
 def turn(task, *args) -> float:
-    """Seconds of a run of a task, the median of as many as fill TURN, as in training. It is made once and kept."""
+    """Seconds of one run of a task: the median of as many runs as fill TURN.
+
+    The task is made in the first turn and kept. It runs many times in a row, as in training.
+    """
     return seconds(made(task, *args), TURN)
 
 
@@ -120,11 +124,11 @@ def _table(races) -> str:
     return markdown_table([["", *cells], *rows])
 
 
-# -------------------------------------------------------------------------------------------- the tasks
+# ---------------------------------------------------------------------------------------- the tasks
 
 
 def head(kind, impl, B, H, T, d):
-    """Forward and backward of one head, of keys d wide, with arguments as a layer hands them over."""
+    """Forward and backward of one head with keys of width d; its arguments come from a layer."""
     cfg = AttentionConfig(kind=kind, width=2 * H * d, n_heads=2 * H // MECHANISMS[kind].split, impl=impl)
     rng, mask = np.random.default_rng(0), causal_mask(T)
     x = rng.standard_normal((B, T, cfg.width), "float32")
@@ -141,7 +145,10 @@ def head(kind, impl, B, H, T, d):
 
 
 def language_model(kind, B, T, C, H, depth):
-    """(params, tokens, targets, cfg), with the parameters that a dgsa of these sizes has, to one unit of ffn_width."""
+    """(params, tokens, targets, cfg), with as many parameters as a dgsa of these sizes.
+
+    They are evened out by ffn_width, so they differ by less than one unit of it.
+    """
     sizes = {"task": "lm", "vocab_size": 65, "max_len": T, "width": C, "n_heads": H, "depth": depth}
     cfg = equal_models(ModelConfig(kind="dgsa", **sizes), ["dgsa", kind])[kind]
     rng = np.random.default_rng(0)
@@ -154,7 +161,10 @@ def step(kind, *size):
 
 
 def products(B, T, C, H, depth):
-    """The matrix products of the step alone, on as many threads: three for a product of its forward, whole maps."""
+    """The matrix products of a step alone, on as many threads as the step.
+
+    Each product of the forward costs two more in the backward. Maps are whole, not on tiles.
+    """
     params, tokens, _, cfg = language_model("dgsa", B, T, C, H, depth)
     threads = parallel.choose_threads("cpu", B, cfg)
     rows, d, draw = B // threads * T, cfg.sizes["d"], partial(np.random.default_rng(0).standard_normal, dtype="float32")
@@ -179,7 +189,7 @@ def in_torch(task, *args):
     return {"head": bench_torch.head, "step": bench_torch.step}[task](*args)
 
 
-# --------------------------------------------------------------------------------- scaling and profile
+# ------------------------------------------------------------------------------ scaling and profile
 
 
 def scaling(lengths, rounds=5) -> dict:
@@ -194,7 +204,10 @@ def scaling(lengths, rounds=5) -> dict:
 
 
 def profile(*size, shown=14) -> dict:
-    """{function: ms of its own in one step on one thread}, the largest first; its calls of NumPy are its own."""
+    """{function: ms of its own in one step on one thread}, the largest first.
+
+    The time of NumPy's functions counts for the function that calls them.
+    """
     model, steps = language_model("dgsa", *size), 5
     loss_and_grads(*model)
     with cProfile.Profile(builtins=False) as profiler:
@@ -207,12 +220,14 @@ def profile(*size, shown=14) -> dict:
     return {name: round(ms, 2) for name, ms in shares.items()}
 
 
-# ------------------------------------------------------------------------------------------- pictures
+# ----------------------------------------------------------------------------------------- pictures
 
 
 @viz.in_style
 def scaling_figure(found):
-    """Time and memory of a head against the length T, plain and on tiles, with guides for linear and quadratic growth.
+    """Time and memory of a head against the length T, plain and on tiles.
+
+    Grey guides show linear and quadratic growth.
 
     found : {"T": lengths, impl: {"ms": [..], "MiB": [..]}}
     """

@@ -1,4 +1,4 @@
-"""The demonstration: three mechanisms on noisy handwritten digits, in two minutes, with pictures."""
+"""A demonstration: three mechanisms on noisy handwritten digits, with pictures, in two minutes."""
 
 import json
 import math
@@ -24,7 +24,10 @@ PIXELS = (
 
 
 def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) -> str:
-    """Train, evaluate, draw and tell; writes results.json, findings.md and three PNGs to the folder out."""
+    """Train, evaluate and draw; returns what was found.
+
+    Writes results.json, findings.md and three pictures to the folder out.
+    """
     started = time.perf_counter()
     data = load("digits")
     models = experiments.equal_models(MODEL, KINDS)

@@ -1,4 +1,4 @@
-"""A comparison in a folder: comparisons.json says which runs belong together, runs.jsonl holds them."""
+"""Comparisons in a folder: comparisons.json says which runs are compared, runs.jsonl holds them."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,11 @@ EVERYWHERE = ("digits", "needle")  # data sets that need no files
 
 
 def compare_study(folder, name, seeds, roots, given, **how) -> list:
-    """The runs of a study, on those of its data sets that are there. roots : {data: path}; given : for every cell"""
+    """The runs of a study, on those of its data sets that are there.
+
+    roots : {data: path}, for data that are read from files
+    given : settings for every cell, beside those that the study fixes
+    """
     study, planned = STUDIES[name], {}
     own = {"seed", "spurious", "length", "data"}.union(*study.cells.values()) & given.keys()
     if own:
@@ -29,7 +33,7 @@ def compare_study(folder, name, seeds, roots, given, **how) -> list:
 
 
 def compare_grid(folder, settings, seeds, uneven, **how) -> list:
-    """The runs of any grid: settings with one value each, or a list of values; a cell is named by what varies."""
+    """The runs of any grid. settings : one value of each, or a list; what varies names a cell"""
     grid, varied = cells(settings), [name for name, value in settings.items() if isinstance(value, list)]
     seeds, planned = list(dict.fromkeys(seeds)), {}
     for data in dict.fromkeys(cell.get("data", "digits") for cell in grid):

@@ -1,4 +1,7 @@
-"""What a training step of each cell costs in time, memory and operations: to be measured with nothing else running."""
+"""What a training step of each cell costs in time, memory and operations.
+
+The figures mean something only if nothing else runs on the machine.
+"""
 
 import math
 from functools import partial
@@ -17,7 +20,7 @@ ROUNDS = 31
 
 
 def costs(cells) -> dict:
-    """{label: milliseconds (median), their quartiles, MiB at the peak, multiplications} of a step on one thread.
+    """{label: figures} of a step on one thread: ms and their quartiles, MiB, operations.
 
     cells : {label: settings}
     """

@@ -1,4 +1,4 @@
-"""Pictures of kept models: the maps and gates of one gated model on one input, clean and corrupted."""
+"""Pictures of kept models: maps and gates of a gated model on one input, clean and corrupted."""
 
 from io import BytesIO
 
@@ -20,7 +20,7 @@ def figure_block(name, figure, caption) -> tuple:
 
 
 def section(folder, records) -> list:
-    """For each data set, the first model with a token gate on both maps and head norm whose parameters were kept."""
+    """For each data set the first kept model with a token gate on both maps and head norm."""
     first = {}
     for record in records:
         settings, path = record["settings"], folder / "models" / f"{record['key']}.npz"

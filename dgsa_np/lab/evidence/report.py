@@ -1,4 +1,4 @@
-"""One page about the comparisons of a folder: report.md with its figures beside it, report.html with them inside."""
+"""A page about the comparisons of a folder, twice: report.md with figures, and one report.html."""
 
 import base64
 import html
@@ -25,7 +25,7 @@ MISSING = {"failed": "missing"}
 def report(folder, out) -> list:
     """Write report.md, report.html and figures/ to the folder out; returns the two paths.
 
-    raises : SettingsError where the folder holds no comparison, or one whose data sets changed in between
+    raises : SettingsError where the folder holds no comparison, or where its data sets have changed
     """
     folder, out = Path(folder), Path(out)
     named = read_comparisons(folder)
@@ -54,7 +54,7 @@ def check_hashes(folder, records):
             raise SettingsError(f"{folder}: its runs on {name} saw different data; begin a new folder")
 
 
-# ------------------------------------------------------------------------------------------- sections
+# ----------------------------------------------------------------------------------------- sections
 
 
 def opening(records) -> list:
@@ -113,7 +113,7 @@ def what_ended(cells) -> tuple:
 
 
 def baselines_of(cells, records) -> dict:
-    """{name: what the record of a run would say} of the trivial classifiers on the data of these cells."""
+    """{name: as much of a record as the trivial classifiers on the data of these cells have}"""
     settings = next(iter(cells.values()))[0]["settings"]
     found = records.get(key(data_settings(settings)), {}).get("baselines", {})
     first_levels = {name: next(iter(accuracy.values()))[0] for name, accuracy in found.items()}
@@ -175,7 +175,7 @@ def tests(made) -> list:
     return [head, *rows]
 
 
-# ---------------------------------------------------------------------------------------------- words
+# -------------------------------------------------------------------------------------------- words
 
 
 def versus(c):
@@ -210,7 +210,7 @@ def sentence(c) -> str:
     return f"Primary endpoint, on {c.data}: {found}, {tested}: taken by itself, {chance}."
 
 
-# --------------------------------------------------------------------------------------------- output
+# ------------------------------------------------------------------------------------------- output
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>What the gate does</title>

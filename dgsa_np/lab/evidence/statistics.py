@@ -1,4 +1,4 @@
-"""What seeds say: means with intervals, paired tests, effect sizes, and Holm's correction for many of them."""
+"""What seeds say: means with intervals, paired tests, effect sizes, and Holm's correction."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ LEVEL = 0.05  # of every test
 
 
 class Comparison(NamedTuple):
-    """One metric of one cell against that of another, seed by seed; against 0 where other is None."""
+    """One metric of a cell against that of another, seed by seed; against 0 where other is None."""
 
     data: str
     metric: object
@@ -30,7 +30,10 @@ class Comparison(NamedTuple):
 
 
 def paired(differences) -> dict:
-    """Mean, interval, test and effect size of differences, one per seed; without spread there is nothing to test."""
+    """Mean, interval, test and effect size of differences, one per seed.
+
+    Without spread nothing can be tested: p is 1 if all differences are 0, and nan otherwise.
+    """
     from scipy import stats
 
     d = np.asarray(differences, float)
@@ -52,7 +55,11 @@ INTERVAL = "95 % intervals", interval_band
 
 
 def holm(ps) -> np.ndarray:
-    """Corrected p-values: the i-th smallest of m times m - i, counted from 0, never falling, at most 1. Holm 1979."""
+    """p-values corrected for their number m, after Holm 1979.
+
+    The i-th smallest, counted from 0, is multiplied by m - i. No corrected value is below the one
+    before it, or above 1.
+    """
     ps = np.asarray(ps, float)
     order = np.argsort(ps)[: np.isfinite(ps).sum()]  # what could not be tested, nan, comes last and stays
     steps = ps[order] * (len(order) - np.arange(len(order)))
@@ -62,7 +69,9 @@ def holm(ps) -> np.ndarray:
 
 
 def comparisons(tables, metrics, primary) -> list:
-    """All comparisons of a study: the primary one on the first data set, then the others, corrected together.
+    """All comparisons of a study: the primary one, on the first data set, and then the others.
+
+    The others are corrected for their number.
 
     tables  : {data: {label: [a record per seed]}}, seeds in the same order
     primary : (metric, label, other), as in a Study

@@ -110,7 +110,10 @@ def of_sums(layer) -> float:
 
 
 def table(first, cells, columns) -> list:
-    """A row per cell and layer, the mean over seeds in each column. columns : {title: function of a run and a layer}"""
+    """A row per cell and layer; each cell of it is a mean over seeds.
+
+    columns : {title: a function of a run's record and a layer}
+    """
     rows = [
         [label, f"{i}", *(over_seeds(column(run, i) for run in runs) for column in columns.values())]
         for label, i, runs in each_layer(cells)

@@ -3,6 +3,7 @@
 A worker may be killed: its task begins again elsewhere, and the others go on.
 """
 
+import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -66,7 +67,10 @@ def workers(jobs, dask):
 
 
 def on_one_thread(task):
-    """The workers share the cores, and bits do not depend on their number."""
+    """The workers share the cores, and bits do not depend on their number. Ctrl-C ends the worker."""
     keep_freed_memory()
-    with threadpool_limits(1):
-        return task()
+    try:
+        with threadpool_limits(1):
+            return task()
+    except KeyboardInterrupt:  # which its pool would take for a result, and hand it the next task
+        os._exit(1)

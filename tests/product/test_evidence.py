@@ -326,16 +326,19 @@ def test_training_that_breaks_down_is_a_record_and_not_the_end():
     assert "step" in record["failed"] and params is None and record["settings"]["lr"] == 1e9
 
 
-def ends_its_worker_once(marker, value):
+def ends_its_worker_once(by, marker, value):
     if not os.path.exists(marker):
         open(marker, "w").close()
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), by)
+        time.sleep(10)
     return value
 
 
 @pytest.mark.slow
-def test_a_killed_worker_loses_its_run_and_nothing_else(tmp_path):
-    tasks = [partial(ends_its_worker_once, str(tmp_path / "marker" if n == 3 else tmp_path), n) for n in range(8)]
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_worker_loses_its_run_and_nothing_else(by, tmp_path):
+    markers = [tmp_path / "marker" if n == 3 else tmp_path for n in range(8)]
+    tasks = [partial(ends_its_worker_once, by, marker, n) for n, marker in enumerate(markers)]
     assert sorted(workers.results(tasks)) == list(range(8))
 
 

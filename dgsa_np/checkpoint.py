@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import check
+from . import check, shapes
 from .backend import owner_of, to_numpy
 
 FORMAT, MANIFEST, ARRAY = "dgsa_np checkpoint 1", "manifest.json", "__array__"
@@ -30,7 +30,7 @@ def save_checkpoint(path, state):
     state  : nested dicts and lists of arrays, numbers, text, True, False and None; a tuple comes back as a list
     raises : TypeError for anything else, naming where it stands; CheckpointError where the disk refuses
     """
-    check.instance("save_checkpoint", check.PATH, path=path)
+    shapes.instance("save_checkpoint", check.PATH, path=path)
     path, arrays = Path(path), {}
     manifest = {"format": FORMAT, "state": _describe(state, "", arrays)}
     aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -56,7 +56,7 @@ def load_checkpoint(path):
 
     raises : CheckpointError for a file that is missing, damaged, or no checkpoint
     """
-    check.instance("load_checkpoint", check.PATH, path=path)
+    shapes.instance("load_checkpoint", check.PATH, path=path)
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:

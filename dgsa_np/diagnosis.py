@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import check
+from . import shapes
 from .backend import to_numpy
 
 UNCHECKED = "so nothing is checked; choose other inputs"
@@ -24,9 +24,9 @@ def diagnose(numeric, analytic, sizes=None, vacuous=0.0, tolerance=1e-6, name=""
     vacuous : a numeric gradient no larger than this checks nothing
     name    : of the argument; others : {name: numeric gradient} of the other arguments, to find one in its place
     """
-    check.instance("diagnose", (dict, type(None)), sizes=sizes, others=others)
-    check.number("diagnose", low=0, vacuous=vacuous, tolerance=tolerance)
-    check.arrays("diagnose", {"numeric": "...", "analytic": "..."}, numeric, analytic)
+    shapes.instance("diagnose", (dict, type(None)), sizes=sizes, others=others)
+    shapes.number("diagnose", low=0, vacuous=vacuous, tolerance=tolerance)
+    shapes.arrays("diagnose", {"numeric": "...", "analytic": "..."}, numeric, analytic)
     numeric, analytic = to_numpy(numeric).real, to_numpy(analytic).real
     if numeric.shape != analytic.shape:
         return Diagnosis("shape", f"the gradient is {analytic.shape}, expected {numeric.shape}, as the argument")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import check
+from . import check, shapes
 from .backend import array_module, owner_of, to_numpy
 from .diagnosis import UNCHECKED, diagnose
 from .params import leaves, replace_leaf
@@ -109,9 +109,9 @@ def _adaptive_difference(f, x, directions=None, noise=None):
 
 
 def _check_slopes(function, f, x, h):
-    check.instance(function, Callable, f=f)
-    check.arrays(function, {"x": "..."}, x)
-    check.number(function, low=1e-300, h=h)
+    shapes.instance(function, Callable, f=f)
+    shapes.arrays(function, {"x": "..."}, x)
+    shapes.number(function, low=1e-300, h=h)
 
 
 def _slopes(slope, x, directions):
@@ -251,7 +251,7 @@ def _make_pair(forward, backward, args, without=()) -> _Pair:
             if owner_of(a) is None and hasattr(a, "numpy"):
                 how = "forward is given NumPy's, for torch.from_numpy, and returns y.detach().numpy()"
                 raise TypeError(f"check_pair: {pair.label(path)} is {type(a).__name__}, expected an array: {how}")
-            check.is_array("check_pair", pair.label(path), a)
+            shapes.is_array("check_pair", pair.label(path), a)
             pair.arrays[path] = a
     known = {*pair.names, *map(pair.label, pair.arrays)}
     if unknown := [name for name in without if name not in known]:
@@ -361,11 +361,11 @@ def compare_pair(
     raises  GradientError if a shape or dtype differs, a number is not finite, an argument is changed, or a second call
             gives another result; TypeError for arguments that cannot be checked
     """
-    check.instance("check_pair", Callable, forward=forward, backward=backward)
-    check.instance("check_pair", (tuple, list), args=args, without=without)
+    shapes.instance("check_pair", Callable, forward=forward, backward=backward)
+    shapes.instance("check_pair", (tuple, list), args=args, without=without)
     check.one_of("check_pair", "method", method, ("auto", *TOLERANCE))
-    check.whole("check_pair", 0, seed=seed, **({} if n_directions is None else {"n_directions": n_directions}))
-    check.number("check_pair", 0, **({} if tolerance is None else {"tolerance": tolerance}))
+    shapes.whole("check_pair", 0, seed=seed, **({} if n_directions is None else {"n_directions": n_directions}))
+    shapes.number("check_pair", 0, **({} if tolerance is None else {"tolerance": tolerance}))
     pair = _make_pair(forward, backward, args, without)
     before = {path: to_numpy(a).copy() for path, a in pair.arrays.items()}
     out, cache = pair.run()

@@ -9,7 +9,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from . import check
+from . import check, shapes
 from .attention.multihead import TILED_KINDS
 from .backend import array_module, resolve_device, to_device, to_numpy
 from .check import parameters, setting
@@ -49,9 +49,9 @@ class TrainConfig:
 
     def __post_init__(self):
         check.choices(self)
-        check.whole("TrainConfig", epochs=self.epochs, batch_size=self.batch_size)
-        check.whole("TrainConfig", least=0, seed=self.seed)
-        check.whole("TrainConfig", **({} if self.threads is None else {"threads": self.threads}))
+        shapes.whole("TrainConfig", epochs=self.epochs, batch_size=self.batch_size)
+        shapes.whole("TrainConfig", least=0, seed=self.seed)
+        shapes.whole("TrainConfig", **({} if self.threads is None else {"threads": self.threads}))
         check.set_numbers(self, "lr", "clip", low=1e-12)
         check.set_numbers(self, "weight_decay", low=0)
         check.set_numbers(self, "warmup", low=0, high=0.999)
@@ -251,7 +251,7 @@ def _check_finite(data):
 
 def _sizes(cfg, data):
     """Rows of a batch, and batches of an epoch."""
-    check.instance("train", Split, train=data.train, valid=data.valid)
+    shapes.instance("train", Split, train=data.train, valid=data.valid)
     n = data.train.length()
     batch = min(cfg.batch_size, n)
     return batch, n // batch

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import check
+from .. import check, shapes
 from ..backend import array_module
 from ..check import parameters, setting
 from ..ops.axes import merge_heads, split_heads
@@ -41,7 +41,7 @@ class AttentionConfig:
     def __post_init__(self):
         where = type(self).__name__
         check.choices(self)
-        check.whole(where, width=self.width, n_heads=self.n_heads)
+        shapes.whole(where, width=self.width, n_heads=self.n_heads)
         check.set_numbers(self, "gate_bias", *([] if self.lambda_init is None else ["lambda_init"]))
         check.set_numbers(self, "eps", low=0)
         if self.impl == "tiled":
@@ -71,7 +71,7 @@ class AttentionConfig:
 
     @cached_property
     def known_sizes(self):
-        """The same for check.arrays: (letter, value, where it comes from)."""
+        """The same for shapes.arrays: (letter, value, where it comes from)."""
         origin = f"cfg ({self.kind}, width {self.width}, n_heads {self.n_heads})"
         return tuple((letter, value, origin) for letter, value in self.sizes.items())
 
@@ -83,7 +83,7 @@ class AttentionConfig:
 
     def lambda_init_at(self, layer) -> float | None:
         """lambda_init at a depth, counted from 0; None for kinds that have none."""
-        check.whole("AttentionConfig", least=0, layer=layer)
+        shapes.whole("AttentionConfig", least=0, layer=layer)
         if self.lambda_init is not None or self.mechanism.lambda_init is None:
             return self.lambda_init
         return self.mechanism.lambda_init(layer)

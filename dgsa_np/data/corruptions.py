@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import check
+from .. import check, shapes
 from ..params import check_rng
 
 PAD = 0  # the token that fills sentences up
@@ -37,7 +37,7 @@ def corrupt(x, kind: str, level: float, rng, clip: bool = False) -> np.ndarray:
     _check_damaged(x, kind)
     check_rng("corrupt", rng)
     corruption = (IMAGES | SENTENCES)[kind]
-    check.number(f"corrupt (kind {kind!r})", low=0, high=corruption.most, level=level)
+    shapes.number(f"corrupt (kind {kind!r})", low=0, high=corruption.most, level=level)
     some = level > 0 and (kind in IMAGES or x.any())  # of padding alone there is nothing to damage
     damaged = corruption.damage(x, level, rng).astype(x.dtype) if some else x.copy()
     return damaged.clip(0, 1) if clip else damaged
@@ -49,11 +49,11 @@ def _check_damaged(x, kind):
     if kind in SENTENCES and not (type(x) is np.ndarray and x.dtype.kind in "iu"):
         raise TypeError(f"corrupt: x is {what}, expected a NumPy array of integer tokens for kind {kind!r}")
     if kind in SENTENCES and x.ndim != 2:
-        raise check.ShapeError(f"corrupt: x is {x.shape}, expected tokens (N, T)")
+        raise shapes.ShapeError(f"corrupt: x is {x.shape}, expected tokens (N, T)")
     if kind in IMAGES and not (type(x) is np.ndarray and x.dtype in (np.float32, np.float64)):
         raise TypeError(f"corrupt: x is {what}, expected a float32 or float64 NumPy array for kind {kind!r}")
     if kind in IMAGES and x.ndim not in (3, 4):
-        raise check.ShapeError(f"corrupt: x is {x.shape}, expected (N, h, w) or (N, h, w, channels)")
+        raise shapes.ShapeError(f"corrupt: x is {x.shape}, expected (N, h, w) or (N, h, w, channels)")
 
 
 def gaussian(x, level, rng):

@@ -2,7 +2,7 @@
 
 import inspect
 
-from .. import check
+from .. import check, shapes
 from .images import load_cifar, load_digits, load_idx
 from .labelled import load_ag_news, load_imdb, load_newsgroups, load_rt_polarity
 from .needle import load_needle
@@ -38,10 +38,10 @@ def load(name: str = "digits", root=None, **options) -> Dataset:
     raises  : ValueError for a name or an option that does not exist; DataError for files, with path and offset
     """
     check.one_of("load", "name", name, tuple(LOADERS))
-    check.instance("load", (*check.PATH, type(None)), root=root)
+    shapes.instance("load", (*check.PATH, type(None)), root=root)
     known = [p for p in inspect.signature(LOADERS[name]).parameters if p not in ("name", "root")]
     for option in options.keys() - set(known):
         expected = ", ".join(known) or "no options"
         raise ValueError(f"load: {option} given, expected {expected} with {name}{check.nearest(option, known)}")
-    check.whole("load", **{option: value for option, value in options.items() if option in COUNTS})
+    shapes.whole("load", **{option: value for option, value in options.items() if option in COUNTS})
     return LOADERS[name](name, root, **options)

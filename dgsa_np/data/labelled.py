@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import check
+from .. import shapes
 from .corruptions import PAD
 from .splits import DataError, Dataset, Split, sha256
 from .text import UNKNOWN, Vocabulary, _read
@@ -33,7 +33,7 @@ def load_rt_polarity(name, root=None, length=64, min_count=2, encoding="utf-8"):
 
     if root is None:
         raise DataError(f"{name}: root is None, expected the folder that holds rt-polarity.neg and rt-polarity.pos")
-    check.instance("load", str, encoding=encoding)
+    shapes.instance("load", str, encoding=encoding)
     sides = [_sentences(Path(root) / f"rt-polarity.{side}", encoding) for side in ("neg", "pos")]
     labels = np.repeat([0, 1], [len(side) for side in sides])
     rest, test = train_test_split(np.arange(len(labels)), test_size=0.1, stratify=labels, random_state=0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .. import check
+from .. import shapes
 from .corruptions import PAD
 from .splits import Dataset, Split, sha256
 
@@ -21,8 +21,8 @@ def load_needle(name, root=None, length=12, spurious=1):
     """
     if root is not None:
         raise ValueError(f"load: root is {root!r}, expected None: {name} is made in memory")
-    check.whole("load", least=3, length=length)
-    check.number("load", low=0, high=length - 2, spurious=spurious)
+    shapes.whole("load", least=3, length=length)
+    shapes.number("load", low=0, high=length - 2, spurious=spurious)
     splits = [_sentences(np.random.default_rng(i), n, length, int(spurious)) for i, n in enumerate((8000, 1000, 2000))]
     pairs = [(key, value) for key in range(KEYS) for value in range(VALUES)]
     symbols = ["", *(f"{k}={v}" for k, v in pairs), *(f"{k}!{v}" for k, v in pairs), *(f"{k}?" for k in range(KEYS))]

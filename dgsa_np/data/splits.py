@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import check
+from .. import shapes
 from .corruptions import PAD, corrupt
 
 
@@ -22,10 +22,10 @@ class Split(NamedTuple):
         """How many rows; raises ValueError where inputs, targets and keep disagree."""
         arrays = {name: a for name, a in self._asdict().items() if a is not None or name != "keep"}
         for name, a in arrays.items():
-            check.is_array("Split", name, a)
+            shapes.is_array("Split", name, a)
         if len({a.shape[:1] for a in arrays.values()}) != 1 or not self.inputs.shape[:1] > (0,):
-            shapes = ", ".join(f"{name} {a.shape}" for name, a in arrays.items())
-            raise check.ShapeError(f"Split: {shapes}, expected as many rows of each, and one at least")
+            sizes = ", ".join(f"{name} {a.shape}" for name, a in arrays.items())
+            raise shapes.ShapeError(f"Split: {sizes}, expected as many rows of each, and one at least")
         return len(self.inputs)
 
     def take(self, rows):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import check
+from .. import check, shapes
 from .splits import DataError, Dataset, Split, sha256
 
 UNKNOWN = "\ufffd"  # what the vocabulary lacks
@@ -25,7 +25,7 @@ class Vocabulary:
 
     def split(self, text):
         """The symbols of a text."""
-        check.instance("Vocabulary", str, text=text)
+        shapes.instance("Vocabulary", str, text=text)
         ways = {"characters": list, "bytes": lambda t: list(t.encode(errors="surrogateescape")), "words": str.split}
         return ways[self.unit](text)
 
@@ -36,7 +36,7 @@ class Vocabulary:
 
     def decode(self, tokens) -> str:
         if np.size(tokens):
-            check.indices("Vocabulary", "tokens", np.asarray(tokens), len(self.symbols), "the vocabulary")
+            shapes.indices("Vocabulary", "tokens", np.asarray(tokens), len(self.symbols), "the vocabulary")
         symbols = [self.symbols[t] for t in tokens]
         if self.unit == "bytes":
             return bytes(symbols).decode(errors="replace")

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from .. import check
+from .. import shapes
 from ..backend import array_module
 from ..model import ModelConfig, loss_and_grads
 from ..params import tree_map
@@ -22,13 +22,13 @@ def loss_and_grads_threaded(params, inputs, targets, cfg, keep=None, threads=Non
     Shards are weighted by their kept targets and added in a fixed order: the same threads give the same bits.
     threads : None chooses, see choose_threads
     """
-    check.instance("loss_and_grads_threaded", ModelConfig, cfg=cfg)
+    shapes.instance("loss_and_grads_threaded", ModelConfig, cfg=cfg)
     lengths = {getattr(a, "shape", ())[:1] for a in (inputs, targets, targets if keep is None else keep)}
     if len(lengths) != 1 or lengths == {()}:  # it is refused there
         return loss_and_grads(params, inputs, targets, cfg, keep)
     if threads is None:
         threads = choose_threads("cpu" if array_module(params["head"]["W"]) is np else "cuda", len(targets), cfg)
-    check.whole("loss_and_grads_threaded", threads=threads)
+    shapes.whole("loss_and_grads_threaded", threads=threads)
     counts = keep if keep is not None and cfg.task == "lm" else np.ones(targets.shape, bool)
     shards = [rows for rows in np.array_split(np.arange(len(targets)), threads) if counts[rows].any()]
     if len(shards) < 2:

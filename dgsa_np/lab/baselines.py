@@ -7,7 +7,7 @@ import numpy as np
 
 from ..data.corruptions import PAD
 
-# ------------------------------------------------------------------------------------------- classifiers
+# -------------------------------------------------------------------------------------- classifiers
 
 
 def classifiers(data) -> dict:
@@ -42,7 +42,7 @@ def on_words(vocab_size):
     return {"naive Bayes": MultinomialNB()}, counts
 
 
-# ----------------------------------------------------------------------------------------------- n-grams
+# ------------------------------------------------------------------------------------------ n-grams
 
 
 def ngram_losses(data, orders=(2, 3, 4, 5, 6)) -> dict:
@@ -52,27 +52,28 @@ def ngram_losses(data, orders=(2, 3, 4, 5, 6)) -> dict:
 
 
 class NGram:
-    """A language model that counts: the next token after the last n - 1.    [eq:witten-bell, published]
+    """A language model that counts what follows the last n - 1 tokens.  [eq:witten-bell, published]
 
-    p_n(c | h) = (count(h c) + t(h) p_{n-1}(c | h')) / (count(h) + t(h)),   h' = h without its first token
+    p_n(c | h) = (count(h c) + t(h) p_{n-1}(c | h')) / (count(h) + t(h))
 
-    t(h) is the number of different tokens seen after h, p_0 is uniform. Witten and Bell 1991.
+    h' is h without its first token, t(h) is the number of different tokens seen after h, and p_0 is
+    uniform. Witten and Bell 1991.
     """
 
     def __init__(self, tokens, n, vocab_size):
-        self.n, self.uniform = n, 1 / vocab_size
+        self.n, self.uniform, self.after = n, 1 / vocab_size, defaultdict(Counter)
         text = _as_text(tokens)
-        self.after = [defaultdict(Counter) for _ in range(n)]
-        for k, table in enumerate(self.after):
+        for k in range(n):
             for i in range(k, len(text)):
-                table[text[i - k : i]][text[i]] += 1
+                self.after[text[i - k : i]][text[i]] += 1
 
     def probability(self, token, history):
+        """p_n(token | history), at most n - 1 tokens long."""
         p = self.uniform
-        for k, table in enumerate(self.after[: len(history) + 1]):
-            seen = table.get(history[len(history) - k :])
+        for start in range(len(history), -1, -1):
+            seen = self.after.get(history[start:])
             if seen is None:
-                return p
+                break
             p = (seen[token] + len(seen) * p) / (seen.total() + len(seen))
         return p
 

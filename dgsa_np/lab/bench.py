@@ -1,7 +1,8 @@
-"""Speed and memory, side by side in one run: heads plain and on tiles, whole steps, and PyTorch if it is installed.
+"""Speed and memory, side by side in one run.
 
-The contestants take turns, so that a noisy machine disturbs all of them. PyTorch has a process of its own, as its
-users have it: in ours, parallel.keep_freed_memory would speed up PyTorch too.
+Heads plain and on tiles, whole steps, and PyTorch if it is installed. The contestants take turns,
+so that a noisy machine disturbs all of them. PyTorch has a process of its own, as its users have
+it: in ours, parallel.keep_freed_memory would speed up PyTorch too.
 """
 
 import cProfile
@@ -26,21 +27,21 @@ from ..attention.mechanisms import MECHANISMS
 from ..attention.multihead import TILED_KINDS, at_depth
 from ..fast import parallel
 from ..model import ModelConfig, init_model, loss_and_grads
-from ..ops import swap
 from ..params import flatten
 from . import viz
 from .experiments import equal_models, markdown_table
 from .measure import peak, race, seconds
 
-STEPS = (64, 17, 64, 4, 4), (32, 64, 128, 4, 4), (16, 128, 128, 4, 4), (8, 256, 256, 4, 4)  # B, T, C, H, depth
-HEADS = (64, 4, 17, 8), (32, 4, 64, 16), (16, 4, 128, 16), (8, 4, 256, 32), (8, 4, 512, 16), (4, 4, 1024, 16)  # B H T d
+STEP, HEAD = "B {}, T {}, C {}, H {}, depth {}", "B {}, H {}, T {}, d {}"
+STEPS = (64, 17, 64, 4, 4), (32, 64, 128, 4, 4), (16, 128, 128, 4, 4), (8, 256, 256, 4, 4)
+HEADS = (64, 4, 17, 8), (32, 4, 64, 16), (16, 4, 128, 16), (8, 4, 256, 32), (8, 4, 512, 16), (4, 4, 1024, 16)
 LENGTHS = 128, 256, 512, 1024, 2048, 4096, 8192
 RATIOS = ("ours", "torch eager"), ("ours", "torch fused"), ("ours", "its products"), ("dgsa", "softmax")
 TURN = 0.2  # s; the first ms of a turn still share the cores with the threads of the one before
 
 
 def bench(out: Path, rounds=15, longest=LENGTHS[-1]):
-    """Measure, print tables, and write bench.json, scaling.png and profile.png to the folder out."""
+    """Measure and print tables; write bench.json, scaling.png and profile.png to the folder out."""
     parallel.keep_freed_memory()
     forms = ("eager", "fused") if find_spec("torch") else ()
     if not forms:
@@ -70,31 +71,41 @@ def _contests(forms, process) -> dict:
     forms, process : those of PyTorch that take part, and where they run
     """
 
-    def torch(*args):
-        return process.submit(turn, in_torch, *args).result()
+    def torch(task, size):
+        return {f"torch {f}": lambda f=f: process.submit(turn, in_torch, task, f, *size).result() for f in forms}
 
-    heads, steps, equal, every = {}, {}, {}, {}
-    for size in HEADS:
-        label, impls = "B {}, H {}, T {}, d {}".format(*size), {"ours": "auto", "plain": "plain", "tiled": "tiled"}
-        heads[label] = {name: partial(turn, head, "dgsa", impl, *size) for name, impl in impls.items()}
-        heads[label] |= {f"torch {form}": partial(torch, "head", form, *size) for form in forms}
-        pairs = product(TILED_KINDS, ("plain", "tiled"))
-        every[label] = {f"{kind} {impl}": partial(turn, head, kind, impl, *size) for kind, impl in pairs}
-    for size in STEPS:
-        label = "B {}, T {}, C {}, H {}, depth {}".format(*size)
-        steps[label] = {"ours": partial(turn, step, "dgsa", *size), "its products": partial(turn, products, *size)}
-        steps[label] |= {f"torch {form}": partial(torch, "step", form, *size) for form in forms}
-        equal[label] = {kind: partial(turn, step, kind, *size) for kind in ("softmax", "diff_v1", "dgsa")}
+    impls = {"ours": "auto", "plain": "plain", "tiled": "tiled"}
     return {
-        "The gated head, forward and backward, causal, one thread": heads,
-        "The step of a language model, forward and backward, all cores": steps,
-        "The same step at equal numbers of parameters": equal,
-        "Every head, forward and backward, causal, one thread": every,
+        "The gated head, forward and backward, causal, one thread": {
+            HEAD.format(*size): {name: partial(turn, head, "dgsa", impl, *size) for name, impl in impls.items()}
+            | torch("head", size)
+            for size in HEADS
+        },
+        "The step of a language model, forward and backward, all cores": {
+            STEP.format(*size): {"ours": partial(turn, step, "dgsa", *size)}
+            | {"its products": partial(turn, products, *size)}
+            | torch("step", size)
+            for size in STEPS
+        },
+        "The same step at equal numbers of parameters": {
+            STEP.format(*size): {kind: partial(turn, step, kind, *size) for kind in ("softmax", "diff_v1", "dgsa")}
+            for size in STEPS
+        },
+        "Every head, forward and backward, causal, one thread": {
+            HEAD.format(*size): {
+                f"{kind} {impl}": partial(turn, head, kind, impl, *size)
+                for kind, impl in product(TILED_KINDS, ("plain", "tiled"))
+            }
+            for size in HEADS
+        },
     }
 
 
 def turn(task, *args) -> float:
-    """Seconds of a run of a task, the median of as many as fill TURN, as in training. It is made once and kept."""
+    """Seconds of one run of a task: the median of as many runs as fill TURN.
+
+    The task is made in the first turn and kept. It runs many times in a row, as in training.
+    """
     return seconds(made(task, *args), TURN)
 
 
@@ -113,11 +124,11 @@ def _table(races) -> str:
     return markdown_table([["", *cells], *rows])
 
 
-# -------------------------------------------------------------------------------------------- the tasks
+# ---------------------------------------------------------------------------------------- the tasks
 
 
 def head(kind, impl, B, H, T, d):
-    """Forward and backward of one head, of keys d wide, with arguments as a layer hands them over."""
+    """Forward and backward of one head with keys of width d; its arguments come from a layer."""
     cfg = AttentionConfig(kind=kind, width=2 * H * d, n_heads=2 * H // MECHANISMS[kind].split, impl=impl)
     rng, mask = np.random.default_rng(0), causal_mask(T)
     x = rng.standard_normal((B, T, cfg.width), "float32")
@@ -134,7 +145,10 @@ def head(kind, impl, B, H, T, d):
 
 
 def language_model(kind, B, T, C, H, depth):
-    """(params, tokens, targets, cfg), with the parameters that a dgsa of these sizes has, to one unit of ffn_width."""
+    """(params, tokens, targets, cfg), with as many parameters as a dgsa of these sizes.
+
+    They are evened out by ffn_width, so they differ by less than one unit of it.
+    """
     sizes = {"task": "lm", "vocab_size": 65, "max_len": T, "width": C, "n_heads": H, "depth": depth}
     cfg = equal_models(ModelConfig(kind="dgsa", **sizes), ["dgsa", kind])[kind]
     rng = np.random.default_rng(0)
@@ -147,19 +161,22 @@ def step(kind, *size):
 
 
 def products(B, T, C, H, depth):
-    """The matrix products of the step alone, on as many threads: three for a product of its forward, whole maps."""
+    """The matrix products of a step alone, on as many threads as the step.
+
+    Each product of the forward costs two more in the backward. Maps are whole, not on tiles.
+    """
     params, tokens, _, cfg = language_model("dgsa", B, T, C, H, depth)
     threads = parallel.choose_threads("cpu", B, cfg)
     rows, d, draw = B // threads * T, cfg.sizes["d"], partial(np.random.default_rng(0).standard_normal, dtype="float32")
     weights = [W.shape for name, W in flatten(params).items() if W.ndim == 2 and "embed" not in name]
     pairs = [(draw((rows, n)), draw((n, m))) for n, m in weights]
     maps = [(B // threads, H, T, d), (B // threads, H, T, d), (B // threads, H, T, 2 * d)] * depth  # q k^T twice, A v
-    pairs += [(draw(shape), swap(draw(shape))) for shape in maps]
+    pairs += [(draw(shape), draw(shape).mT) for shape in maps]
     triples = [(x, W, x @ W) for x, W in pairs]
 
     def run(_=None):
         for x, W, y in triples:
-            x @ W, y @ swap(W), swap(x) @ y
+            x @ W, y @ W.mT, x.mT @ y
 
     pool = ThreadPoolExecutor(threads)
     return lambda: list(pool.map(run, range(threads)))
@@ -172,7 +189,7 @@ def in_torch(task, *args):
     return {"head": bench_torch.head, "step": bench_torch.step}[task](*args)
 
 
-# --------------------------------------------------------------------------------- scaling and profile
+# ------------------------------------------------------------------------------ scaling and profile
 
 
 def scaling(lengths, rounds=5) -> dict:
@@ -187,7 +204,10 @@ def scaling(lengths, rounds=5) -> dict:
 
 
 def profile(*size, shown=14) -> dict:
-    """{function: ms of its own in one step on one thread}, the largest first; its calls of NumPy are its own."""
+    """{function: ms of its own in one step on one thread}, the largest first.
+
+    The time of NumPy's functions counts for the function that calls them.
+    """
     model, steps = language_model("dgsa", *size), 5
     loss_and_grads(*model)
     with cProfile.Profile(builtins=False) as profiler:
@@ -195,18 +215,19 @@ def profile(*size, shown=14) -> dict:
             loss_and_grads(*model)
     rows = pstats.Stats(profiler).stats.items()
     own = {f"{Path(file).stem}.{name}": 1e3 * row[2] / steps for (file, _, name), row in rows}
-    largest = sorted(own, key=own.get, reverse=True)[:shown]
-    shares = {name: own.pop(name) for name in largest}
-    shares["all others"] = sum(own.values())
+    ranked = sorted(own.items(), key=lambda item: item[1], reverse=True)
+    shares = dict(ranked[:shown]) | {"all others": sum(ms for _, ms in ranked[shown:])}
     return {name: round(ms, 2) for name, ms in shares.items()}
 
 
-# ------------------------------------------------------------------------------------------- pictures
+# ----------------------------------------------------------------------------------------- pictures
 
 
 @viz.in_style
 def scaling_figure(found):
-    """Time and memory of a head against the length T, plain and on tiles, with guides for linear and quadratic growth.
+    """Time and memory of a head against the length T, plain and on tiles.
+
+    Grey guides show linear and quadratic growth.
 
     found : {"T": lengths, impl: {"ms": [..], "MiB": [..]}}
     """

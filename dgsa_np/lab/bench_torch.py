@@ -1,4 +1,7 @@
-"""The tasks of bench.py in lean PyTorch: one additive mask, no extras; eager, or with its fused attention."""
+"""The tasks of bench.py in lean PyTorch: eager, or with its fused attention.
+
+There is one additive mask, and nothing that the tasks do not need.
+"""
 
 import math
 

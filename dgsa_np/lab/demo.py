@@ -1,4 +1,4 @@
-"""The demonstration: three mechanisms on noisy handwritten digits, in two minutes, with pictures."""
+"""A demonstration: three mechanisms on noisy handwritten digits, with pictures, in two minutes."""
 
 import json
 import math
@@ -25,7 +25,10 @@ PIXELS = (
 
 
 def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) -> str:
-    """Train, evaluate, draw and tell; writes results.json, findings.md and three PNGs to the folder out."""
+    """Train, evaluate and draw; returns what was found.
+
+    Writes results.json, findings.md and three pictures to the folder out.
+    """
     started = time.perf_counter()
     data = load("digits")
     models = experiments.equal_models(MODEL, KINDS)
@@ -42,7 +45,7 @@ def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) 
     text = f"{table(scores)}\n\n{findings(scores)}\n"
     _draw(out, runs, accuracies, models, data)
     (out / "findings.md").write_text(text, encoding="utf-8")
-    _write_results(out / "results.json", runs, accuracies, models, train)
+    (out / "results.json").write_text(json.dumps(_results(runs, accuracies, models, train), indent=1), encoding="utf-8")
     return f"{text}\nPictures and numbers are in {out}/ ({time.perf_counter() - started:.0f} s)."
 
 
@@ -86,27 +89,23 @@ def _compare(scores, condition, other):
 def _draw(out, runs, accuracies, models, data):
     records = {kind: [(r.steps, r.epochs) for r in runs if r.name == kind] for kind in models}
     gated = next(r for r in runs if r.name == "dgsa")
-    views, chance = _views(gated.params, models["dgsa"], data), 1 / data.meta["n_out"]
-    viz.save(viz.robustness_figure(CORRUPTIONS["vision"], accuracies, chance, attention.KINDS), out / "accuracy.png")
+    views = {
+        f"a {split.targets[0]}, {how}": (split.inputs[0], layers[-1], attention.attention_gate(layers[-1])[0])
+        for how, (split, layers) in clean_and_corrupted(gated.params, models["dgsa"], data).items()
+    }
+    chance = 1 / data.meta["n_out"]
+    robustness = viz.robustness_figure(CORRUPTIONS["vision"], accuracies, chance, attention.KINDS)
+    viz.save(robustness, out / "accuracy.png")
     viz.save(viz.attention_figure(views, layer=models["dgsa"].depth - 1), out / "maps.png")
     viz.save(viz.training_figure(records, attention.KINDS), out / "training.png")
 
 
-def _views(params, model, data):
-    """One test digit, clean and noisy, with what the last layer's heads do to it."""
-    views = clean_and_corrupted(params, model, data)
+def _results(runs, accuracies, models, train) -> dict:
+    """All numbers, as results.json keeps them."""
     return {
-        f"a {split.targets[0]}, {how}": (split.inputs[0], layers[-1], attention.attention_gate(layers[-1])[0])
-        for how, (split, layers) in views.items()
-    }
-
-
-def _write_results(path, runs, accuracies, models, train):
-    results = {
         "train": asdict(train),
         "models": {kind: asdict(m) | {"parameters": experiments.count_parameters(m)} for kind, m in models.items()},
         "levels": {kind: corruption.levels for kind, corruption in CORRUPTIONS["vision"].items()},
         "accuracy": {name: {c: a.tolist() for c, a in by.items()} for name, by in accuracies.items()},
         "epochs": [{"kind": r.name, "seed": r.seed, "epochs": r.epochs} for r in runs],
     }
-    path.write_text(json.dumps(results, indent=1), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Runs of several mechanisms over seeds and corruptions, beside trivial baselines, and what is said of them."""
+"""Runs of several mechanisms over seeds and corruptions, beside trivial baselines."""
 
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ class Run(NamedTuple):
 
 
 def equal_models(reference: ModelConfig, kinds=KINDS) -> dict:
-    """{kind: ModelConfig} that differ from the reference in their kind, and in what evens out their size."""
+    """{kind: ModelConfig}, different from the reference in kind and in what evens out the size."""
     return {kind: evened(replace(reference, kind=kind, n_heads=1), reference) for kind in kinds}
 
 
@@ -53,18 +53,17 @@ def run_one(model: ModelConfig, cfg: TrainConfig, data) -> Run:
 
 
 def run_grid(models: dict, cfg: TrainConfig, seeds, data, jobs=2):
-    """Every model with every seed, in so many processes of one thread each; yields each Run as it is done."""
+    """Every model with every seed, in so many processes; yields each Run as it is done."""
     grid = [(model, replace(cfg, seed=seed)) for seed in seeds for model in models.values()]
     return results([partial(run_one, model, seeded, data) for model, seeded in grid], jobs)
 
 
 def run_baselines(data) -> list:
     """The trivial classifiers of the data's task, under the same corruptions."""
-    accuracies = {
-        name: accuracy_under_corruption(classify, data.test, data.meta["task"])
+    return [
+        Run(name, 0, {}, [], [], accuracy_under_corruption(classify, data.test, data.meta["task"]))
         for name, classify in classifiers(data).items()
-    }
-    return [Run(name, 0, {}, [], [], accuracy) for name, accuracy in accuracies.items()]
+    ]
 
 
 def classifier(params, model: ModelConfig):
@@ -73,7 +72,7 @@ def classifier(params, model: ModelConfig):
 
 
 def accuracy_under_corruption(classify, split, task, kinds=None) -> dict:
-    """{corruption: [accuracy at each of its levels]}; every classifier sees the same damaged inputs.
+    """{corruption: [accuracy at each of its levels]}; all classifiers see the same damaged inputs.
 
     classify : a function of a Split that returns its classes
     kinds    : the corruptions of CORRUPTIONS[task] to take; None takes all
@@ -96,14 +95,17 @@ def collect(runs) -> dict:
 
 
 def per_seed_scores(by_corruption) -> dict:
-    """Accuracy per seed: "clean", each corruption (mean over its levels above 0), and "all corruptions"."""
+    """Accuracy per seed: "clean", each corruption, and "all corruptions".
+
+    That of a corruption is the mean over its levels above 0.
+    """
     scores = {"clean": next(iter(by_corruption.values()))[:, 0]}
     scores |= {corruption: a[:, 1:].mean(axis=1) for corruption, a in by_corruption.items()}
     return scores | {"all corruptions": np.mean([scores[c] for c in by_corruption], axis=0)}
 
 
 def interval(values) -> tuple:
-    """Mean, and half the width of its 95 % confidence interval (Student's t); nan for a single value."""
+    """Mean, and half of its 95 % confidence interval (Student's t), nan for a single value."""
     from scipy import stats
 
     values = np.asarray(values)

@@ -7,7 +7,9 @@ import numpy as np
 
 
 def race(contest, rounds=15, enough=10.0) -> dict:
-    """{name: (lower quartile, median, upper quartile)} in ms. All take turns: what disturbs one disturbs all.
+    """{name: (lower quartile, median, upper quartile)} in ms.
+
+    All take turns, so that what disturbs the machine disturbs all of them.
 
     contest : {name: a function that runs once and returns its seconds}
     rounds  : turns of each; one more warms up and is not counted
@@ -32,7 +34,7 @@ def seconds(run, fill=0.0) -> float:
 
 
 def peak(run) -> float:
-    """MiB that a run holds at its most beyond what was there before, by NumPy's own book-keeping."""
+    """MiB that a run has allocated at its most, as NumPy tells tracemalloc."""
     tracemalloc.start()
     run()
     most = tracemalloc.get_traced_memory()[1]

@@ -1,6 +1,6 @@
 """Attention rollout: one map through all layers, from tokens that go in to those that come out."""
 
-from .. import check
+from .. import check, shapes
 from ..backend import array_module
 
 TREATMENTS = {"absolute": abs, "clipped": lambda A: A.clip(0, None), "excitatory": lambda A: A}
@@ -45,11 +45,11 @@ def _normalise(A):
 
 def _check_maps(maps, treatment):
     check.one_of("attention_rollout", "treatment", treatment, tuple(TREATMENTS))
-    check.instance("attention_rollout", (list, tuple), maps=maps)
-    check.whole("attention_rollout", **{"len(maps)": len(maps)})
-    check.is_array("attention_rollout", "maps[0]", maps[0])
+    shapes.instance("attention_rollout", (list, tuple), maps=maps)
+    shapes.whole("attention_rollout", **{"len(maps)": len(maps)})
+    shapes.is_array("attention_rollout", "maps[0]", maps[0])
     square = tuple(("T", keys, f"the keys of maps[0] {maps[0].shape}") for keys in maps[0].shape[-1:])
-    check.arrays("attention_rollout", {f"maps[{i}]": "B H T T" for i in range(len(maps))}, *maps, sizes=square)
+    shapes.arrays("attention_rollout", {f"maps[{i}]": "B H T T" for i in range(len(maps))}, *maps, sizes=square)
     for i, A in enumerate(maps):
         if A.dtype.kind == "c":
             raise TypeError(f"attention_rollout: maps[{i}] has dtype {A.dtype}, expected float32 or float64")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .. import check
+from .. import shapes
 from ..backend import to_numpy
 from ..model import ModelConfig, model_forward
 from ..params import check_rng
@@ -22,16 +22,16 @@ def sample(params, cfg, prompt, n, rng, temperature=1.0, top_k=None):
     window. A mechanism that cannot do that (twicing) reads the window again for each token. When
     cfg.max_len tokens are full, the window slides: its later half is read afresh.
     """
-    check.instance("sample", ModelConfig, cfg=cfg)
+    shapes.instance("sample", ModelConfig, cfg=cfg)
     if cfg.task != "lm" or cfg.n_out != cfg.vocab_size:
         wanted = f"task 'lm' with one per token of its vocabulary ({cfg.vocab_size}): it says what comes next"
         raise ValueError(f"sample: cfg has task {cfg.task!r} and {cfg.n_out} outputs, expected {wanted}")
     check_rng("sample", rng)
-    check.number("sample", low=0, temperature=temperature)
+    shapes.number("sample", low=0, temperature=temperature)
     limit = {} if top_k is None else {"top_k": top_k}
-    check.whole("sample", n=n, **limit, **{"the length of the prompt": np.size(prompt)})
+    shapes.whole("sample", n=n, **limit, **{"the length of the prompt": np.size(prompt)})
     prompt = prompt if hasattr(prompt, "dtype") else np.asarray(prompt)
-    check.indices("sample", "prompt", prompt, cfg.vocab_size, "cfg.vocab_size")
+    shapes.indices("sample", "prompt", prompt, cfg.vocab_size, "cfg.vocab_size")
     text = np.asarray(prompt).ravel().tolist()
     new, past, seen = text[-cfg.max_len :], None, 0
     for _ in range(n):

@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 
-from .. import check
+from .. import check, shapes
 from ..backend import resolve_device
 from ..check import setting
 from ..data import LOADERS, Split, load
@@ -58,8 +58,8 @@ class DataConfig:
         for name in ("length", "overlap", "min_count", "max_words", "spurious", "train_size", "test_size"):
             value, least = getattr(self, name), 0 if name == "spurious" else 1
             if value is not None:
-                check.whole("DataConfig", least, **{name: value})
-        check.instance("DataConfig", (*check.PATH, type(None)), root=self.root, encoding=self.encoding)
+                shapes.whole("DataConfig", least, **{name: value})
+        shapes.instance("DataConfig", (*check.PATH, type(None)), root=self.root, encoding=self.encoding)
 
     def load(self):
         own = {"data", "train_size", "test_size"}  # the rest is for the loader
@@ -97,8 +97,8 @@ def settle(given: dict, load=DataConfig.load):
 
     load : of a DataConfig, its data; many runs on the same data may hand one that keeps them
     """
-    check.instance("settle", dict, given=given)
-    check.instance("settle", Callable, load=load)
+    shapes.instance("settle", dict, given=given)
+    shapes.instance("settle", Callable, load=load)
     data_config = make(DataConfig, given)
     data = load(data_config)
     fixed = {f.name: data.meta[f.name] for f in fields(ModelConfig) if f.name in data.meta}
@@ -115,7 +115,7 @@ def settle(given: dict, load=DataConfig.load):
 
 def read_settings(path) -> dict:
     """Settings from a JSON file: {"width": 32, "data": "pydoc"}, or the config.json of a run."""
-    check.instance("read_settings", check.PATH, path=path)
+    shapes.instance("read_settings", check.PATH, path=path)
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import check
+from .. import shapes
 
 STYLE = Path(__file__).with_name("viz.mplstyle")
 PALETTE = (  # colours that colour-blind readers can tell apart
@@ -312,7 +312,7 @@ def head_maps_figure(maps, heads):
     if not all(hasattr(maps, name) for name in MAPS):
         raise TypeError(f"head_maps_figure: maps is {type(maps).__name__}, expected one with {', '.join(MAPS)}")
     heads = np.asarray(heads)
-    check.indices("head_maps_figure", "heads", heads, maps.A.shape[1], f"maps.A {maps.A.shape}", (heads.size,))
+    shapes.indices("head_maps_figure", "heads", heads, maps.A.shape[1], f"maps.A {maps.A.shape}", (heads.size,))
     figure, axes = _subplots(len(heads), 3, 9.5, 2.8 * len(heads), layout="compressed")
     _draw_maps(figure, axes, [(maps, h) for h in heads], "key", "head {}: query")
     return figure
@@ -326,10 +326,10 @@ def token_strip_figure(strips):
     """
     import matplotlib.pyplot as plt
 
-    check.whole("token_strip_figure", **{"len(strips)": len(strips)})
+    shapes.whole("token_strip_figure", **{"len(strips)": len(strips)})
     for title, (words, gates) in strips.items():
         known = ("n_words", len(words), f"the words of {title!r}")
-        check.arrays("token_strip_figure", {f"gates of {title!r}": "n_words"}, gates, sizes=(known,))
+        shapes.arrays("token_strip_figure", {f"gates of {title!r}": "n_words"}, gates, sizes=(known,))
     heights = [1 + _wrap(words)[-1][0] for words, _ in strips.values()]
     height = 0.9 + 0.35 * len(strips) + 0.28 * sum(heights)
     figure, axes = _subplots(len(strips), 1, 10, height, height_ratios=heights)
@@ -362,15 +362,15 @@ def _wrap(words):
 
 def _agree(function, name, letters, given):
     """One array or more, by title, with the same axes."""
-    check.whole(function, **{f"len({name})": len(given)})
-    check.arrays(function, {f"{name}[{title!r}]": letters for title in given}, *given.values())
+    shapes.whole(function, **{f"len({name})": len(given)})
+    shapes.arrays(function, {f"{name}[{title!r}]": letters for title in given}, *given.values())
 
 
 def _on_patches(function, image, values):
     """Numbers (..., n) of the square patches of an image (h, w), as (..., rows, columns)."""
-    check.arrays(function, {"image": "h w"}, image)
+    shapes.arrays(function, {"image": "h w"}, image)
     n = values.shape[-1]
     side = math.isqrt(image.size // n)
     if n * side**2 != image.size or any(length % side for length in image.shape):
-        raise check.ShapeError(f"{function}: image is {image.shape}, expected (h, w) that {n} square patches fill")
+        raise shapes.ShapeError(f"{function}: image is {image.shape}, expected (h, w) that {n} square patches fill")
     return values.reshape(*values.shape[:-1], *(length // side for length in image.shape))

@@ -1,5 +1,9 @@
-"""Many tasks at once: in processes here, or by the workers of a Dask scheduler. A worker may be killed."""
+"""Many tasks at once: in processes here, or by the workers of a Dask scheduler.
 
+A worker may be killed: its task begins again elsewhere, and the others go on.
+"""
+
+import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -14,10 +18,11 @@ PATIENCE = 3  # so many pools in a row may break before any task ends
 
 
 def results(tasks, jobs=2, dask=None):
-    """What the tasks return, in the order in which they end; those of a broken pool begin again in a new one.
+    """What the tasks return, in the order in which they end.
 
-    tasks  : functions without arguments that can be pickled, each for one thread
-    jobs   : the number of processes; Python starts them anew, so a script needs `if __name__ == "__main__":`
+    tasks  : functions without arguments that can be pickled; each has one thread
+    jobs   : the number of processes, which import the main script: it must start nothing when it is
+             imported, that is, it needs `if __name__ == "__main__":`
     dask   : the address of a scheduler whose workers run the tasks instead
     raises : BrokenProcessPool where three pools in a row broke before any task ended
     """
@@ -62,7 +67,10 @@ def workers(jobs, dask):
 
 
 def on_one_thread(task):
-    """The workers share the cores, and bits do not depend on their number."""
+    """The workers share the cores, and bits do not depend on their number. Ctrl-C ends the worker."""
     keep_freed_memory()
-    with threadpool_limits(1):
-        return task()
+    try:
+        with threadpool_limits(1):
+            return task()
+    except KeyboardInterrupt:  # which its pool would take for a result, and hand it the next task
+        os._exit(1)

@@ -15,10 +15,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.training import TINY
+from support.training import TINY, planned
 from threadpoolctl import threadpool_info
 
-from dgsa_np import backend, check
+from dgsa_np import backend, shapes
 from dgsa_np.attention import KINDS
 from dgsa_np.lab import workers
 from dgsa_np.lab.cli import main
@@ -41,7 +41,7 @@ def test_a_grid_is_all_combinations():
 def test_a_study_compares_models_of_equal_size_steps_and_data_order(name):
     study = studies.STUDIES[name]
     data = study.data[0]
-    runs = grid.plan(list(studies.grid_of(study, data).values()), [0, 1], {"data": data} | studies.BASE[data])
+    runs = planned(studies.grid_of(study, data).values(), [0, 1], {"data": data} | studies.BASE[data])
     assert len({r["lr"] for r in runs} | {r["epochs"] for r in runs} | {r["batch_size"] for r in runs}) == 3
     models = [ModelConfig(**{k: r[k] for k in r.keys() & ModelConfig.__dataclass_fields__}) for r in runs[::2]]
     counts = [count_parameters(model) for model in models]
@@ -55,7 +55,7 @@ def test_a_study_compares_models_of_equal_size_steps_and_data_order(name):
 
 
 def test_uneven_models_are_refused_unless_told():
-    cells = [TINY, TINY | {"ffn_width": 64}]
+    cells = {"a": TINY, "b": TINY | {"ffn_width": 64}}
     with pytest.raises(SettingsError, match="more than 2% apart"):
         grid.plan(cells, [0])
     assert len(grid.plan(cells, [0], uneven=True)) == 2
@@ -68,7 +68,7 @@ def test_a_free_grid_takes_a_seed_once(tmp_path, monkeypatch):
 
 
 def test_a_key_is_of_what_is_computed_and_not_of_where():
-    (settings,) = grid.plan([TINY], [0])
+    (settings,) = planned([TINY])
     same = settings | {"root": "/elsewhere", "device": "cuda", "threads": 7}
     assert grid.key(same) == grid.key(settings) != grid.key(settings | {"lr": 0.5})
 
@@ -87,7 +87,7 @@ def test_a_run_that_was_kept_before_a_setting_came_is_not_run_again():
 
 @pytest.mark.slow
 def test_a_stopped_grid_goes_on_with_the_same_records(tmp_path):
-    runs = grid.plan([TINY, TINY | {"kind": "softmax"}], [0, 1])
+    runs = planned([TINY, TINY | {"kind": "softmax"}], [0, 1])
     whole = grid.run_grid(tmp_path / "a", runs)
     assert len(whole) == 5  # and the baselines
     grid.run_grid(tmp_path / "b", runs[:2], models=[grid.key(runs[0])])
@@ -120,7 +120,7 @@ def test_records_are_not_taken_over_from_other_data(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("one two three " * 200, encoding="utf-8")
     tiny = {"data": "text", "root": str(text), "width": 8, "n_heads": 1, "depth": 1, "length": 16, "epochs": 1}
-    runs = grid.plan([tiny], [0])
+    runs = planned([tiny])
     grid.run_grid(tmp_path / "runs", runs, jobs=1)
     text.write_text("four five six " * 200, encoding="utf-8")
     grid.load_once.cache_clear()
@@ -129,22 +129,25 @@ def test_records_are_not_taken_over_from_other_data(tmp_path):
 
 
 def test_training_that_breaks_down_is_a_record_and_not_the_end():
-    (settings,) = grid.plan([TINY | {"lr": 1e9, "warmup": 0.0, "epochs": 8, "clip": 1e9}], [0])
+    (settings,) = planned([TINY | {"lr": 1e9, "warmup": 0.0, "epochs": 8, "clip": 1e9}])
     with np.errstate(all="ignore"):
         record, params = grid.run(settings)
     assert "step" in record["failed"] and params is None and record["settings"]["lr"] == 1e9
 
 
-def ends_its_worker_once(marker, value):
+def ends_its_worker_once(by, marker, value):
     if not os.path.exists(marker):
         open(marker, "w").close()
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), by)
+        time.sleep(10)
     return value
 
 
 @pytest.mark.slow
-def test_a_killed_worker_loses_its_run_and_nothing_else(tmp_path):
-    tasks = [partial(ends_its_worker_once, str(tmp_path / "marker" if n == 3 else tmp_path), n) for n in range(8)]
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_worker_loses_its_run_and_nothing_else(by, tmp_path):
+    markers = [tmp_path / "marker" if n == 3 else tmp_path for n in range(8)]
+    tasks = [partial(ends_its_worker_once, by, marker, n) for n, marker in enumerate(markers)]
     assert sorted(workers.results(tasks)) == list(range(8))
 
 
@@ -203,7 +206,7 @@ def test_dask_workers_run_a_grid_and_one_of_them_may_be_killed(tmp_path):
         victim = next(iter(client.run(os.getpid).values()))
         killer = threading.Timer(1.5, os.kill, (victim, signal.SIGKILL))
         killer.start()
-        runs = grid.plan([TINY | {"epochs": 6}, TINY | {"epochs": 6, "kind": "softmax"}], range(6))
+        runs = planned([TINY | {"epochs": 6}, TINY | {"epochs": 6, "kind": "softmax"}], range(6))
         records = grid.run_grid(tmp_path / "dask", runs, dask=cluster.scheduler_address)
         killer.join()
         deadline = time.monotonic() + 20
@@ -408,7 +411,7 @@ def test_multiplications_are_those_of_the_matrix_products(monkeypatch):
                 Counted.total += result.size * plain[0].shape[-1]
             return result.view(Counted) if isinstance(result, np.ndarray) else result
 
-    for module in (backend, check):  # which refuse subclasses
+    for module in (backend, shapes):  # which refuse subclasses
         monkeypatch.setattr(module, "owner_of", lambda a: np)
     for kind in KINDS:
         model = ModelConfig(kind=kind, width=16, n_heads=2, depth=2, patch_size=2)
@@ -420,7 +423,7 @@ def test_multiplications_are_those_of_the_matrix_products(monkeypatch):
 
 
 def test_costs_are_measured_for_every_cell():
-    told = costs.costs({kind: grid.plan([TINY | {"kind": kind}], [0], TINY)[0] for kind in ("softmax", "dgsa")})
+    told = costs.costs({kind: planned([TINY | {"kind": kind}], reference=TINY)[0] for kind in ("softmax", "dgsa")})
     for figures in told.values():
         low, high = figures["quartiles"]
         assert 0 < low <= figures["ms"] <= high and figures["peak_MiB"] > 0

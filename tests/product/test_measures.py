@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.training import TINY
+from support.training import TINY, planned
 
 from dgsa_np.attention import KINDS
 from dgsa_np.data import load
@@ -63,7 +63,7 @@ def test_the_gate_of_a_lambda_has_the_same_ratio():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_can_be_measured(kind):
-    (settings,) = grid.plan([TINY | {"kind": kind}], [0], TINY)
+    (settings,) = planned([TINY | {"kind": kind}], reference=TINY)
     record, params = grid.run(settings)
     assert len(record["layers"]) == 1 and len(record["accuracy"]) == 6 and params is not None
     assert (record["gates"] is None) == (kind in ("softmax", "twicing"))
@@ -77,7 +77,7 @@ def test_every_kind_can_be_measured(kind):
 
 @pytest.mark.slow
 def test_weights_of_the_needle_are_those_of_its_query():
-    (settings,) = grid.plan([{"data": "needle", "kind": "softmax", "epochs": 4}], [0])
+    (settings,) = planned([{"data": "needle", "kind": "softmax", "epochs": 4}])
     record, _ = grid.run(settings)
     on_needle, on_spurious, on_others = record["needle"]["weights"]["A"]
     assert on_needle > 0.5 > on_others  # it has learned to look there

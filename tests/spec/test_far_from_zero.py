@@ -11,7 +11,7 @@ from support.planting import assert_caught
 from support.problems import TILED, head_arguments, heads, run_head
 
 from dgsa_np import attention, ops
-from dgsa_np.attention import AttentionConfig, causal_mask, gated, padding_mask, tiled
+from dgsa_np.attention import AttentionConfig, causal_mask, differential_v2, gated, padding_mask, tiled
 from dgsa_np.attention.mechanisms import MECHANISMS
 
 LOWEST = float(np.finfo("float32").min)

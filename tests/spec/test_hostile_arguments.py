@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 import dgsa_np
-from dgsa_np import attention, backend, checkpoint, data, gradcheck, losses, model, ops, optim, params, train
+from dgsa_np import attention, backend, checkpoint, data, gradcheck, layers, losses, model, ops, optim, params, train
 from dgsa_np.attention import (
     AttentionConfig,
     causal_mask,
@@ -30,7 +30,6 @@ from dgsa_np.attention import (
     differential_v2,
     gated,
     masks,
-    mechanisms,
     multihead,
     output_gate,
     softmax,
@@ -48,7 +47,7 @@ from dgsa_np.train import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
 
-OUTSIDE = {"check", "__main__", "lab"}
+OUTSIDE = {"check", "shapes", "__main__", "lab"}
 FROM_THE_LAB = {"dgsa_np.lab.rollout", "dgsa_np.lab.sample", "dgsa_np.lab.settings"}
 
 
@@ -153,12 +152,13 @@ def ops_rows(folder):
     yield row(ops.swap, x=x)
     yield row(ops.sum_to_shape, x=x, shape=(3, 1))
     yield row(ops.sum_rows, x=x)
-    yield row(ops.square_sum, x=x)
+    yield row(optim.square_sum, x=x)
+    yield row(ops.row_sum, x=x)
+    yield row(ops.row_mean, x=x)
     yield row(fused.fused, chain=np.exp)
     yield row(fused.kernel_source, chain=np.exp, kinds=("T",), whole=("kinds",), right=lambda out, **a: len(out) == 3)
-    yield Row("sum_kernel", lambda name, arrays: fused.sum_kernel(name, *arrays), name="row_dot", arrays=[x, x],
+    yield Row("sum_kernel", lambda name, arrays: fused.sum_kernel(name, *arrays), name="square_sum", arrays=[x],
         right=lambda out, **a: out is None)
-    yield Row("mix", gated.mix, gate=x, A_exc=x, one_minus_gate=x, A_inh=x)
     yield row(ops.sigmoid, z=x)
     yield row(ops.split_heads, whole=("x",), x=normal(B, T, 12), n_heads=3,
         right=lambda out, x, n_heads: out.shape == (*x.shape[:1], n_heads, x.shape[1], x.shape[2] // n_heads))
@@ -229,11 +229,9 @@ def attention_rows(folder):
                 right=lambda out, cache: out.shape == (B, 3, T))
         control = cfg.mechanism.control
         if control:
-            args = {"x": xs, "p": {n: p[n] for n in control.specs(cfg)}, "cfg": cfg, "lambda_init": 0.5}
-            name = getattr(control.forward, "keywords", {})
-            forward = getattr(control.forward, "func", control.forward)
-            out, cache = forward(**args, **name)
-            yield row(forward, "x: B T C -> " + ("0" if kind == "diff_v1" else "B 3 T"), variant=kind, **args, **name)
+            args = {"x": xs, "p": {n: p[n] for n in control.specs(cfg)}, "cfg": multihead.at_depth(cfg, 1)}
+            out, cache = control.forward(**args)
+            yield row(control.forward, "x: B T C -> " + ("B 3 T" if control.axes else "0"), variant=kind, **args)
             yield row(control.backward, variant=kind,
                 **{next(iter(inspect.signature(control.backward).parameters)): normal(*out.shape), "cache": cache})
     yield row(multihead.past_length, past=past or multihead.attention_forward(xs, p, cfg)[1])
@@ -250,15 +248,13 @@ def attention_rows(folder):
         right=lambda out, T, S, xp: out.shape == (1, 1, T, T if S is None else S))
     yield row(masks.padding_mask, "keep: B S -> B 1 1 S", keep=kept)
     yield row(differential.depth_schedule, layer=1)
-    yield row(differential.check_lam, function="f", q=q, lam=z, shape=(B, H, T))
-    yield row(differential.as_lam, function="f", lam=z, q=q, shape=(B, H, T))
+    yield row(differential.as_lam, function="f", name="lam", given={"lam": z, "q_exc": q})
     yield row(masks.seen_only, mask=allowed, queries=[q], keys=[k, v])
-    yield row(softmax.check_head, function="f", arrays={"q": q, "k": k}, mask=allowed)
-    yield row(mechanisms.pair, module=gated, name="gated_head")
-    yield row(mechanisms.token_gate, name="W")
     for specs in (
         differential.lambda_specs,
         gated.gate_specs,
+        output_gate.token_gate_specs,
+        differential_v2.token_lambda_specs,
         multihead.attention_specs,
         model.mlp_specs,
         model.model_specs,
@@ -269,14 +265,14 @@ def attention_rows(folder):
 def model_rows(folder):
     yield row(ModelConfig, **dataclasses.asdict(VISION))
     yield row(ModelConfig, variant="lm", **dataclasses.asdict(LM))
-    yield row(model.patches, images=PICTURES, cfg=VISION)
-    yield from pair(model, "patch_embed", "images: B h w c -> B 4 8", "dx", images=PICTURES, p=P_VISION["embed"],
+    yield row(layers.patches, images=PICTURES, cfg=VISION)
+    yield from pair(layers, "patch_embed", "images: B h w c -> B 4 8", "dx", images=PICTURES, p=P_VISION["embed"],
         cfg=VISION, keep=np.ones((B, 4), bool))
-    yield from pair(model, "token_embed", "tokens: B T -> B T 8", "dx", least={"start": 0}, tokens=tokens,
+    yield from pair(layers, "token_embed", "tokens: B T -> B T 8", "dx", least={"start": 0}, tokens=tokens,
         p=P_TEXT["embed"], cfg=TEXT, start=1, keep=kept, places=tokens)
-    yield from pair(model, "gelu_mlp", "x: ... C, W_up: C F, W_down: F C -> ... C", "dy", x=x, W_up=W,
+    yield from pair(ops, "gelu_mlp", "x: ... C, W_up: C F, W_down: F C -> ... C", "dy", x=x, W_up=W,
         W_down=normal(7, 5))
-    yield from pair(model, "mean_pool", "x: B T C, keep: B T -> B C", "dy", x=normal(B, T, 5), keep=kept)
+    yield from pair(layers, "mean_pool", "x: B T C, keep: B T -> B C", "dy", x=normal(B, T, 5), keep=kept)
     for name, cfg, p in (("swiglu", VISION, P_VISION), ("gelu", TEXT, P_TEXT)):
         yield from pair(model, "block", "x: B T C -> B T C", "dx", name, free=("mask",), least={"layer": 0},
             x=normal(B, T, 8), p=p["blocks"][0], cfg=cfg, mask=square, layer=0, past=None, positions=None)
@@ -507,8 +503,8 @@ def covers(names, name):
 
 # Public by name alone: no pair, offered by no package, and called with what a checked function has
 # checked. They are only held to leave their arguments unchanged; loaders are called as load(name).
-LAYER_STEPS = ("lambda", "gate_logits", "gate_lambda", "token_gate", "head_norm", "softmax_map", "mean_pool")
-LAYER_STEPS += ("patch_embed", "token_embed", "block")
+LAYER_STEPS = ("lambda", "gate_logits", "gate_lambda", "token_gate", "token_lambda", "head_norm", "softmax_map")
+LAYER_STEPS += ("mean_pool", "patch_embed", "token_embed", "block", "project")
 INNER = {
     "steps of a layer or a model, whose arguments attention_forward and model_forward have checked": " ".join(
         f"{name}_{way}" for name in LAYER_STEPS for way in ("forward", "backward")
@@ -516,17 +512,20 @@ INNER = {
     "work on trees": "tree_map leaves replace_leaf count zeros_like flatten draw same_bits sha256",
     "parts of a run, which settle and train have checked": "choose_threads make with_bar Split.take Spec",
     "the body of the heads on tiles, and the choice of them, whose arguments a layer has checked": (
-        "streamed_forward streamed_backward pays AttentionConfig.head_pair"
+        "streamed_forward streamed_backward tiles_are_faster AttentionConfig.head_pair"
     ),
     "steps of a formula": (
-        "swap sum_to_shape sum_rows row_sum row_dot square_sum mix sigmoid erf patches depth_schedule past_length "
-        "seen_only select"
+        "swap sum_to_shape sum_rows row_sum row_mean square_sum sigmoid erf patches depth_schedule past_length "
+        "seen_only select kept_only"
     ),
     "makes kernels of chains": "fused kernel_source sum_kernel",
     "has no arguments": "keep_freed_memory cores describe_gpu",
     "speaks to a GPU alone": "start_products gpu_memory",
-    "parameters of a configuration": "attention_specs model_specs mlp_specs lambda_specs gate_specs token_gate pair types_of",
-    "where an array lives, and checks": "owner_of plainly check_head check_lam as_lam check_rng",
+    "parameters of a configuration": (
+        "attention_specs model_specs mlp_specs lambda_specs gate_specs token_gate_specs token_lambda_specs at_depth "
+        "types_of"
+    ),
+    "where an array lives, and checks": "owner_of plainly as_lam check_rng right_parameters",
     "a line about what resolve_device returned": "describe_device",
     "rows of the table of corrupt": " ".join(
         c.damage.__name__ for c in (corruptions.IMAGES | corruptions.SENTENCES).values()
@@ -921,7 +920,7 @@ def test_every_known_gap_is_of_calls_that_are_made(rows):
 def test_what_is_inner_is_offered_by_no_package():
     offered = {*vars(dgsa_np), *vars(data), *vars(attention), *vars(ops), *vars(losses)}
     steps = {"fused", "sum_kernel", "square_sum"}
-    steps |= {"swap", "sum_to_shape", "sum_rows", "row_sum", "row_dot", "sigmoid", "erf"}
+    steps |= {"swap", "sum_to_shape", "sum_rows", "row_sum", "row_mean", "sigmoid", "erf"}
     assert [name for name in INNER if name in offered - steps] == []
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from dgsa_np.data import Dataset, Split
+from dgsa_np.lab.evidence import grid
 from dgsa_np.model import ModelConfig
 from dgsa_np.train import TrainConfig
 
@@ -19,3 +20,8 @@ ONE_EPOCH = TrainConfig(epochs=1, batch_size=10, device="cpu")
 # Settings of a run of a grid.
 TINY = {"data": "digits", "width": 8, "n_heads": 1, "depth": 1, "patch_size": 4, "epochs": 1, "batch_size": 256}
 TINY |= {"train_size": 512, "test_size": 40}
+
+
+def planned(cells, seeds=(0,), reference=None):
+    """The settings of the runs of some cells, one after the other."""
+    return [s for runs in grid.plan(dict(enumerate(cells)), seeds, reference).values() for s in runs]

@@ -1,1 +1,1 @@
-"""What the gate does, measured: grids of runs, what is measured in each, ten studies, their statistics, a report."""
+"""What the gate does, measured: ten studies, their runs, statistics, and a report."""

@@ -1,4 +1,4 @@
-"""A comparison in a folder: comparisons.json says which runs belong together, runs.jsonl holds them."""
+"""Comparisons in a folder: comparisons.json says which runs are compared, runs.jsonl holds them."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,11 @@ EVERYWHERE = ("digits", "needle")  # data sets that need no files
 
 
 def compare_study(folder, name, seeds, roots, given, **how) -> list:
-    """The runs of a study, on those of its data sets that are there. roots : {data: path}; given : for every cell"""
+    """The runs of a study, on those of its data sets that are there.
+
+    roots : {data: path}, for data that are read from files
+    given : settings for every cell, beside those that the study fixes
+    """
     study, planned = STUDIES[name], {}
     own = {"seed", "spurious", "length", "data"}.union(*study.cells.values()) & given.keys()
     if own:
@@ -23,30 +27,25 @@ def compare_study(folder, name, seeds, roots, given, **how) -> list:
             print(f"{name}: {data} is left out, since --roots {data}=PATH was not given")
             continue
         here = given | ({"root": roots[data]} if data in roots else {})
-        grid, reference = grid_of(study, data), {"data": data} | BASE[data]
-        runs = plan([cell | here for cell in grid.values()], seeds, reference | here)
-        planned[data] = by_label(grid, runs, len(seeds))
+        grid = {label: cell | here for label, cell in grid_of(study, data).items()}
+        planned[data] = plan(grid, seeds, {"data": data} | BASE[data] | here)
     return carry_out(folder, name, study, planned, **how)
 
 
 def compare_grid(folder, settings, seeds, uneven, **how) -> list:
-    """The runs of any grid: settings with one value each, or a list of values; a cell is named by what varies."""
+    """The runs of any grid. settings : one value of each, or a list; what varies names a cell"""
     grid, varied = cells(settings), [name for name, value in settings.items() if isinstance(value, list)]
     seeds, planned = list(dict.fromkeys(seeds)), {}
     for data in dict.fromkeys(cell.get("data", "digits") for cell in grid):
         of_data = [cell for cell in grid if cell.get("data", "digits") == data]
         labels = [", ".join(f"{cell[v]}" for v in varied if v != "data") or "all" for cell in of_data]
-        planned[data] = by_label(labels, plan(of_data, seeds, uneven=uneven), len(seeds))
+        planned[data] = plan(dict(zip(labels, of_data, strict=True)), seeds, uneven=uneven)
     first, *others = dict.fromkeys(label for by in planned.values() for label in by)
     language = any(s["task"] == "lm" for by in planned.values() for runs in by.values() for s in runs)
     metrics = (LOSS,) if language else (CORRUPTED, CLEAN)
     primary = (metrics[0], first, others[0]) if others else None
     study = Study(f"A grid over {', '.join(varied) or 'seeds'}", {}, primary, tuple(planned), metrics)
     return carry_out(folder, "-".join(["grid", *varied]), study, planned, **how)
-
-
-def by_label(labels, runs, n) -> dict:
-    return {label: runs[i * n : (i + 1) * n] for i, label in enumerate(labels)}
 
 
 def carry_out(folder, name, study, planned, **how) -> list:

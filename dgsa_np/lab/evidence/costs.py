@@ -1,4 +1,7 @@
-"""What a training step of each cell costs in time, memory and operations: to be measured with nothing else running."""
+"""What a training step of each cell costs in time, memory and operations.
+
+The figures mean something only if nothing else runs on the machine.
+"""
 
 import math
 from functools import partial
@@ -8,8 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from ...fast.parallel import loss_and_grads_threaded
 from ...model import init_model
-from ...params import flatten
-from ..experiments import count_parameters
+from ...params import count, flatten
 from ..measure import peak, race, seconds
 from ..settings import settle
 from .grid import load_once
@@ -18,28 +20,24 @@ ROUNDS = 31
 
 
 def costs(cells) -> dict:
-    """{label: milliseconds (median), their quartiles, MiB at the peak, multiplications} of a step on one thread.
+    """{label: figures} of a step on one thread: ms and their quartiles, MiB, operations.
 
     cells : {label: settings}
     """
-    steps, models = {}, {}
+    steps, sizes = {}, {}
     for label, settings in cells.items():
-        _, models[label], cfg, data = settle(settings, load_once)
-        steps[label] = one_step(models[label], data.train.take(slice(cfg.batch_size)))
+        _, model, cfg, data = settle(settings, load_once)
+        inputs, targets, keep = data.train.take(slice(cfg.batch_size))
+        params = init_model(model, np.random.default_rng(0))
+        steps[label] = partial(loss_and_grads_threaded, params, inputs, targets, model, keep, threads=1)
+        sizes[label] = {"multiplications": multiplications(model), "parameters": count(params)}
     with threadpool_limits(1):
         times = race({label: partial(seconds, step) for label, step in steps.items()}, ROUNDS, math.inf)
         peaks = {label: round(peak(step), 2) for label, step in steps.items()}
     return {
-        label: {"ms": median, "quartiles": [low, high], "peak_MiB": peaks[label]}
-        | {"multiplications": multiplications(models[label]), "parameters": count_parameters(models[label])}
+        label: {"ms": median, "quartiles": [low, high], "peak_MiB": peaks[label]} | sizes[label]
         for label, (low, median, high) in times.items()
     }
-
-
-def one_step(model, batch):
-    """Forward and backward of a whole model on one batch."""
-    params, (inputs, targets, keep) = init_model(model, np.random.default_rng(0)), batch
-    return lambda: loss_and_grads_threaded(params, inputs, targets, model, keep, 1)
 
 
 def multiplications(model) -> int:

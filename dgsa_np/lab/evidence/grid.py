@@ -1,4 +1,7 @@
-"""A grid of runs: each is trained once, measured, and kept as one line of runs.jsonl. Stopped anywhere, it goes on."""
+"""A grid of runs: each is trained once, measured, and kept as one line of runs.jsonl.
+
+A grid that was stopped goes on when it is asked for again.
+"""
 
 import hashlib
 import json
@@ -28,7 +31,7 @@ NEWER = {"gate_on": "both"}  # settings that the first kept runs do not name, an
 load_once = lru_cache(maxsize=2)(DataConfig.load)
 
 
-# -------------------------------------------------------------------------------------------- the plan
+# ----------------------------------------------------------------------------------------- the plan
 
 
 def cells(settings: dict) -> list:
@@ -37,19 +40,21 @@ def cells(settings: dict) -> list:
     return [dict(zip(settings, choice, strict=True)) for choice in product(*lists)]
 
 
-def plan(grid, seeds, reference=None, uneven=False) -> list:
-    """All settings of every run of a list of cells, with parameter counts evened out.
+def plan(grid, seeds, reference=None, uneven=False) -> dict:
+    """{label: [settings of a run per seed]}, with the parameter counts of all cells evened out.
 
-    reference : settings of the model whose key width all get and, by ffn_width, nearly its parameter count, unless
-                it is their n_heads or ffn_width that differs from its own; None: the first cell with most maps
-    raises : SettingsError where counts still differ by more than 2 %, unless uneven
+    grid      : {label: settings of a cell}
+    reference : settings of a model; None: the first cell with most maps. All get its key width and,
+                by ffn_width, nearly its parameter count; those cells are left alone that differ
+                from it in n_heads or ffn_width
+    raises    : SettingsError where counts still differ by more than 2 %, unless uneven
     """
     here = {"threads": 1, "device": "cpu"}
-    settled = [settle(here | given, load_once)[:3] for given in grid]
-    maps = [model.mechanism.split for _, model, _ in settled]
-    base = reference or grid[maps.index(max(maps))]
-    runs, (_, reference, *_) = [], settle(here | base, load_once)
-    for given, (data_config, model, cfg) in zip(grid, settled, strict=True):
+    settled = {label: settle(here | given, load_once)[:3] for label, given in grid.items()}
+    base = reference or grid[max(settled, key=lambda label: settled[label][1].mechanism.split)]
+    runs, (_, reference, *_) = {}, settle(here | base, load_once)
+    for label, (data_config, model, cfg) in settled.items():
+        given = grid[label]
         same = replace(reference, **{name: getattr(model, name) for name in FIXED_BY_DATA})
         try:
             chosen = any(given.get(name) != base.get(name) for name in ("n_heads", "ffn_width"))
@@ -61,7 +66,7 @@ def plan(grid, seeds, reference=None, uneven=False) -> list:
             why = f"{ours:,} parameters, the reference ({reference.kind}) {theirs:,}: more than {UNEVEN:.0%} apart"
             raise SettingsError(f"{given}: {why}; leave ffn_width to be chosen, or allow it with --uneven")
         settings = asdict(data_config) | asdict(model) | asdict(cfg)
-        runs += [{k: v for k, v in settings.items() if v is not None} | {"seed": seed} for seed in seeds]
+        runs[label] = [{k: v for k, v in settings.items() if v is not None} | {"seed": seed} for seed in seeds]
     return runs
 
 
@@ -71,7 +76,7 @@ def key(settings) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
-# -------------------------------------------------------------------------------------------- one run
+# ------------------------------------------------------------------------------------------ one run
 
 
 def data_settings(settings) -> dict:
@@ -93,7 +98,7 @@ def run(settings) -> tuple:
 
 
 def run_trivial(settings) -> tuple:
-    """The trivial classifiers of a data set under the same corruptions, as the record of a run; a language has none."""
+    """The trivial classifiers of a data set, as the record of a run; a language has none."""
     data = load_once(DataConfig(**settings))
     runs = [] if data.meta["task"] == "lm" else run_baselines(data)
     return new_record(settings, data) | {"baselines": {run.name: run.accuracy for run in runs}}, None
@@ -101,17 +106,19 @@ def run_trivial(settings) -> tuple:
 
 def new_record(settings, data) -> dict:
     """What is run, on which data, and where."""
-    versions = {"dgsa_np": __version__, "numpy": np.__version__, "python": platform.python_version()}
-    host = versions | {"machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    host = {"dgsa_np": __version__, "numpy": np.__version__, "python": platform.python_version(), "machine": machine}
     return {"key": key(settings), "settings": settings, "data_sha256": data.meta["sha256"], "host": host}
 
 
-# ------------------------------------------------------------------------------------------- all runs
+# ----------------------------------------------------------------------------------------- all runs
 
 
 def run_grid(folder, runs, jobs=2, dask=None, models=()) -> list:
-    """What is missing in folder/runs.jsonl is run, in processes here or by the workers of a Dask scheduler.
+    """Run what is missing in folder/runs.jsonl, in processes here or by the workers of a scheduler.
 
+    jobs    : the number of processes
+    dask    : the address of a Dask scheduler; None: processes here
     models  : keys of runs whose parameters are kept, in folder/models
     returns : the records of all runs that were asked for, and of the baselines of their data
     """
@@ -120,33 +127,31 @@ def run_grid(folder, runs, jobs=2, dask=None, models=()) -> list:
     tasks = {key(s): partial(run, s) for s in runs}
     tasks |= {key(s): partial(run_trivial, s) for s in map(data_settings, runs)}
     done = {record["key"]: record for record in read_runs(log, repair=True)}
-    check_data_of(folder, [done[key(s)] for s in runs if key(s) in done], runs)
+    check_data_of(folder, done, runs)
     missing = [task for name, task in tasks.items() if name not in done]
     bar = tqdm(total=len(tasks), initial=len(tasks) - len(missing), disable=None, unit="run", desc="compare")
     with open(log, "a", encoding="utf-8") as file, bar:
         for record, params in results(missing, jobs, dask):
             if params is not None and record["key"] in models:
                 save_checkpoint(folder / "models" / f"{record['key']}.npz", params)
-            file.write(json.dumps(record) + "\n")
-            file.flush()
+            print(json.dumps(record), file=file, flush=True)
             os.fsync(file.fileno())
             bar.update()
     done = {record["key"]: record for record in read_runs(log)}
     return [done[name] for name in tasks]
 
 
-def check_data_of(folder, records, runs):
+def check_data_of(folder, done, runs):
     """Records that are taken over saw the data that are there now."""
-    now = {key(data_settings(s)): data_settings(s) for s in runs}
-    then = {key(data_settings(r["settings"])): r["data_sha256"] for r in records}
-    for name in then:
-        if load_once(DataConfig(**now[name])).meta["sha256"] != then[name]:
-            where = f"{folder}: its runs on {now[name]['data']} saw other data than are there now"
+    for settings in (s for s in runs if key(s) in done):
+        data = load_once(DataConfig(**data_settings(settings)))
+        if done[key(settings)]["data_sha256"] != data.meta["sha256"]:
+            where = f"{folder}: its runs on {settings['data']} saw other data than are there now"
             raise SettingsError(f"{where}: was the file changed? Begin a new folder")
 
 
 def read_runs(path, repair=False) -> list:
-    """The records of a runs.jsonl; none where there is no file. A last line that was cut off is no record.
+    """The records of a runs.jsonl; none where there is no file, or of a last line that was cut off.
 
     repair : take such a line out of the file
     raises : SettingsError naming a damaged line
@@ -155,8 +160,7 @@ def read_runs(path, repair=False) -> list:
     content = path.read_bytes() if path.exists() else b""
     whole = content[: content.rfind(b"\n") + 1]
     if repair and whole != content:
-        with open(path, "r+b") as file:
-            file.truncate(len(whole))
+        os.truncate(path, len(whole))
     records = []
     for number, line in enumerate(whole.splitlines(), 1):
         try:

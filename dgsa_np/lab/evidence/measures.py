@@ -1,4 +1,4 @@
-"""What is measured in one trained model: accuracy under corruptions, and what happens inside its attention."""
+"""What is measured in a trained model: accuracy under corruptions, and what its attention does."""
 
 from dataclasses import replace
 
@@ -23,12 +23,14 @@ def measure(model, cfg, params, data, data_config) -> dict:
     measured = {"valid": evaluate(params, data.valid, model), "clean": evaluate(params, data.test, model)}
     if model.task == "lm":
         return measured
-    measured["accuracy"] = accuracy_under_corruption(classifier(params, model), data.test, model.task)
     start = init_model(model, np.random.default_rng(cfg.seed))  # where this training began
     some = first_rows(data.test, ROWS)
-    measured["layers"] = [layer(head, some.keep) for head in heads(params, some, model)]
-    measured["at_start"] = [layer(head, some.keep) for head in heads(start, some, model)]
-    measured["gates"] = gates_and_noise(params, some, model)
+    measured |= {
+        "accuracy": accuracy_under_corruption(classifier(params, model), data.test, model.task),
+        "layers": [layer(head, some.keep) for head in heads(params, some, model)],
+        "at_start": [layer(head, some.keep) for head in heads(start, some, model)],
+        "gates": gates_and_noise(params, some, model),
+    }
     if model.task == "vision":
         measured["brightness"] = {"before": brightness(start, some, model), "after": brightness(params, some, model)}
     if data_config.data == "needle":
@@ -52,31 +54,37 @@ def heads(params, split, model) -> list:
 
 
 def clean_and_corrupted(params, model, data) -> dict:
-    """{"clean" or its corruption: (the first row of the test split, the caches of the heads of all layers)}"""
+    """What a model does with the first test input, clean and corrupted.
+
+    returns {"clean", or the corruption: (a Split of one row, the head's cache of each layer)}
+    """
     one, (kind, level) = first_rows(data.test, 1), NOISE[model.task]
     both = {"clean": one, f"{kind} {level}": one.corrupted(kind, level, np.random.default_rng(0))}
     return {how: (split, heads(params, split, model)) for how, split in both.items()}
 
 
 def gate_of(head):
-    """The gate of each token and head (B, H, T): g, or for a lambda the g = 1 / (1 + lambda) of equal ratio.
+    """The gate of each token and head (B, H, T); None where there is none.
 
-    A gate on inhibition alone is a lambda: what comes out is comparable with a gate on both, and above 1/2.
+    For a lambda it is g = 1 / (1 + lambda), which weighs the two maps in the same ratio. So a gate
+    on inhibition alone, which is a lambda, gives a g above 1/2 that compares with a gate on both.
     """
     if getattr(head, "lam", None) is not None:
         return np.broadcast_to(1 / (1 + head.lam), head.A.shape[:3])
     return getattr(head, "gate", None)
 
 
-# ------------------------------------------------------------------------------ row sums and rejection
+# --------------------------------------------------------------------------- row sums and rejection
 
 
 def layer(head, keep=None) -> dict:
-    """How signed the maps of a layer are, and how it weighs what is common to all values against what is not.
+    """Signs, row sums and rejection of the maps of one layer.
 
+    row_sum   : mean and standard deviation over rows
     negative  : part of the weight that is negative, sum |A| over A < 0 divided by sum |A|
-    rejection : in dB, the gain of a row for a signal of its own on every value, white, over its gain for one that all
-                values share: 20 log10(rms of |A_i|_2 / rms of sum_j A_ij). Softmax: 0 at most; balanced pair: infinite
+    rejection : how much better a row passes white noise, different in every value, than a signal
+                that all values share: 20 log10(rms of |A_i|_2 / rms of sum_j A_ij), in dB.
+                Softmax reaches 0 at most; a balanced pair of maps is at infinity
     """
     kept = np.ones(head.A.shape[::2], bool) if keep is None else keep
     A = head.A.swapaxes(1, 2)[kept]  # (tokens, H, S)
@@ -94,7 +102,7 @@ def brightness(params, split, model) -> list:
 
     common   : part of the change of the values that all tokens share, 0 to 1
     response : change of A v under brightness, over |A v|
-    to_common_mode : the same, for a change of the values of equal size that all tokens share, at unchanged maps
+    to_common_mode : the same, if the maps stayed and all tokens shared a change of equal size
     """
     splits, measured = (split, split._replace(inputs=split.inputs + np.float32(BRIGHTER))), []
     for clean, bright in zip(*(attention_caches(params, s, model) for s in splits), strict=True):
@@ -113,15 +121,17 @@ def rms(x):
     return np.sqrt((x**2).mean())
 
 
-# -------------------------------------------------------------------------------- does the gate see noise?
+# ------------------------------------------------------------------------- does the gate see noise?
 
 
 def gates_and_noise(params, split, model) -> list | None:
-    """Per layer, the gates of clean and of corrupted tokens in the same inputs; None without a gate or lambda.
+    """Per layer, the gates of clean and of corrupted tokens in the same inputs; None without gates.
 
-    mean, std, saturated : per head, over tokens of clean inputs; a negative lambda has a g above 1, or below 0
-    histogram     : [clean inputs, corrupted tokens], parts of all, in BINS bins
-    auc           : per head, the chance that a corrupted token has the higher gate of a random pair; 1/2: blind
+    mean, std, saturated : per head, over tokens of clean inputs; a negative lambda has a g above 1
+                           or below 0
+    histogram            : [clean inputs, corrupted tokens], parts of all, in BINS bins
+    auc                  : per head, the chance that of a corrupted and a clean token the corrupted
+                           one has the higher gate; 1/2 is blind
     """
     clean_heads = heads(params, split, model)
     if gate_of(clean_heads[0]) is None:
@@ -149,26 +159,27 @@ def _gates(clean, mixed, kept, hit):
 
 
 def half_corrupted(split, model) -> tuple:
-    """Inputs of which some tokens are corrupted, and which: half the patches of each image, or the words exchanged."""
+    """Inputs of which some tokens are corrupted, and where: half of all patches, or some words."""
     rng, (kind, level) = np.random.default_rng(0), NOISE[model.task]
     damaged = corrupt(split.inputs, kind, level, rng)
     if model.task == "text":
         return damaged, damaged != split.inputs
     n, P = model.image_size // model.patch_size, model.patch_size
     hit = rng.permuted(np.tile(np.arange(n * n) < n * n // 2, (len(damaged), 1)), axis=1)
-    pixels = hit.reshape(-1, n, n).repeat(P, axis=1).repeat(P, axis=2)
-    pixels = pixels.reshape(pixels.shape + (1,) * (damaged.ndim - 3))
-    return np.where(pixels, damaged, split.inputs), hit
+    patches = (len(hit), n, P, n, P, -1)
+    mixed = np.where(hit.reshape(-1, n, 1, n, 1, 1), damaged.reshape(patches), split.inputs.reshape(patches))
+    return mixed.reshape(damaged.shape), hit
 
 
-# ------------------------------------------------------------------------------------------- the needle
+# --------------------------------------------------------------------------------------- the needle
 
 
 def needle(params, model, data_config) -> dict:
-    """Accuracy by the number of spurious keys, and where the query's attention goes in the last layer.
+    """Accuracy by the number of spurious keys, and where the query looks in the last layer.
 
-    weights : {map: [needle, spurious, other pairs]}, the weight that the query gives to each sort of key, over its
-              absolute sum: of A_exc, A_inh (where there are two maps) and A; what is missing to 1 it gives to itself
+    weights : {map: [needle, spurious, other pairs]}, the weight that the query gives to each sort
+              of key, divided by the sum of all its absolute weights. The maps are A and, where
+              there are two, A_exc and A_inh. What is missing to 1 the query gives to itself
     """
     room = model.max_len - 2
     tests = {n: replace(data_config, spurious=n).load().test for n in SPURIOUS_KEYS if n <= room}
@@ -185,10 +196,10 @@ def needle(params, model, data_config) -> dict:
     return {"accuracy": accuracy, "weights": weights}
 
 
-def rounded(tree, digits=6):
+def rounded(tree):
     """Numbers as JSON has them, to six significant digits."""
     if isinstance(tree, dict):
-        return {str(name): rounded(value, digits) for name, value in tree.items()}
+        return {str(name): rounded(value) for name, value in tree.items()}
     if isinstance(tree, (list, tuple, np.ndarray)):
-        return [rounded(value, digits) for value in tree]
-    return float(f"{tree:.{digits}g}") if isinstance(tree, (float, np.floating)) else tree
+        return [rounded(value) for value in tree]
+    return float(f"{tree:.6g}") if isinstance(tree, (float, np.floating)) else tree

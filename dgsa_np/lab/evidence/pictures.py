@@ -1,4 +1,6 @@
-"""Pictures of kept models: the maps and gates of one gated model on one input, clean and corrupted."""
+"""Pictures of kept models: maps and gates of a gated model on one input, clean and corrupted."""
+
+from io import BytesIO
 
 import numpy as np
 
@@ -11,8 +13,15 @@ from ..settings import settle
 from .measures import NOISE, clean_and_corrupted
 
 
+def figure_block(name, figure, caption) -> tuple:
+    """A figure as a block of the page, drawn as PNG. name : of its file"""
+    file = BytesIO()
+    viz.save(figure, file, dpi=100)  # there are many, and the page holds them all
+    return "figure", name, file.getvalue(), caption
+
+
 def section(folder, records) -> list:
-    """For each data set, the first model with a token gate on both maps and head norm whose parameters were kept."""
+    """For each data set the first kept model with a token gate on both maps and head norm."""
     first = {}
     for record in records:
         settings, path = record["settings"], folder / "models" / f"{record['key']}.npz"
@@ -30,39 +39,36 @@ def of_a_model(settings, path) -> list:
     except DataError as error:
         return [("p", f"No pictures of {name}: {error}")]
     said = f"One dgsa model trained on {name} (seed {settings['seed']}), and the first test input: an illustration."
-    pictures = (of_an_image if model.task == "vision" else of_a_sentence)(load_checkpoint(path), model, data)
-    slugs = ((f"{name}-{slug}", figure, f"{said} on {name}.") for slug, figure, said in pictures)
-    return [("h3", f"Pictures: {name}"), ("p", said), *(("figure", *content) for content in slugs)]
+    views = clean_and_corrupted(load_checkpoint(path), model, data)
+    pictures = of_an_image(views) if model.task == "vision" else of_a_sentence(views, data.meta)
+    figures = (figure_block(f"{name}-{what}", figure, f"{shown} on {name}.") for what, figure, shown in pictures)
+    return [("h3", f"Pictures: {name}"), ("p", said), *figures]
 
 
-def of_an_image(params, model, data):
+def of_an_image(views):
     """Rollout under the three treatments, gates over patches, and the maps of the last layer."""
-    views = clean_and_corrupted(params, model, data)
-    for title, (split, layers) in views.items():
-        maps, exc = [h.A for h in layers], [h.A_exc for h in layers]
+    gates = {}
+    for how, (split, layers) in views.items():
+        maps, exc, image = [h.A for h in layers], [h.A_exc for h in layers], split.inputs[0]
+        image = image if image.ndim == 2 else image.mean(axis=-1)  # grey
+        gates[how] = image, np.stack([h.gate[0] for h in layers])
         treated = {"absolute": maps, "clipped": maps, "excitatory": exc}
         rollouts = {name: attention_rollout(chosen, name)[0] for name, chosen in treated.items()}
-        figure = viz.rollout_figure(grey(split), rollouts)
-        slug = title.replace(" ", "-").replace(".", "")
-        yield f"rollout-{slug}", figure, f"Attention rollout, {title}: |A|, A clipped at 0, and A_exc alone,"
-    gates = {title: (grey(split), np.stack([h.gate[0] for h in layers])) for title, (split, layers) in views.items()}
+        figure = viz.rollout_figure(image, rollouts)
+        name = how.replace(" ", "-").replace(".", "")
+        yield f"rollout-{name}", figure, f"Attention rollout, {how}: |A|, A clipped at 0, and A_exc alone,"
     yield "gate-maps", viz.gate_map_figure(gates), "Gates over patches, last layer, clean and corrupted,"
-    _, layers = views["clean"]
-    figure = viz.head_maps_figure(layers[-1], range(model.n_heads))
+    _, (*_, last) = views["clean"]
+    figure = viz.head_maps_figure(last, range(last.A.shape[1]))
     yield "head-maps", figure, "A_exc, A_inh and the fused map of every head, last layer, clean,"
 
 
-def grey(split):
-    image = split.inputs[0]
-    return image if image.ndim == 2 else image.mean(axis=-1)
-
-
-def of_a_sentence(params, model, data):
+def of_a_sentence(views, meta):
     """Words coloured by the gates of each head."""
-    vocabulary, strips = Vocabulary(data.meta["unit"], data.meta["symbols"]), {}
-    for title, (split, layers) in clean_and_corrupted(params, model, data).items():
+    vocabulary, strips = Vocabulary(meta["unit"], meta["symbols"]), {}
+    for how, (split, (*_, last)) in views.items():
         symbols = (vocabulary.symbols[token] for token in split.inputs[0][split.keep[0]])
         words = ["(rare)" if symbol == UNKNOWN else symbol for symbol in symbols]
-        for h in range(model.n_heads):
-            strips[f"{title}, head {h}"] = words, layers[-1].gate[0, h, : len(words)]
+        for h, gate in enumerate(last.gate[0]):
+            strips[f"{how}, head {h}"] = words, gate[: len(words)]
     yield "token-strips", viz.token_strip_figure(strips), "Words coloured by their gates, last layer,"

@@ -1,8 +1,7 @@
-"""One page about the comparisons of a folder: report.md with its figures beside it, report.html with them inside."""
+"""A page about the comparisons of a folder, twice: report.md with figures, and one report.html."""
 
 import base64
 import html
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,13 @@ import numpy as np
 from ...attention import KINDS
 from ...data import CORRUPTIONS
 from .. import viz
-from ..experiments import interval, markdown_table
+from ..experiments import markdown_table, with_interval
 from ..runs import write_whole
 from ..settings import SettingsError
 from . import pictures
 from .compare import read_comparisons
 from .grid import data_settings, key, read_runs
+from .pictures import figure_block
 from .statistics import INTERVAL, comparisons, holm
 from .studies import CLEAN, CORRUPTED, METRICS
 from .tables import SECTIONS, Results
@@ -26,7 +26,7 @@ MISSING = {"failed": "missing"}
 def report(folder, out) -> list:
     """Write report.md, report.html and figures/ to the folder out; returns the two paths.
 
-    raises : SettingsError where the folder holds no comparison, or one whose data sets changed in between
+    raises : SettingsError where the folder holds no comparison, or where its data sets have changed
     """
     folder, out = Path(folder), Path(out)
     named = read_comparisons(folder)
@@ -34,19 +34,15 @@ def report(folder, out) -> list:
         raise SettingsError(f"{folder}: there is no comparisons.json, expected a folder that compare has written")
     records = {record["key"]: record for record in read_runs(folder / "runs.jsonl")}
     check_hashes(folder, records.values())
-    blocks, primaries = [], []
-    for name, comparison in named.items():
-        section, primary = study_section(name, comparison, records)
-        blocks += drawn(section)
-        primaries += primary
-    shown = drawn(pictures.section(folder, records.values()))
-    page = [*opening(records.values()), *overview(primaries), *blocks, *shown]
+    sections = [study_section(name, comparison, records) for name, comparison in named.items()]
+    primaries = [primary for _, of_study in sections for primary in of_study]
+    page = [*opening(records.values()), *overview(primaries), *(block for blocks, _ in sections for block in blocks)]
+    page += pictures.section(folder, records.values())
     (out / "figures").mkdir(parents=True, exist_ok=True)
-    figures = {name: content for sort, name, content, *_ in (b for b in page if b[0] == "figure")}
-    for name, content in figures.items():
-        (out / "figures" / f"{name}.png").write_bytes(content)
+    for _, name, png, _ in (block for block in page if block[0] == "figure"):
+        (out / "figures" / f"{name}.png").write_bytes(png)
     write_whole(out / "report.md", "\n\n".join(map(markdown, page)) + "\n")
-    write_whole(out / "report.html", PAGE.format("\n".join(as_html(block, figures) for block in page)))
+    write_whole(out / "report.html", PAGE.format("\n".join(map(as_html, page))))
     return [out / "report.md", out / "report.html"]
 
 
@@ -59,7 +55,7 @@ def check_hashes(folder, records):
             raise SettingsError(f"{folder}: its runs on {name} saw different data; begin a new folder")
 
 
-# ------------------------------------------------------------------------------------------- sections
+# ----------------------------------------------------------------------------------------- sections
 
 
 def opening(records) -> list:
@@ -90,24 +86,22 @@ def study_section(name, comparison, records) -> tuple:
         data: {label: [records.get(k, MISSING) for k in keys] for label, keys in by.items()}
         for data, by in comparison["runs"].items()
     }
-    metrics = [METRICS[m] for m in comparison["metrics"]]
-    blocks = [("h2", name), ("p", comparison["question"])]
-    made = []
+    metrics, made = [METRICS[m] for m in comparison["metrics"]], []
     if comparison["primary"]:
         metric, label, other = comparison["primary"]
         made = comparisons(tables, metrics, (METRICS[metric], label, other))
-    blocks += [("p", sentence(c)) for c in made if c.primary]
+    primary, others = ([c for c in made if c.primary == which] for which in (True, False))
+    blocks = [("h2", name), ("p", comparison["question"]), *(("p", sentence(c)) for c in primary)]
     for data, cells in tables.items():
         ended, said = what_ended(cells)
         blocks += [("h3", f"{name}: {data}"), *said]
         if ended:
-            blocks += of_a_data_set(name, data, ended, metrics, baselines_of(ended, records))
             found = Results(name, data, ended, comparison.get("cost", {}).get(data, {}))
-            blocks += [b for section in comparison["inside"] for b in SECTIONS[section](found)]
-    others = [c for c in made if not c.primary]
+            blocks += accuracies(found, metrics, baselines_of(ended, records))
+            blocks += [block for section in comparison["inside"] for block in SECTIONS[section](found)]
     if others:
         blocks += [("h3", f"{name}: all other comparisons, Holm over {len(others)}"), ("table", tests(others))]
-    return blocks, [(name, c) for c in made if c.primary]
+    return blocks, [(name, c) for c in primary]
 
 
 def what_ended(cells) -> tuple:
@@ -119,29 +113,29 @@ def what_ended(cells) -> tuple:
     return {label: some for label, some in ended.items() if some}, said
 
 
-def of_a_data_set(name, data, cells, metrics, baselines) -> list:
-    """The accuracies of a study on one data set."""
-    blocks = [("table", results(cells, metrics, baselines)), *beaten(cells, baselines)] if metrics else []
-    return blocks + (curves(name, data, cells, baselines) if CORRUPTED in metrics else [])
-
-
 def baselines_of(cells, records) -> dict:
-    """{name: {corruption: [accuracy]}} of the trivial classifiers on the data of these cells."""
+    """{name: as much of a record as the trivial classifiers on the data of these cells have}"""
     settings = next(iter(cells.values()))[0]["settings"]
-    return records.get(key(data_settings(settings)), {}).get("baselines", {})
+    found = records.get(key(data_settings(settings)), {}).get("baselines", {})
+    first_levels = {name: next(iter(accuracy.values()))[0] for name, accuracy in found.items()}
+    return {name: {"clean": {"accuracy": first_levels[name]}, "accuracy": found[name]} for name in found}
+
+
+def accuracies(found: Results, metrics, baselines) -> list:
+    """What a study measures first on one data set, beside trivial baselines."""
+    blocks = [("table", results(found.cells, metrics, baselines)), *beaten(found.cells, baselines)] if metrics else []
+    return blocks + (curves(found, baselines) if CORRUPTED in metrics else [])
 
 
 def results(cells, metrics, baselines) -> list:
     """A row per cell, and a row per trivial baseline."""
-    head = ["", "parameters", "seeds", *(f"{m.name}{f', {m.unit}' if m.unit else ''}" for m in metrics)]
-    rows = [head]
+    rows = [["", "parameters", "seeds", *(f"{m.name}{f', {m.unit}' if m.unit else ''}" for m in metrics)]]
     for label, runs in cells.items():
-        told = (mean_and_half([m.of(r) for r in runs]) for m in metrics)
-        rows.append([label, f"{runs[0]['parameters']:,}", f"{len(runs)}", *told])
-    for name, accuracy in baselines.items():
-        record = {"clean": {"accuracy": next(iter(accuracy.values()))[0]}, "accuracy": accuracy}
-        told = [f"{m.of(record):.2f}" if m in (CLEAN, CORRUPTED) else "" for m in metrics]
-        rows.append([f"*{name}*", "", "", *told])
+        means = (mean_and_half([m.of(r) for r in runs]) for m in metrics)
+        rows.append([label, f"{runs[0]['parameters']:,}", f"{len(runs)}", *means])
+    for name, record in baselines.items():
+        reached = (f"{m.of(record):.2f}" if m in (CLEAN, CORRUPTED) else "" for m in metrics)
+        rows.append([f"*{name}*", "", "", *reached])
     return rows
 
 
@@ -150,31 +144,30 @@ def beaten(cells, baselines) -> list:
     said = []
     for metric in (CLEAN, CORRUPTED) if baselines else ():
         best = max(np.mean([metric.of(r) for r in runs]) for runs in cells.values())
-        for name, accuracy in baselines.items():
-            reached = metric.of({"clean": {"accuracy": next(iter(accuracy.values()))[0]}, "accuracy": accuracy})
-            if reached > best:
-                figures = f"{metric.name} {reached:.2f} % against {best:.2f} %"
-                said.append(f"{name} is above the mean of every transformer here: {figures}.")
+        reached = {name: metric.of(record) for name, record in baselines.items() if metric.of(record) > best}
+        for name, accuracy in reached.items():
+            figures = f"{metric.name} {accuracy:.2f} % against {best:.2f} %"
+            said.append(f"{name} is above the mean of every transformer here: {figures}.")
     return [("p", " ".join(said))] if said else []
 
 
-def curves(name, data, cells, baselines) -> list:
+def curves(found: Results, baselines) -> list:
     """Accuracy under each corruption, and against its levels."""
-    first = next(iter(cells.values()))[0]
-    levels = CORRUPTIONS[first["settings"]["task"]]
-    by = {}
-    for label, runs in cells.items():
-        by[label] = {kind: np.array([r["accuracy"][kind] for r in runs]) for kind in levels}
-    by |= {label: {kind: np.array([a[kind]]) for kind in levels} for label, a in baselines.items()}
+    settings = next(iter(found.cells.values()))[0]["settings"]
+    levels = CORRUPTIONS[settings["task"]]
+    runs_of = found.cells | {name: [record] for name, record in baselines.items()}
+    by = {
+        label: {kind: np.array([r["accuracy"][kind] for r in runs]) for kind in levels}
+        for label, runs in runs_of.items()
+    }
     rows = [
         [label, *(mean_and_half(100 * accuracies[kind][:, 1:].mean(axis=1)) for kind in levels)]
         for label, accuracies in by.items()
     ]
-    figure = viz.robustness_figure(levels, by, 1 / first["settings"]["n_out"], KINDS, INTERVAL)
-    return [
-        ("table", [["corrupted accuracy, %, mean over levels", *levels], *rows]),
-        ("figure", f"{name}-{data}", figure, f"Test accuracy on {data} against the level of each corruption."),
-    ]
+    figure = viz.robustness_figure(levels, by, 1 / settings["n_out"], KINDS, INTERVAL)
+    caption = f"Test accuracy on {found.data} against the level of each corruption."
+    table = ("table", [["corrupted accuracy, %, mean over levels", *levels], *rows])
+    return [table, figure_block(f"{found.study}-{found.data}", figure, caption)]
 
 
 def tests(made) -> list:
@@ -183,7 +176,7 @@ def tests(made) -> list:
     return [head, *rows]
 
 
-# ---------------------------------------------------------------------------------------------- words
+# -------------------------------------------------------------------------------------------- words
 
 
 def versus(c):
@@ -206,9 +199,7 @@ def number(p):
 
 
 def mean_and_half(values) -> str:
-    mean, half = interval(values)
-    digits = 2 if abs(mean) >= 1 else 3
-    return f"{mean:.{digits}f}" if np.isnan(half) else f"{mean:.{digits}f} ± {half:.{digits}f}"
+    return with_interval(values, 2 if abs(np.mean(values)) >= 1 else 3)
 
 
 def sentence(c) -> str:
@@ -220,7 +211,7 @@ def sentence(c) -> str:
     return f"Primary endpoint, on {c.data}: {found}, {tested}: taken by itself, {chance}."
 
 
-# --------------------------------------------------------------------------------------------- output
+# ------------------------------------------------------------------------------------------- output
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>What the gate does</title>
@@ -234,39 +225,26 @@ figcaption {{ color: #555; font-size: 0.9rem }}
 {}
 </html>
 """
+MARKDOWN = {"h1": "# {}", "h2": "## {}", "h3": "### {}", "p": "{}", "figure": "![{2}](figures/{0}.png)\n\n*{2}*"}
 
 
 def markdown(block) -> str:
     sort, *content = block
-    if sort == "table":
-        return markdown_table(content[0])
-    if sort == "figure":
-        return f"![{content[2]}](figures/{content[0]}.png)\n\n*{content[2]}*"
-    return {"h1": "# ", "h2": "## ", "h3": "### ", "p": ""}[sort] + content[0]
+    return markdown_table(content[0]) if sort == "table" else MARKDOWN[sort].format(*content)
 
 
-def as_html(block, figures) -> str:
+def as_html(block) -> str:
     sort, *content = block
     if sort == "table":
-        head, *rows = [[html.escape(cell.strip("*")) for cell in row] for row in content[0]]
+        head, *rows = content[0]
         return f"<table>{html_row(head, 'th')}{''.join(html_row(row, 'td') for row in rows)}</table>"
     if sort == "figure":
-        source, caption = base64.b64encode(figures[content[0]]).decode(), html.escape(content[2])
+        source, caption = base64.b64encode(content[1]).decode(), html.escape(content[2])
         image = f'<img alt="{caption}" src="data:image/png;base64,{source}">'
         return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
     return f"<{sort}>{html.escape(content[0])}</{sort}>"
 
 
 def html_row(cells, tag) -> str:
-    return f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in cells)}</tr>"
-
-
-def drawn(blocks) -> list:
-    """The blocks, their figures drawn as PNG."""
-    return [(*b[:2], png(b[2]), *b[3:]) if b[0] == "figure" else b for b in blocks]
-
-
-def png(figure) -> bytes:
-    file = BytesIO()
-    viz.save(figure, file, dpi=100)  # there are many, and the page holds them all
-    return file.getvalue()
+    escaped = (html.escape(cell.strip("*")) for cell in cells)
+    return f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in escaped)}</tr>"

@@ -1,4 +1,4 @@
-"""What seeds say: means with intervals, paired tests, effect sizes, and Holm's correction for many of them."""
+"""What seeds say: means with intervals, paired tests, effect sizes, and Holm's correction."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ LEVEL = 0.05  # of every test
 
 
 class Comparison(NamedTuple):
-    """One metric of one cell against that of another, seed by seed; against 0 where other is None."""
+    """One metric of a cell against that of another, seed by seed; against 0 where other is None."""
 
     data: str
     metric: object
@@ -30,7 +30,10 @@ class Comparison(NamedTuple):
 
 
 def paired(differences) -> dict:
-    """Mean, interval, test and effect size of differences, one per seed; without spread there is nothing to test."""
+    """Mean, interval, test and effect size of differences, one per seed.
+
+    Without spread nothing can be tested: p is 1 if all differences are 0, and nan otherwise.
+    """
     from scipy import stats
 
     d = np.asarray(differences, float)
@@ -52,7 +55,11 @@ INTERVAL = "95 % intervals", interval_band
 
 
 def holm(ps) -> np.ndarray:
-    """Corrected p-values: the i-th smallest of m times m - i, counted from 0, never falling, at most 1. Holm 1979."""
+    """p-values corrected for their number m, after Holm 1979.
+
+    The i-th smallest, counted from 0, is multiplied by m - i. No corrected value is below the one
+    before it, or above 1.
+    """
     ps = np.asarray(ps, float)
     order = np.argsort(ps)[: np.isfinite(ps).sum()]  # what could not be tested, nan, comes last and stays
     steps = ps[order] * (len(order) - np.arange(len(order)))
@@ -62,7 +69,9 @@ def holm(ps) -> np.ndarray:
 
 
 def comparisons(tables, metrics, primary) -> list:
-    """All comparisons of a study: the primary one on the first data set, then the others, corrected together.
+    """All comparisons of a study: the primary one, on the first data set, and then the others.
+
+    The others are corrected for their number.
 
     tables  : {data: {label: [a record per seed]}}, seeds in the same order
     primary : (metric, label, other), as in a Study
@@ -76,7 +85,7 @@ def comparisons(tables, metrics, primary) -> list:
             else:
                 pairs = [(label, name) for name in cells if name != label and label in cells]
             for a, b in pairs:
-                if differences := _differences(metric, cells[a], cells[b] if b is not None else None):
+                if differences := _differences(metric, cells[a], cells.get(b)):
                     is_primary = data == next(iter(tables)) and (metric, a, b) == primary
                     made.append(Comparison(data, metric, a, b, **paired(differences), primary=is_primary))
     others = [c for c in made if not c.primary]
@@ -85,7 +94,8 @@ def comparisons(tables, metrics, primary) -> list:
 
 
 def _differences(metric, ours, theirs) -> list:
-    """Of the seeds whose two runs both came to an end."""
-    mine = [metric.of(r) if "failed" not in r else None for r in ours]
-    other = [0.0] * len(mine) if theirs is None else [metric.of(r) if "failed" not in r else None for r in theirs]
-    return [a - b for a, b in zip(mine, other, strict=True) if a is not None and b is not None]
+    """Of the seeds whose runs came to an end, both if there are others."""
+    if theirs is None:
+        return [metric.of(r) for r in ours if "failed" not in r]
+    pairs = zip(ours, theirs, strict=True)
+    return [metric.of(a) - metric.of(b) for a, b in pairs if "failed" not in a and "failed" not in b]

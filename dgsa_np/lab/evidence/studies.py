@@ -1,4 +1,7 @@
-"""The questions that the paper's reviewers asked: each a grid and a primary endpoint, fixed before its first run."""
+"""The questions that the paper's reviewers asked.
+
+Each is a grid with a primary endpoint, fixed before its first run.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,8 +12,9 @@ from ...attention import KINDS
 
 SEEDS = 10
 BASE = {  # what a study changes is changed from here
-    # one learning rate for all mechanisms: of several, that with the best mean validation accuracy over all six kinds,
-    # with seeds (100, 101) that no study has; the other settings are the data sets' recipes, and were not compared
+    # One learning rate for all mechanisms: of several, the one with the best mean validation
+    # accuracy over six kinds, with seeds (100, 101) that no study has. The other settings are the
+    # recipes of the data sets, and were not compared.
     "digits": {"width": 32, "depth": 2, "patch_size": 2, "epochs": 24, "lr": 0.01},
     "fashion-mnist": {"width": 48, "depth": 2, "epochs": 5, "lr": 0.0025, "train_size": 6000, "test_size": 1000},
     "rt-polarity": {"lr": 0.001},
@@ -50,8 +54,8 @@ class Study(NamedTuple):
     """A named grid.
 
     cells   : {label: settings}, what each changes of BASE
-    primary : (metric, label, other label): is the metric of the one not that of the other, over seeds? An other of
-              None compares with 0; None: the study tests nothing
+    primary : (metric, label, other label): does the metric differ between the two, over seeds? An
+              other label of None compares with 0. No primary: the study tests nothing
     data    : the first of them carries the primary endpoint, the others repeat it
     """
 

@@ -10,6 +10,7 @@ from ...data.needle import VALUES
 from .. import viz
 from ..experiments import interval, with_interval
 from .measures import NOISE, SPURIOUS_KEYS
+from .pictures import figure_block
 from .statistics import INTERVAL
 
 
@@ -23,7 +24,7 @@ class Results(NamedTuple):
 
     def figure(self, what, figure, caption):
         """A figure as a block of the page; what it shows is part of its file's name."""
-        return ("figure", f"{self.study}-{self.data}-{what}", figure, caption)
+        return figure_block(f"{self.study}-{self.data}-{what}", figure, caption)
 
 
 def gates(found: Results) -> list:
@@ -110,7 +111,10 @@ def of_sums(layer) -> float:
 
 
 def table(first, cells, columns) -> list:
-    """A row per cell and layer, the mean over seeds in each column. columns : {title: function of a run and a layer}"""
+    """A row per cell and layer; each cell of it is a mean over seeds.
+
+    columns : {title: a function of a run's record and a layer}
+    """
     rows = [
         [label, f"{i}", *(over_seeds(column(run, i) for run in runs) for column in columns.values())]
         for label, i, runs in each_layer(cells)
@@ -141,7 +145,7 @@ def needle(found: Results) -> list:
             weights.append([label, name, *map(over_seeds, sorts)])
     levels = {"spurious keys": Corruption(None, "spurious keys (number; trained with 1)", SPURIOUS_KEYS)}
     figure = viz.robustness_figure(levels, curves, 1 / VALUES, KINDS, INTERVAL)
-    drawn = ("figure", f"{found.study}-needle", figure, "Accuracy against the number of spurious keys.")
+    drawn = figure_block(f"{found.study}-needle", figure, "Accuracy against the number of spurious keys.")
     said = "Weights over the sum of their absolute values."
     return [("table", accuracy), drawn, ("p", said), ("table", weights)]
 

@@ -29,7 +29,7 @@ from .layers import (
     token_embed_forward,
 )
 from .losses import cross_entropy_backward, cross_entropy_forward
-from .ops.feed_forward import (
+from .ops.feed_forwards import (
     GeluMlpCache,
     SwigluCache,
     gelu_mlp_backward,

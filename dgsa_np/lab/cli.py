@@ -16,9 +16,10 @@ import numpy as np
 
 from .. import __version__, check
 from ..attention import KINDS
-from ..backend import DeviceError, describe_device, resolve_device, to_device
+from ..backend import DeviceError, resolve_device, to_device
 from ..checkpoint import CheckpointError
 from ..data import CORRUPTIONS, LOADERS, DataError, Vocabulary
+from ..gpu import describe_device
 from ..gradcheck import TOLERANCE, GradientError, compare_pair
 from ..model import ModelConfig, init_model
 from ..params import count, flatten

@@ -16,8 +16,9 @@ import numpy as np
 
 from .. import __version__
 from ..attention import KINDS
-from ..backend import describe_device, resolve_device
+from ..backend import resolve_device
 from ..checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from ..gpu import describe_device
 from ..train import TrainState, evaluate, first_state, train_steps, with_bar
 from . import viz
 from .settings import SettingsError, read_settings, settle

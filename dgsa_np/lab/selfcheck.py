@@ -9,8 +9,9 @@ import numpy as np
 
 from .. import __version__
 from ..attention import KINDS
-from ..backend import describe_gpu, gpu_memory, resolve_device, start_products, to_device, to_numpy
+from ..backend import resolve_device, to_device, to_numpy
 from ..data import load
+from ..gpu import describe_gpu, gpu_memory, start_products
 from ..gradcheck import relative_error, same_bits
 from ..model import ModelConfig, init_model, loss_and_grads
 from ..optim import adamw_init, adamw_step, clip_by_norm

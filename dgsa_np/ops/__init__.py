@@ -7,7 +7,7 @@ dX is the derivative of the loss with respect to X and has the shape of X.
 from .activations import GeluCache, SiluCache, gelu_backward, gelu_forward, silu_backward, silu_forward
 from .axes import merge_heads, row_mean, row_sum, split_heads, sum_rows, sum_to_shape, swap
 from .embedding import EmbeddingCache, embedding_backward, embedding_forward
-from .feed_forward import (
+from .feed_forwards import (
     GeluMlpCache,
     SwigluCache,
     gelu_mlp_backward,

@@ -2,6 +2,7 @@
 
 from typing import Annotated, NamedTuple
 
+from ..backend import array_module
 from ..shapes import Array, takes, undoes
 from .axes import row_mean, sum_rows
 
@@ -21,7 +22,7 @@ def rmsnorm_forward(x, w, eps=1e-5) -> tuple[Array, RmsnormCache]:
     eps : added to the mean square, in its units
     returns y : (..., n), and a RmsnormCache
     """
-    r = (row_mean(x * x) + eps) ** -0.5
+    r = 1 / array_module(x).sqrt(row_mean(x * x) + eps)
     n = x * r
     y = n * w
     return y, RmsnormCache(n, r, w)
@@ -34,7 +35,7 @@ def rmsnorm_backward(dy, cache) -> tuple[Array, Array]:
     # y = n * w
     dn, dw = dy * w, sum_rows(dy * n)
     # n = x * r
-    # r = (row_mean(x * x) + eps) ** -0.5
+    # r = 1 / array_module(x).sqrt(row_mean(x * x) + eps)
     dx = r * (dn - n * row_mean(dn * n))
     return dx, dw
 
@@ -59,7 +60,7 @@ def layernorm_forward(x, w, b, eps=1e-5) -> tuple[Array, LayernormCache]:
     """
     centred = x - row_mean(x)
     centred = centred - row_mean(centred)
-    r = (row_mean(centred * centred) + eps) ** -0.5
+    r = 1 / array_module(x).sqrt(row_mean(centred * centred) + eps)
     n = centred * r
     y = n * w + b
     return y, LayernormCache(n, r, w)
@@ -72,7 +73,7 @@ def layernorm_backward(dy, cache) -> tuple[Array, Array, Array]:
     # y = n * w + b
     dn, dw, db = dy * w, sum_rows(dy * n), sum_rows(dy)
     # n = centred * r
-    # r = (row_mean(centred * centred) + eps) ** -0.5
+    # r = 1 / array_module(x).sqrt(row_mean(centred * centred) + eps)
     dcentred = r * (dn - n * row_mean(dn * n))
     # centred = centred - row_mean(centred)
     dcentred = dcentred - row_mean(dcentred)

@@ -11,10 +11,11 @@ from support.devices import agree, assert_a_pair_agrees_and_repeats, leaves, on_
 from support.tiers import most_later
 
 from dgsa_np.attention import KINDS
-from dgsa_np.backend import array_module, describe_device, resolve_device, to_device
+from dgsa_np.backend import array_module, resolve_device, to_device
 from dgsa_np.checkpoint import load_checkpoint, save_checkpoint
 from dgsa_np.data import Dataset, Split
 from dgsa_np.fast.parallel import loss_and_grads_threaded
+from dgsa_np.gpu import describe_device
 from dgsa_np.gradcheck import check_pair, same_bits
 from dgsa_np.lab.cases import all_cases
 from dgsa_np.lab.cli import main

@@ -22,7 +22,21 @@ import numpy as np
 import pytest
 
 import dgsa_np
-from dgsa_np import attention, backend, checkpoint, data, gradcheck, layers, losses, model, ops, optim, params, train
+from dgsa_np import (
+    attention,
+    backend,
+    checkpoint,
+    data,
+    gpu,
+    gradcheck,
+    layers,
+    losses,
+    model,
+    ops,
+    optim,
+    params,
+    train,
+)
 from dgsa_np.attention import (
     AttentionConfig,
     causal_mask,
@@ -400,7 +414,7 @@ def data_rows(folder):
     yield row(checkpoint.load_checkpoint, path=folder / "state.npz", right=lambda out, path: isinstance(out, dict))
     yield Row("array_module", lambda one, two: backend.array_module(one, two), one=x, two=W, whole=("one", "two"))
     yield row(backend.resolve_device, device="cpu")
-    yield row(backend.describe_device, device="cpu")
+    yield row(gpu.describe_device, device="cpu")
     yield row(backend.to_device, tree=tree, device="cpu", whole=("tree",), right=lambda out, **a: True)
     yield row(backend.to_numpy, tree=tree, whole=("tree",), right=lambda out, **a: True)
     yield row(backend.erf, "x: ... n -> ... n", x=x)

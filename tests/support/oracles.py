@@ -311,9 +311,10 @@ def head_norm(o, w_norm, lambda_init, eps=1e-5):
 # ----------------------------------------------------------------------------- multi-head attention
 
 
-def project(x, W, H, positions=None, past=None):
+def project(x, W, n_heads, positions=None, past=None):
     """q_bhtd = sum_c x_btc W_c,hD+d: head h owns the columns h D .. (h + 1) D of W.   [eq:project]"""
-    (B, T, C), D = shape(x), len(W[0]) // H
+    (B, T, C), H = shape(x), n_heads
+    D = len(W[0]) // H
     h = build(lambda b, h, t, d: fsum(x[b][t][c] * W[c][h * D + d] for c in range(C)), B, H, T, D)
     h = h if positions is None else rotary(h, positions)
     return h if past is None else [[past[b][i] + h[b][i] for i in range(H)] for b in range(B)]

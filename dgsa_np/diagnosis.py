@@ -1,4 +1,8 @@
-"""What kind of mistake turns a right gradient into a wrong one? Guessed from the two alone."""
+"""What kind of mistake turns a right gradient into a wrong one? Guessed from the two arrays alone.
+
+diagnose goes through mistakes that are often made. Of each it knows what the gradient would be; the
+first that gives what was returned is named.
+"""
 
 import math
 from itertools import combinations
@@ -11,6 +15,14 @@ from .backend import to_numpy
 
 UNCHECKED = "so nothing is checked; choose other inputs"
 
+FACTORS = {"it is counted twice": 2, "half of it is missing, or a factor 2 is": 0.5}
+POWERS = {  # what makes a gradient wrong by a factor n ** power, n being a size
+    "1/sqrt({}) is missing": 0.5,
+    "1/sqrt({}) is applied twice": -0.5,
+    "a sum over {} where a mean belongs": 1.0,
+    "a mean over {} where a sum belongs": -1.0,
+}
+
 
 class Diagnosis(NamedTuple):
     kind: str  # a word: "sign", "factor", "transposed", "branch", "order", "rows", "angle", "zero", "close" and so on
@@ -22,41 +34,33 @@ def diagnose(numeric, analytic, sizes=None, vacuous=0.0, tolerance=1e-6, name=""
 
     sizes   : {"d": 4, "T": 5}, the sizes that a forgotten factor may come from
     vacuous : a numeric gradient no larger than this checks nothing
-    name    : of the argument; others : {name: numeric gradient} of the other arguments, to find one in its place
+    name    : of the argument
+    others  : {name: numeric gradient} of the other arguments, to find one in the place of this
     """
     shapes.instance("diagnose", (dict, type(None)), sizes=sizes, others=others)
     shapes.number("diagnose", low=0, vacuous=vacuous, tolerance=tolerance)
     shapes.arrays("diagnose", {"numeric": "...", "analytic": "..."}, numeric, analytic)
-    numeric, analytic = to_numpy(numeric).real, to_numpy(analytic).real
-    if numeric.shape != analytic.shape:
-        return Diagnosis("shape", f"the gradient is {analytic.shape}, expected {numeric.shape}, as the argument")
-    if not np.isfinite(numeric).all():
-        where = _places(~np.isfinite(numeric), "without a finite slope of the forward")
+    right, given = to_numpy(numeric).real, to_numpy(analytic).real
+    if right.shape != given.shape:
+        return Diagnosis("shape", f"the gradient is {given.shape}, expected {right.shape}, as the argument")
+    if not np.isfinite(right).all():
+        where = _places(~np.isfinite(right), "without a finite slope of the forward")
         return Diagnosis("no slope", f"{where}; choose other inputs")
-    if not np.isfinite(analytic).all():
-        why = "a division by 0, or exp of something large"
-        return Diagnosis("not finite", f"{_places(~np.isfinite(analytic), 'are nan or inf')}: {why}")
-    if not abs(numeric).max(initial=0) > vacuous:
-        return _explain_nothing(analytic, vacuous)
-    if not analytic.any():
-        why = "is a term missing from the sum, or its result not returned?"
-        return Diagnosis("zero", f"the gradient is zero: this path is cut; {why}")
-    if _close(analytic, numeric, tolerance):
-        lost = "its precision is at fault, or a small term is missing, such as an eps"
-        return Diagnosis("close", f"it is right to {tolerance:.0e}: {lost}")
-    factor = float((analytic * numeric).sum() / (numeric * numeric).sum())
-    if _close(analytic, factor * numeric, tolerance):
-        return _explain_factor(factor, sizes or {}, tolerance, name)
-    for kind, guess, message in _guesses(numeric, others or {}):
-        if guess.shape == analytic.shape and _close(analytic, guess, tolerance):
+    if not np.isfinite(given).all():
+        where = _places(~np.isfinite(given), "are nan or inf")
+        return Diagnosis("not finite", f"{where}: a division by 0, or exp of something large")
+    if abs(right).max() <= vacuous and abs(given).max() > 1e6 * vacuous:
+        return Diagnosis("not zero", "the gradient should be zero: for such inputs the output does not depend on it")
+    if abs(right).max() <= vacuous:
+        return Diagnosis("vacuous", f"the numeric gradient is all but zero, {UNCHECKED}")
+    for kind, gradient, message in _mistakes(right, given, sizes or {}, tolerance, name, others or {}):
+        if _equal(given, gradient, tolerance):
             return Diagnosis(kind, message)
-    for explain in (_explain_order, _explain_rows, _explain_angle):
-        if said := explain(numeric, analytic, tolerance):
-            return said
+    return _explain_angle(right, given, tolerance)
 
 
-def _close(a, b, tolerance):
-    return abs(a - b).max(initial=0) <= tolerance * abs(b).max(initial=0)
+def _equal(a, b, tolerance):
+    return a.shape == b.shape and abs(a - b).max() <= tolerance * abs(b).max()
 
 
 def _places(bad, what):
@@ -65,122 +69,120 @@ def _places(bad, what):
     return f"{int(bad.sum())} of {bad.size} elements {what}, first at index {first}"
 
 
-def _explain_nothing(analytic, vacuous):
-    if abs(analytic).max(initial=0) > 1e6 * vacuous:
-        return Diagnosis("not zero", "the gradient should be zero: for such inputs the output does not depend on it")
-    return Diagnosis("vacuous", f"the numeric gradient is all but zero, {UNCHECKED}")
+def _explain_angle(right, given, tolerance):
+    """No mistake that is known: how far it is away, and where most."""
+    cosine = float((right * given).sum() / math.sqrt((right**2).sum() * (given**2).sum()))
+    degrees = math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
+    off = abs(given - right)
+    wrong = int((off > tolerance * abs(right).max()).sum())
+    worst = tuple(map(int, np.unravel_index(off.argmax(), right.shape)))
+    return Diagnosis(
+        "angle",
+        f"it points {degrees:.3g} degrees away from the right gradient; {wrong} of {right.size} elements differ, "
+        f"most at index {worst}: {given[worst]:.6g}, expected {right[worst]:.6g}",
+    )
 
 
-def _guesses(numeric, others):
-    """What may stand in the place of the right gradient."""
-    for i, j in combinations(range(numeric.ndim), 2):
-        last = "its last two axes" if i == numeric.ndim - 2 else f"axes {i} and {j}"
-        why = "the factors of a matrix product are swapped, or its result reshaped the other way"
-        yield "transposed", numeric.swapaxes(i, j), f"the gradient is transposed in {last}: {why}"
+# -------------------------------------------------------------------------- mistakes that are known
+
+
+def _mistakes(right, given, sizes, tolerance, name, others):
+    """(kind, the gradient that this mistake gives, message), the plainest first."""
+    yield "zero", 0 * right, (
+        "the gradient is zero: this path is cut; is a term missing from the sum, or its result not returned?"
+    )
+    yield "close", right, (
+        f"it is right to {tolerance:.0e}: its precision is at fault, or a small term is missing, such as an eps"
+    )
+    inhibitory = "the inhibitory branch enters with a minus, which its gradient keeps"
+    cause = inhibitory if "_inh" in str(name) else "is it subtracted in the forward?"
+    yield "sign", -right, f"the sign is wrong: {cause}"
+    factor = float((given * right).sum() / (right * right).sum())
+    if _equal(given, factor * right, tolerance):
+        yield "factor", factor * right, _name_factor(factor, sizes, tolerance)
+    for i, j in combinations(range(right.ndim), 2):
+        axes = "its last two axes" if i == right.ndim - 2 else f"axes {i} and {j}"
+        yield "transposed", right.swapaxes(i, j), (
+            f"the gradient is transposed in {axes}: "
+            "the factors of a matrix product are swapped, or its result reshaped the other way"
+        )
     for other, gradient in others.items():
         for sign, words in ((1, ""), (-1, ", with the wrong sign")):
             yield "branch", sign * to_numpy(gradient), f"this is the gradient of {other}{words}: they are mixed up"
+    for axis in range(right.ndim):
+        if order := _order(right, given, axis, tolerance):
+            yield "order", right.take(order, axis), (
+                f"right but in another order along axis {axis}: {_name_order(order)}"
+            )
+    if right.ndim > 1:
+        yield from _rows(right, given, tolerance)
 
 
-def _explain_order(numeric, analytic, tolerance):
-    """Right but for the order along an axis: heads, branches or pairs of columns in each other's place."""
-    for axis, n in enumerate(numeric.shape):
-        order = _order(*(np.moveaxis(g, axis, 0).reshape(n, -1) for g in (numeric, analytic)), tolerance)
-        if order is not None:
-            return Diagnosis("order", f"right but in another order along axis {axis}: {_name_order(order)}")
-    return None
+def _name_factor(factor, sizes, tolerance):
+    causes = dict(FACTORS)
+    for letter, n in sizes.items():
+        causes |= {cause.format(letter): n**power for cause, power in POWERS.items() if n != 1}
+    likely = [cause for cause, value in causes.items() if abs(abs(factor) - value) <= tolerance * value]
+    unknown = "look for a constant that the derivative brings down" + ("" if sizes else "; sizes={'d': ..} names more")
+    sign = "the sign is wrong, and " if factor < 0 else ""
+    times = f"{abs(factor):.6g}" if abs(abs(factor) - 1) > 1e-4 else f"{abs(factor):.12g}"
+    return f"{sign}the gradient is {times} times what it should be everywhere: {' or '.join(likely) or unknown}"
 
 
-def _order(right, given, tolerance):
-    """Which row of right stands where in given; None unless each row has its place, another than its own."""
-    n, limit, order = len(right), tolerance * abs(right).max(), []
-    if n * right.size > 1e7:
-        return None
+def _order(right, given, axis, tolerance):
+    """Which row of right, along an axis, stands where in given; nothing if one has no place."""
+    n, limit, order = right.shape[axis], tolerance * abs(right).max(), []
+    right, given = (np.moveaxis(a, axis, 0).reshape(n, -1) for a in (right, given))
+    if n * right.size > 1e7:  # it would take too long
+        return []
     for i, row in enumerate(given):
-        fits = np.flatnonzero(abs(right - row).max(axis=1) <= limit)
-        free = [int(j) for j in fits if j not in order]
+        fits = np.flatnonzero(abs(right - row).max(axis=1) <= limit).tolist()
+        free = [j for j in fits if j not in order]
         if not free:
-            return None
+            return []
         order.append(i if i in free else free[0])
-    return None if order == list(range(n)) else order
+    return order
 
 
 def _name_order(order):
+    """Heads, branches or pairs of columns in each other's place."""
+    n, straight = len(order), np.arange(len(order))
+    known = {}
+    for a in (a for a in range(2, n) if n % a == 0):
+        words = f"its {n} entries stand as ({n // a}, {a}) where ({a}, {n // a}) belongs: interleaved, or not?"
+        known[words] = straight.reshape(a, n // a).T.ravel()
+    known["neighbours have changed places: pairs of columns, heads or branches"] = straight ^ 1
+    known["its halves have changed places: two branches?"] = (straight + n // 2) % n
+    known["from the last to the first"] = straight[::-1]
+    fitting = [words for words, likely in known.items() if np.array_equal(order, likely)]
+    return fitting[0] if fitting else _name_blocks(np.array(order), straight)
+
+
+def _name_blocks(order, straight):
+    """Which of the largest blocks that have moved as a whole stands where."""
     n = len(order)
-    for a in range(2, n):
-        if n % a == 0 and order == np.arange(n).reshape(a, n // a).T.ravel().tolist():
-            return f"its {n} entries stand as ({n // a}, {a}) where ({a}, {n // a}) belongs: interleaved, or not?"
-    if order == [i ^ 1 for i in range(n)]:
-        return "neighbours have changed places: pairs of columns, heads or branches"
-    if order == [(i + n // 2) % n for i in range(n)]:
-        return "its halves have changed places: two branches?"
-    if order == list(range(n))[::-1]:
-        return "from the last to the first"
-    b = next(b for b in range(n // 2, 0, -1) if n % b == 0 and _moves_as_blocks(order, b))
-    moved = [f"{j // b} stands at {i // b}" for i, j in enumerate(order) if i != j and i % b == 0]
+    sizes = (b for b in range(n // 2, 0, -1) if n % b == 0)
+    b = next(b for b in sizes if np.array_equal(order, straight.reshape(-1, b)[order[::b] // b].ravel()))
+    moved = [f"{j} stands at {i}" for i, j in enumerate(order[::b] // b) if i != j]
     what = f"of its {n // b} blocks of {b} " if b > 1 else ""
     return f"{what}{', '.join(moved[:3])}{' ...' if len(moved) > 3 else ''}: heads, branches or columns mixed up?"
 
 
-def _moves_as_blocks(order, b):
-    blocks = np.reshape(order, (-1, b))
-    return bool((blocks[:, 0] % b == 0).all() and (blocks == blocks[:, :1] + np.arange(b)).all())
-
-
-def _explain_factor(factor, sizes, tolerance, name):
-    if factor < 0 and _near(factor, 1, tolerance):
-        inhibitory = "the inhibitory branch enters with a minus, which its gradient keeps"
-        cause = inhibitory if "_inh" in name else "is it subtracted in the forward?"
-        return Diagnosis("sign", f"the sign is wrong: {cause}")
-    causes = [(2, "it is counted twice"), (0.5, "half of it is missing, or a factor 2 is")]
-    for letter, n in sizes.items():
-        if n != 1:
-            causes += [
-                (n**0.5, f"1/sqrt({letter}) is missing"),
-                (n**-0.5, f"1/sqrt({letter}) is applied twice"),
-                (n, f"a sum over {letter} where a mean belongs"),
-                (1 / n, f"a mean over {letter} where a sum belongs"),
-            ]
-    likely = [cause for value, cause in causes if _near(factor, value, tolerance)]
-    unknown = "look for a constant that the derivative brings down" + ("" if sizes else "; sizes={'d': ..} names more")
-    why = " or ".join(likely) or unknown
-    also = "the sign is wrong, and " if factor < 0 else ""
-    shown = f"{abs(factor):.6g}" if abs(abs(factor) - 1) > 1e-4 else f"{abs(factor):.12g}"
-    return Diagnosis("factor", f"{also}the gradient is {shown} times what it should be everywhere: {why}")
-
-
-def _explain_rows(numeric, analytic, tolerance):
-    """Right but for a factor of its own in each row: a weight per query, forgotten or used twice."""
-    width = numeric.shape[-1] if numeric.ndim >= 2 else 0
-    right, given = (g.reshape(-1, width) for g in (numeric, analytic)) if width else (numeric, analytic)
+def _rows(right, given, tolerance):
+    """A factor of its own in each row: a weight per query, forgotten or used twice."""
     telling = (right != 0).sum(axis=-1) >= 2  # two numbers of a row tell a factor from chance
-    if not width or telling.sum() < 3 or not _close(given[~telling], right[~telling], tolerance):
-        return None
-    factors = (given * right).sum(axis=-1)[telling] / (right * right).sum(axis=-1)[telling]
-    if not _close(given[telling], factors[:, None] * right[telling], tolerance):
-        return None
+    if telling.sum() < 3:
+        return
+    dots, squares = (given * right).sum(axis=-1), (right * right).sum(axis=-1)
+    factors = np.divide(dots, squares, where=telling, out=np.ones(telling.shape))
     wrong = abs(factors - 1) > tolerance
-    if 2 * wrong.sum() <= len(wrong):
-        row = int(np.flatnonzero(telling)[wrong.argmax()])
-        place = tuple(map(int, np.unravel_index(row, numeric.shape[:-1])))
-        how = f"only {int(wrong.sum())} of {len(right)} rows are wrong, the first at {place}"
-        return Diagnosis("rows", f"{how}, {factors[wrong][0]:.3g} times what it should be: is a loop one short?")
-    low, high = float(factors.min()), float(factors.max())
+    low, high = factors[telling].min(), factors[telling].max()
     lost = "lost" if min(abs(low), abs(high)) >= 1 else "there twice, or another one's"
-    each = f"each row is off by a factor of its own, {low:.3g} to {high:.3g}"
-    return Diagnosis("rows", f"{each}: is a gate or lambda {lost}?")
-
-
-def _near(factor, value, tolerance):
-    return abs(abs(factor) - value) <= tolerance * value
-
-
-def _explain_angle(numeric, analytic, tolerance):
-    cosine = float((numeric * analytic).sum() / math.sqrt((numeric**2).sum() * (analytic**2).sum()))
-    degrees = math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
-    off = abs(analytic - numeric)
-    worst = tuple(map(int, np.unravel_index(off.argmax(), numeric.shape)))
-    wrong = int((off > tolerance * abs(numeric).max()).sum())
-    apart = f"it points {degrees:.3g} degrees away from the right gradient"
-    most = f"most at index {worst}: {analytic[worst]:.6g}, expected {numeric[worst]:.6g}"
-    return Diagnosis("angle", f"{apart}; {wrong} of {numeric.size} elements differ, {most}")
+    words = f"each row is off by a factor of its own, {low:.3g} to {high:.3g}: is a gate or lambda {lost}?"
+    if wrong.any() and 2 * wrong.sum() <= telling.sum():
+        place = tuple(map(int, np.argwhere(wrong)[0]))
+        words = (
+            f"only {int(wrong.sum())} of {wrong.size} rows are wrong, the first at {place}, "
+            f"{factors[place]:.3g} times what it should be: is a loop one short?"
+        )
+    yield "rows", factors[..., None] * right, words

@@ -4,7 +4,6 @@ A tree is a dict, list or tuple of trees, or a leaf. None is an empty leaf and s
 """
 
 import math
-from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,20 +44,6 @@ def leaves(tree, path=()) -> dict:
     if not isinstance(tree, dict):
         return {} if tree is None else {path: tree}
     return {deeper: leaf for key, branch in tree.items() for deeper, leaf in leaves(branch, (*path, key)).items()}
-
-
-def replace_leaf(tree, path, leaf):
-    """The tree with the leaf at a path exchanged; the tree itself stays as it is."""
-    if not path:
-        return leaf
-    key, *rest = path
-    if _is_namedtuple(tree):
-        return tree._replace(**{key: replace_leaf(getattr(tree, key), rest, leaf)})
-    if isinstance(tree, dict):
-        changed = copy(tree)  # of its own class
-        changed[key] = replace_leaf(tree[key], rest, leaf)
-        return changed
-    return type(tree)(replace_leaf(branch, rest, leaf) if i == key else branch for i, branch in enumerate(tree))
 
 
 def flatten(tree) -> dict:

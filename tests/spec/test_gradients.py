@@ -5,12 +5,12 @@ the check itself is tested in test_gradcheck.py.
 from dgsa_np import attention, losses, model, ops
 from dgsa_np.attention import differential, differential_v2, gated, multihead, output_gate, softmax, tiled, twicing
 from dgsa_np.gradcheck import (
-    SURE,
-    _make_pair,
+    SAFETY,
     _upstream,
     check_pair,
     same_bits,
 )
+from dgsa_np.gradcheck_pair import CheckedPair
 from dgsa_np.lab import cases
 
 
@@ -22,12 +22,12 @@ def test_complex_step_over_every_element(case):
 def test_central_differences_agree_within_their_own_error(case):
     options = {"without": case.without, "n_directions": 1, "method": "central"}
     for r in check_pair(case.forward, case.backward, case.args, **options):
-        assert r.method == "central" and r.error <= SURE * r.doubt, f"{r}"
+        assert r.method == "central" and r.error <= SAFETY * r.doubt, f"{r}"
 
 
 def test_a_second_call_gives_the_same_bits(case):
     """check_pair lets other people's libraries round anew; ours do not."""
-    pair = _make_pair(case.forward, case.backward, case.args, case.without)
+    pair = CheckedPair(case.forward, case.backward, case.args, case.without)
     out, cache = pair.run()
     dout, _ = _upstream(pair, out, 0)
     first, second = (pair.gradients(dout, cache) for _ in range(2))

@@ -523,7 +523,10 @@ INNER = {
     "steps of a layer or a model, whose arguments attention_forward and model_forward have checked": " ".join(
         f"{name}_{way}" for name in LAYER_STEPS for way in ("forward", "backward")
     ),
-    "work on trees": "tree_map leaves replace_leaf count zeros_like flatten draw same_bits sha256",
+    "work on trees": "tree_map leaves count zeros_like flatten draw same_bits sha256",
+    "calls of a pair that check_pair has been given": (
+        "CheckedPair.run CheckedPair.gradients CheckedPair.name check_finite described name_of"
+    ),
     "parts of a run, which settle and train have checked": "choose_threads make with_bar Split.take Spec",
     "the body of the heads on tiles, and the choice of them, whose arguments a layer has checked": (
         "streamed_forward streamed_backward tiles_are_faster AttentionConfig.head_pair"

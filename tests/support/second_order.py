@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from dgsa_np.gradcheck import _make_pair, _upstream
+from dgsa_np.gradcheck import _upstream
+from dgsa_np.gradcheck_pair import CheckedPair
 
 STEP = 1e-30
 
 
 def start(case):
     """The pair with its arguments, and an upstream gradient."""
-    pair = _make_pair(case.forward, case.backward, case.args, case.without)
+    pair = CheckedPair(case.forward, case.backward, case.args, case.without)
     return pair, _upstream(pair, pair.run()[0], 0)[0]
 
 

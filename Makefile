@@ -38,7 +38,7 @@ kernels: .venv/test .venv/kernels
 
 # A grid on a Dask scheduler with two workers, one of which is killed.
 cluster: .venv/test .venv/cluster
-	$(BIN)/python -m pytest $(ALL) -k "dask or scheduler" tests/product/test_evidence.py
+	$(BIN)/python -m pytest $(ALL) -k "dask or scheduler" tests/machine/test_grid.py
 
 # The notebooks from their sources (py:percent), run in fresh kernels, with their outputs.
 notebooks: .venv/notebooks

@@ -38,7 +38,9 @@ def sources(tmp_path_factory):
 
 
 def pytest_sessionstart(session):
-    """Nothing remembered from before: mutation testing forks a process that has run the tests already."""
+    """Nothing remembered from before:
+    mutation testing forks a process that has run the tests already.
+    """
     shapes.PASSED.clear()
     for remembered in (multihead.attention_specs, multihead.at_depth, model.model_specs):
         remembered.cache_clear()

@@ -1,4 +1,6 @@
-"""The pages in docs/: links lead somewhere, code runs, quotations are true, tables follow the code."""
+"""The pages in docs/:
+links lead somewhere, code runs, quotations are true, tables follow the code.
+"""
 
 import re
 from pathlib import Path

@@ -98,7 +98,9 @@ def test_start_here_builds_the_one_file():
 
 
 def test_start_here_takes_45_minutes():
-    """By what its sections say; and at 200 words a minute, with a minute and a half for each cell of code."""
+    """By what its sections say;
+    and at 200 words a minute, with a minute and a half for each cell of code.
+    """
     whole = cells(START)
     prose = "\n".join(text(cell) for cell in whole if cell["cell_type"] == "markdown")
     said = [int(minutes) for minutes in re.findall(r"^## .* \((\d+) minutes\)$", prose, flags=re.MULTILINE)]

@@ -1,4 +1,6 @@
-"""Elementwise chains of many forms, for the kernels that they become on a device; and arguments strange on purpose."""
+"""Elementwise chains of many forms, for the kernels that they become on a device;
+and arguments strange on purpose.
+"""
 
 import inspect
 

@@ -42,6 +42,7 @@ from fractions import Fraction
 import matplotlib.pyplot as plt
 import numpy
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from dgsa_np import attention, ops, optim
 from dgsa_np import model as library_model
@@ -49,6 +50,7 @@ from dgsa_np.gradcheck import check_pair, complex_step
 from dgsa_np.losses import cross_entropy_forward
 
 plt.style.use("dgsa_np.lab.viz")
+threadpool_limits(1)  # our matrices are small: one thread of BLAS is faster than several
 rng = np.random.default_rng(0)
 
 # %% [markdown]

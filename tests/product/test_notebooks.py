@@ -1,5 +1,6 @@
-"""The notebooks: paired with their sources, whole, every displayed equation asserted;
-with -m notebooks, run afresh.
+"""The notebooks: paired with their sources, whole, every displayed equation asserted.
+
+With -m notebooks they are run afresh.
 """
 
 import ast
@@ -98,9 +99,7 @@ def test_start_here_builds_the_one_file():
 
 
 def test_start_here_takes_45_minutes():
-    """By what its sections say;
-    and at 200 words a minute, with a minute and a half for each cell of code.
-    """
+    """By what its sections say; and at 200 words a minute, 90 seconds for each code cell."""
     whole = cells(START)
     prose = "\n".join(text(cell) for cell in whole if cell["cell_type"] == "markdown")
     said = [int(minutes) for minutes in re.findall(r"^## .* \((\d+) minutes\)$", prose, flags=re.MULTILINE)]
@@ -110,9 +109,7 @@ def test_start_here_takes_45_minutes():
 
 @each
 def test_it_installs_itself_on_colab(path):
-    """The second cell, the same in all:
-    the address of the repository stands in one line of each.
-    """
+    """The second cell is the same in all: the address of the repository is one line of it."""
     assert text(cells(path)[1]) == INSTALL
 
 

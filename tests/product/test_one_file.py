@@ -1,6 +1,4 @@
-"""notebooks/dgsa_in_one_file.py says the same as the library,
-and runs on a GPU when one line is changed.
-"""
+"""notebooks/dgsa_in_one_file.py says what the library says, and on a GPU with one line changed."""
 
 import ast
 import importlib.util
@@ -35,9 +33,7 @@ def one_file():
 
 @pytest.fixture
 def on_a_gpu():
-    """The file with one import changed, on the stand-in for CuPy,
-    and what crosses between the device and the host.
-    """
+    """The file with one import changed, on the stand-in for CuPy, and the traffic to and fro."""
     source, line = PATH.read_text(encoding="utf-8"), "\nimport numpy as np\n"
     assert source.count(line) == 1
     module = types.ModuleType("dgsa_in_one_file")

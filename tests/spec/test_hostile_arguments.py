@@ -542,7 +542,7 @@ INNER = {
         "attention_specs model_specs mlp_specs lambda_specs gate_specs token_gate_specs token_lambda_specs at_depth "
         "types_of"
     ),
-    "where an array lives, and checks": "owner_of plainly as_lam check_rng right_parameters",
+    "where an array lives, and checks": "owner_of plainly as_lam check_rng",
     "a line about what resolve_device returned": "describe_device",
     "rows of the table of corrupt": " ".join(
         c.damage.__name__ for c in (corruptions.IMAGES | corruptions.SENTENCES).values()

@@ -167,7 +167,7 @@ def _memory_explained(step, batch, state, model, device):
         T = model.n_tokens if model.task == "vision" else batch[0].shape[1]
         shape, width = (len(batch[0]), model.n_heads, T, T), state.params["head"]["W"].itemsize
         sizes, advice = f"inputs {batch[0].shape}, {count(state.params):,} parameters", "try a smaller batch_size"
-        if model.head_pair(array_module(state.params["head"]["W"]), T, T) == model.mechanism[:2]:  # not on tiles
+        if model.head_pair(array_module(state.params["head"]["W"]), T, T) is model.mechanism.head:  # not on tiles
             sizes += f", maps (B, H, T, T) = {shape} of {math.prod(shape) * width:,} bytes each, several per layer"
             advice += ", or impl='tiled'" if model.kind in TILED_KINDS else ""
         why = f"{str(error).rstrip('.')}; {sizes}; {advice}"

@@ -32,7 +32,7 @@ from .evidence.studies import SEEDS, STUDIES
 from .experiments import accuracy_under_corruption, markdown_table
 from .sample import sample
 from .selfcheck import describe_machine, self_check
-from .settings import CONFIGS, FIELDS, DataConfig, SettingsError, make, read_settings, settle, types_of
+from .settings import CONFIGS, FIELDS, DataConfig, SettingsError, make, read_settings, settle
 
 STOPPED = 130  # by Ctrl-C, as shells count it
 WHAT_IS_CHECKED = f"""\
@@ -480,7 +480,7 @@ def _setting(field, several):
     """The flag of a setting. One that is not given is left out: a file or a recipe may have it."""
     choices = ", ".join(c for c in field.metadata.get("choices", ()) if isinstance(c, str))
     text = "; ".join(filter(None, (choices, field.metadata.get("meaning")))) + f" (default: {field.default})"
-    kind = types_of(field)[0]  # of int | None, int
+    kind = check.types_of(field)[0]  # of int | None, int
     return f"--{field.name.replace('_', '-')}", {
         "help": text.replace("%", "%%"),
         "default": argparse.SUPPRESS,

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
@@ -49,16 +48,12 @@ class DataConfig:
     min_count: int | None = setting(None, "rarer words become one unknown word")
     max_words: int | None = setting(None, "all but the most frequent become it too")
     encoding: str | None = setting(None, "of files of sentences")
-    spurious: int | None = setting(None, "keys that mislead, in each sentence of the needle")
+    spurious: int | None = setting(None, "keys that mislead, in each sentence of the needle", least=0)
     train_size: int | None = setting(None, "so many rows of the training split, drawn once; None: all")
     test_size: int | None = setting(None, "the same for the test split")
 
     def __post_init__(self):
-        check.choices(self)
-        for name in ("length", "overlap", "min_count", "max_words", "spurious", "train_size", "test_size"):
-            value, least = getattr(self, name), 0 if name == "spurious" else 1
-            if value is not None:
-                shapes.whole("DataConfig", least, **{name: value})
+        check.settings(self)
         shapes.instance("DataConfig", (*check.PATH, type(None)), root=self.root, encoding=self.encoding)
 
     def load(self):
@@ -80,11 +75,6 @@ def _some(split, size):
 
 CONFIGS = (DataConfig, ModelConfig, TrainConfig)
 FIELDS = {f.name: f for config in CONFIGS for f in fields(config)}
-
-
-def types_of(field) -> tuple:
-    """The types that a setting may have: int | None has two."""
-    return get_args(field.type) or (field.type,)
 
 
 def settle(given: dict, load=DataConfig.load):
@@ -132,7 +122,7 @@ def _value(path, name, value):
     """A setting from JSON, of the type that its field has."""
     if name not in FIELDS:
         raise SettingsError(f"{path}: unknown key {name!r}{check.nearest(name, FIELDS)}")
-    allowed = types_of(FIELDS[name])
+    allowed = check.types_of(FIELDS[name])
     if float in allowed and type(value) is int and abs(value) < 1e300:
         value = float(value)
     if type(value) not in allowed:

@@ -25,8 +25,10 @@ def on_pixels():
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
-    logistic, nearest = LogisticRegression(max_iter=2000), KNeighborsClassifier(1)
-    estimators = {"logistic regression": logistic, "nearest neighbour": nearest}
+    estimators = {
+        "logistic regression": LogisticRegression(max_iter=2000),
+        "nearest neighbour": KNeighborsClassifier(1),
+    }
     return estimators, lambda split: split.inputs.reshape(len(split.inputs), -1)
 
 
@@ -36,8 +38,8 @@ def on_words(vocab_size):
 
     def counts(split):
         rows, columns = np.nonzero(split.inputs != PAD)
-        shape = len(split.inputs), vocab_size
-        return csr_array((np.ones(len(rows)), (rows, split.inputs[rows, columns])), shape)
+        words = split.inputs[rows, columns]
+        return csr_array((np.ones(len(rows)), (rows, words)), (len(split.inputs), vocab_size))
 
     return {"naive Bayes": MultinomialNB()}, counts
 

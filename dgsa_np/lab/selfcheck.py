@@ -1,13 +1,11 @@
 """Does the GPU compute what the CPU does? The rows that `python -m dgsa_np info --check` prints."""
 
 import os
-import platform
 import time
 from typing import NamedTuple
 
 import numpy as np
 
-from .. import __version__
 from ..attention import KINDS
 from ..backend import resolve_device, to_device, to_numpy
 from ..data import load
@@ -18,6 +16,7 @@ from ..optim import adamw_init, adamw_step, clip_by_norm
 from ..params import count, flatten, tree_map
 from ..train import TrainConfig, train
 from . import cases
+from .measure import versions
 
 PARITY, RATIO, FLOOR = 1e-12, 2.0, 2.0**-23  # of float64; of float32; an error in float32 counts as this at least
 REPEATS, EPOCHS, SEEDS, BUSY = 50, 3, 20, (200, 4096)
@@ -58,8 +57,7 @@ def describe_machine() -> dict:
     """Hardware and versions, as a record to keep beside figures."""
     resolve_device("cuda")
     hardware, drivers = describe_gpu()
-    versions = {"dgsa_np": __version__, "python": platform.python_version(), "numpy": np.__version__}
-    return hardware | {"tf32": os.environ.get("CUPY_TF32", "0")} | versions | drivers
+    return hardware | {"tf32": os.environ.get("CUPY_TF32", "0")} | versions() | drivers
 
 
 def check_pairs():

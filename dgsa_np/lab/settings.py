@@ -33,7 +33,7 @@ RECIPES = {  # what each data set changes of the defaults, which are those of th
 
 
 class SettingsError(ValueError):
-    """Settings that are unknown, do not fit each other, or differ from those of a run."""
+    """What was asked for is unknown, does not fit, differs from a run, or cannot be done."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class DataConfig:
         shapes.instance("DataConfig", (*check.PATH, type(None)), root=self.root, encoding=self.encoding)
 
     def load(self):
-        own = {"data", "train_size", "test_size"}  # the rest is for the loader
-        options = {name: value for name, value in asdict(self).items() if value is not None and name not in own}
+        ours = {"data", "train_size", "test_size"}  # the rest is for the loader
+        options = {name: value for name, value in asdict(self).items() if value is not None and name not in ours}
         try:
             data = load(self.data, **options)
         except ValueError as error:
@@ -77,6 +77,7 @@ CONFIGS = (DataConfig, ModelConfig, TrainConfig)
 FIELDS = {f.name: f for config in CONFIGS for f in fields(config)}
 
 
+@shapes.takes(given=dict, load=Callable)
 def settle(given: dict, load=DataConfig.load):
     """DataConfig, ModelConfig, TrainConfig and the Dataset, from what was asked for.
 
@@ -87,15 +88,14 @@ def settle(given: dict, load=DataConfig.load):
 
     load : of a DataConfig, its data; many runs on the same data may hand one that keeps them
     """
-    shapes.instance("settle", dict, given=given)
-    shapes.instance("settle", Callable, load=load)
     data_config = make(DataConfig, given)
     data = load(data_config)
-    fixed = {f.name: data.meta[f.name] for f in fields(ModelConfig) if f.name in data.meta}
+    fixed = own(ModelConfig, data.meta)
     for name, value in fixed.items():
         if given.get(name, value) != value:
-            expected = f"{value!r}: it comes from the data {data_config.data}"
-            raise SettingsError(f"{name} is {given[name]!r}, expected {expected}")
+            raise SettingsError(
+                f"{name} is {given[name]!r}, expected {value!r}: it comes from the data {data_config.data}"
+            )
     settings = RECIPES.get(data_config.data, {}) | given | fixed
     model, cfg = make(ModelConfig, settings), make(TrainConfig, settings)
     device = resolve_device(cfg.device)
@@ -103,9 +103,9 @@ def settle(given: dict, load=DataConfig.load):
     return data_config, model, replace(cfg, device=device, threads=threads), data
 
 
+@shapes.takes(path=check.PATH)
 def read_settings(path) -> dict:
     """Settings from a JSON file: {"width": 32, "data": "pydoc"}, or the config.json of a run."""
-    shapes.instance("read_settings", check.PATH, path=path)
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -131,9 +131,14 @@ def _value(path, name, value):
     return value
 
 
+def own(config, settings) -> dict:
+    """Those of the settings that a configuration has."""
+    return {f.name: settings[f.name] for f in fields(config) if f.name in settings}
+
+
 def make(config, settings):
     """One configuration from those of the settings that are its own; raises SettingsError."""
     try:
-        return config(**{f.name: settings[f.name] for f in fields(config) if f.name in settings})
+        return config(**own(config, settings))
     except ValueError as error:
         raise SettingsError(error) from error

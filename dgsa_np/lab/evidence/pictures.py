@@ -38,11 +38,16 @@ def of_a_model(settings, path) -> list:
         _, model, _, data = settle(settings)
     except DataError as error:
         return [("p", f"No pictures of {name}: {error}")]
-    said = f"One dgsa model trained on {name} (seed {settings['seed']}), and the first test input: an illustration."
     views = clean_and_corrupted(load_checkpoint(path), model, data)
     pictures = of_an_image(views) if model.task == "vision" else of_a_sentence(views, data.meta)
-    figures = (figure_block(f"{name}-{what}", figure, f"{shown} on {name}.") for what, figure, shown in pictures)
-    return [("h3", f"Pictures: {name}"), ("p", said), *figures]
+    return [
+        ("h3", f"Pictures: {name}"),
+        (
+            "p",
+            f"One dgsa model trained on {name} (seed {settings['seed']}), and the first test input: an illustration.",
+        ),
+        *(figure_block(f"{name}-{what}", figure, f"{shown} on {name}.") for what, figure, shown in pictures),
+    ]
 
 
 def of_an_image(views):
@@ -53,7 +58,7 @@ def of_an_image(views):
         image = image if image.ndim == 2 else image.mean(axis=-1)  # grey
         gates[how] = image, np.stack([h.gate[0] for h in layers])
         treated = {"absolute": maps, "clipped": maps, "excitatory": exc}
-        rollouts = {name: attention_rollout(chosen, name)[0] for name, chosen in treated.items()}
+        rollouts = {treatment: attention_rollout(chosen, treatment)[0] for treatment, chosen in treated.items()}
         figure = viz.rollout_figure(image, rollouts)
         name = how.replace(" ", "-").replace(".", "")
         yield f"rollout-{name}", figure, f"Attention rollout, {how}: |A|, A clipped at 0, and A_exc alone,"

@@ -38,8 +38,7 @@ def on_words(vocab_size):
 
     def counts(split):
         rows, columns = np.nonzero(split.inputs != PAD)
-        words = split.inputs[rows, columns]
-        return csr_array((np.ones(len(rows)), (rows, words)), (len(split.inputs), vocab_size))
+        return csr_array((np.ones(len(rows)), (rows, split.inputs[rows, columns])), (len(split.inputs), vocab_size))
 
     return {"naive Bayes": MultinomialNB()}, counts
 
@@ -73,10 +72,8 @@ class NGram:
         """p_n(token | history), at most n - 1 tokens long."""
         p = self.uniform
         for start in range(len(history), -1, -1):
-            seen = self.after.get(history[start:])
-            if seen is None:
-                break
-            p = (seen[token] + len(seen) * p) / (seen.total() + len(seen))
+            if seen := self.after.get(history[start:]):
+                p = (seen[token] + len(seen) * p) / (seen.total() + len(seen))
         return p
 
     def loss(self, tokens):

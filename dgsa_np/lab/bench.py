@@ -45,9 +45,13 @@ def bench(out: Path, rounds=15, longest=LENGTHS[-1]):
     forms = ("eager", "fused") if find_spec("torch") else ()
     if not forms:
         print("PyTorch is not installed; to compare with it: pip install 'dgsa-np[peers]'")
-    machine = {"system": f"{system()} {platform.processor()}", "cores": parallel.cores()}
-    theirs = {"torch": metadata.version("torch")} if forms else {}
-    found = {"machine": machine | {"versions": versions() | theirs}}
+    found = {
+        "machine": {
+            "system": f"{system()} {platform.processor()}",
+            "cores": parallel.cores(),
+            "versions": versions() | ({"torch": metadata.version("torch")} if forms else {}),
+        }
+    }
     with threadpool_limits(1), ProcessPoolExecutor(1, get_context("spawn")) as process:
         for title, contests in _contests(forms, process).items():
             found[title] = {label: race(contest, rounds) for label, contest in contests.items()}

@@ -292,8 +292,7 @@ def _roots(pairs) -> dict:
 
 def _kinds(args, task):
     """The corruptions that were asked for."""
-    known = list(CORRUPTIONS[task])
-    kinds = {"all": known, "none": []} | {kind: [kind] for kind in known}
+    kinds = {"all": list(CORRUPTIONS[task]), "none": []} | {kind: [kind] for kind in CORRUPTIONS[task]}
     try:
         check.one_of(args.command, "--corruption", args.corruption, kinds)
     except ValueError as error:

@@ -36,9 +36,9 @@ def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) 
     for kind, model in models.items():
         sizes = f"{model.n_heads} heads, d = {model.sizes['d']}, feed-forward width {model.F}"
         print(f"  {kind:8s} {sizes}, {experiments.count_parameters(model):,} parameters")
-    grid = experiments.run_grid(models, train, seeds, data, jobs)
-    bar = tqdm(grid, total=len(models) * len(seeds), disable=None, unit="run", desc="train and corrupt")
-    runs = sorted(bar, key=lambda run: (run.seed, KINDS.index(run.name)))
+    shown = {"total": len(models) * len(seeds), "disable": None, "unit": "run", "desc": "train and corrupt"}
+    grid = tqdm(experiments.run_grid(models, train, seeds, data, jobs), **shown)
+    runs = sorted(grid, key=lambda run: (run.seed, KINDS.index(run.name)))
     accuracies = experiments.collect(runs + experiments.run_baselines(data))
     scores = {name: experiments.per_seed_scores(a) for name, a in accuracies.items()}
     text = f"{table(scores)}\n\n{findings(scores)}\n"
@@ -94,10 +94,10 @@ def _draw(out, runs, accuracies, models, data):
         f"a {split.targets[0]}, {how}": (split.inputs[0], layers[-1], attention.attention_gate(layers[-1])[0])
         for how, (split, layers) in clean_and_corrupted(gated.params, models["dgsa"], data).items()
     }
-    robustness = viz.robustness_figure(CORRUPTIONS["vision"], accuracies, 1 / data.meta["n_out"], attention.KINDS)
-    viz.save(robustness, out / "accuracy.png")
+    chance, kinds = 1 / data.meta["n_out"], attention.KINDS
+    viz.save(viz.robustness_figure(CORRUPTIONS["vision"], accuracies, chance, kinds), out / "accuracy.png")
     viz.save(viz.attention_figure(views, layer=models["dgsa"].depth - 1), out / "maps.png")
-    viz.save(viz.training_figure(records, attention.KINDS), out / "training.png")
+    viz.save(viz.training_figure(records, kinds), out / "training.png")
 
 
 def _results(runs, accuracies, models, train) -> dict:

@@ -24,8 +24,10 @@ def sample(params, cfg, prompt, n, rng, temperature=1.0, top_k=None):
     cfg.max_len tokens are full, the window slides: its later half is read afresh.
     """
     if cfg.task != "lm" or cfg.n_out != cfg.vocab_size:
-        wanted = f"task 'lm' with one per token of its vocabulary ({cfg.vocab_size}): it says what comes next"
-        raise ValueError(f"sample: cfg has task {cfg.task!r} and {cfg.n_out} outputs, expected {wanted}")
+        raise ValueError(
+            f"sample: cfg has task {cfg.task!r} and {cfg.n_out} outputs, expected task 'lm' with one per token of its "
+            f"vocabulary ({cfg.vocab_size}): it says what comes next"
+        )
     check_rng("sample", rng)
     shapes.whole("sample", **{"the length of the prompt": np.size(prompt)})
     prompt = prompt if hasattr(prompt, "dtype") else np.asarray(prompt)

@@ -85,8 +85,11 @@ def check_single_precision(seeds):
     ratios = {key: both["cuda"] / both["cpu"] for key, both in medians.items()}
     worst = max(ratios, key=ratios.get)
     rough = ", by CUPY_TF32" if os.environ.get("CUPY_TF32", "0") != "0" else ""
-    found = f"{ratios[worst]:.2f} times NumPy's error at most{rough}: {' '.join(worst)}"
-    return found, f"{RATIO:g}", ratios[worst] <= RATIO
+    return (
+        f"{ratios[worst]:.2f} times NumPy's error at most{rough}: {' '.join(worst)}",
+        f"{RATIO:g}",
+        ratios[worst] <= RATIO,
+    )
 
 
 def outcome(case, device, dtype) -> dict:
@@ -168,8 +171,11 @@ def check_memory():
         _step(*task)
         held.append(gpu_memory())
     taken, more = held[-1] - before, held[-1] - held[-11]
-    found = f"{taken / 2**20:.1f} MiB for {count(task[0]):,} parameters, {more} more bytes in 10 steps"
-    return found, "some, and 0 more", more == 0 < taken
+    return (
+        f"{taken / 2**20:.1f} MiB for {count(task[0]):,} parameters, {more} more bytes in 10 steps",
+        "some, and 0 more",
+        more == 0 < taken,
+    )
 
 
 def check_training():
@@ -183,5 +189,8 @@ def check_training():
             (time.perf_counter() - started) / EPOCHS,
         )
     (loss, accuracy, seconds), (expected, here, slower) = found["cuda"], found["cpu"]
-    said = f"accuracy {accuracy:.3f} in {seconds:.2f} s an epoch; on the CPU {here:.3f} in {slower:.2f} s"
-    return said, "the same first loss, accuracy > .5", abs(loss - expected) <= 1e-5 * expected and accuracy > 0.5
+    return (
+        f"accuracy {accuracy:.3f} in {seconds:.2f} s an epoch; on the CPU {here:.3f} in {slower:.2f} s",
+        "the same first loss, accuracy > .5",
+        abs(loss - expected) <= 1e-5 * expected and accuracy > 0.5,
+    )

@@ -57,8 +57,11 @@ class DataConfig:
         shapes.instance("DataConfig", (*check.PATH, type(None)), root=self.root, encoding=self.encoding)
 
     def load(self):
-        ours = {"data", "train_size", "test_size"}  # the rest is for the loader
-        options = {name: value for name, value in asdict(self).items() if value is not None and name not in ours}
+        options = {
+            name: value
+            for name, value in asdict(self).items()
+            if value is not None and name not in ("data", "train_size", "test_size")  # which are not the loader's
+        }
         try:
             data = load(self.data, **options)
         except ValueError as error:

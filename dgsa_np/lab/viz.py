@@ -118,8 +118,8 @@ def training_figure(runs, kinds=()):
         train = [[np.mean([steps[i]["loss"] for i in b]) for b in bins] for steps, _ in seeds]
         _draw_band(losses, [b.mean() + 1 for b in bins], train, f"{name}, training", color=styles[name]["color"])
         for ax, key in ((losses, "valid_loss"), (accuracies, "valid_accuracy")):
-            ys = [[epoch[key] for epoch in epochs] for _, epochs in seeds]
-            _draw_band(ax, ends, ys, f"{name}, validation", markersize=3, linestyle="--", **styles[name])
+            valid = [[epoch[key] for epoch in epochs] for _, epochs in seeds]
+            _draw_band(ax, ends, valid, f"{name}, validation", markersize=3, linestyle="--", **styles[name])
     losses.set(xlabel="step", ylabel="loss (nats)", yscale="log")
     losses.yaxis.set_major_formatter("{x:g}")
     losses.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))

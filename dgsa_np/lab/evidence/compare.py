@@ -62,13 +62,12 @@ def carry_out(folder, name, study, planned, **how) -> list:
     if before.get(name, {}).get("runs") == comparison["runs"]:
         comparison = before[name] | comparison  # with the costs that were measured
     write_whole(folder / "comparisons.json", json.dumps(before | {name: comparison}, indent=1))
+    firsts = {data: {label: runs[0] for label, runs in by.items()} for data, by in planned.items()}
     runs = [s for by in planned.values() for settings in by.values() for s in settings]
-    kept = {keys[0] for by in comparison["runs"].values() for keys in by.values()}
+    kept = {key(first) for by in firsts.values() for first in by.values()}
     records = run_grid(folder, runs, models=kept, **how)
     if "cost" in study.inside:
-        comparison["cost"] = {
-            data: costs({label: runs[0] for label, runs in by.items()}) for data, by in planned.items()
-        }
+        comparison["cost"] = {data: costs(by) for data, by in firsts.items()}
         write_whole(folder / "comparisons.json", json.dumps(read_comparisons(folder) | {name: comparison}, indent=1))
     return records
 

@@ -34,7 +34,7 @@ load_once = lru_cache(maxsize=2)(DataConfig.load)
 
 def cells(settings: dict) -> list:
     """Every combination of settings of which each has one value or a list of them."""
-    lists = [value if isinstance(value, list) else [value] for value in settings.values()]
+    lists = (value if isinstance(value, list) else [value] for value in settings.values())
     return [dict(zip(settings, choice, strict=True)) for choice in product(*lists)]
 
 
@@ -127,14 +127,13 @@ def run_grid(folder, runs, jobs=2, dask=None, models=()) -> list:
     done = {record["key"]: record for record in read_runs(log, repair=True)}
     check_data_of(folder, done, runs)
     missing = [task for name, task in tasks.items() if name not in done]
-    bar = tqdm(total=len(tasks), initial=len(tasks) - len(missing), disable=None, unit="run", desc="compare")
-    with open(log, "a", encoding="utf-8") as file, bar:
-        for record, params in results(missing, jobs, dask):
+    shown = {"total": len(tasks), "initial": len(tasks) - len(missing), "unit": "run", "desc": "compare"}
+    with open(log, "a", encoding="utf-8") as file:
+        for record, params in tqdm(results(missing, jobs, dask), disable=None, **shown):
             if params is not None and record["key"] in models:
                 save_checkpoint(folder / "models" / f"{record['key']}.npz", params)
             print(json.dumps(record), file=file, flush=True)
             os.fsync(file.fileno())
-            bar.update()
     done = {record["key"]: record for record in read_runs(log)}
     return [done[name] for name in tasks]
 

@@ -54,14 +54,16 @@ def of_an_image(views):
     """Rollout under the three treatments, gates over patches, and the maps of the last layer."""
     gates = {}
     for how, (split, layers) in views.items():
-        maps, exc, image = [h.A for h in layers], [h.A_exc for h in layers], split.inputs[0]
+        maps, image = [head.A for head in layers], split.inputs[0]
         image = image if image.ndim == 2 else image.mean(axis=-1)  # grey
-        gates[how] = image, np.stack([h.gate[0] for h in layers])
-        treated = {"absolute": maps, "clipped": maps, "excitatory": exc}
-        rollouts = {treatment: attention_rollout(chosen, treatment)[0] for treatment, chosen in treated.items()}
-        figure = viz.rollout_figure(image, rollouts)
-        name = how.replace(" ", "-").replace(".", "")
-        yield f"rollout-{name}", figure, f"Attention rollout, {how}: |A|, A clipped at 0, and A_exc alone,"
+        gates[how] = image, np.stack([head.gate[0] for head in layers])
+        rollouts = {
+            "absolute": attention_rollout(maps, "absolute")[0],
+            "clipped": attention_rollout(maps, "clipped")[0],
+            "excitatory": attention_rollout([head.A_exc for head in layers], "excitatory")[0],
+        }
+        name, said = how.replace(" ", "-").replace(".", ""), "|A|, A clipped at 0, and A_exc alone"
+        yield f"rollout-{name}", viz.rollout_figure(image, rollouts), f"Attention rollout, {how}: {said},"
     yield "gate-maps", viz.gate_map_figure(gates), "Gates over patches, last layer, clean and corrupted,"
     _, (*_, last) = views["clean"]
     figure = viz.head_maps_figure(last, range(last.A.shape[1]))

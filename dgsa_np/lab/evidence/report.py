@@ -94,10 +94,8 @@ def study_section(name, comparison, records) -> tuple:
         data: {label: [records.get(k, MISSING) for k in keys] for label, keys in by.items()}
         for data, by in comparison["runs"].items()
     }
-    metrics, made = [METRICS[m] for m in comparison["metrics"]], []
-    if comparison["primary"]:
-        metric, label, other = comparison["primary"]
-        made = comparisons(tables, metrics, (METRICS[metric], label, other))
+    metrics, asked = [METRICS[m] for m in comparison["metrics"]], comparison["primary"]
+    made = comparisons(tables, metrics, (METRICS[asked[0]], *asked[1:])) if asked else []
     primary, others = ([c for c in made if c.primary == which] for which in (True, False))
     blocks = [("h2", name), ("p", comparison["question"]), *(("p", sentence(c)) for c in primary)]
     for data, cells in tables.items():
@@ -255,8 +253,7 @@ def as_html(block) -> str:
     if sort == "table":
         return f"<table>{''.join(html_row(row, 'td' if i else 'th') for i, row in enumerate(content[0]))}</table>"
     if sort == "figure":
-        source, caption = base64.b64encode(content[1]).decode(), html.escape(content[2])
-        return HTML_FIGURE.format(source, caption)
+        return HTML_FIGURE.format(base64.b64encode(content[1]).decode(), html.escape(content[2]))
     return f"<{sort}>{html.escape(content[0])}</{sort}>"
 
 

@@ -89,7 +89,7 @@ def comparisons(tables, metrics, primary) -> list:
             alone = [(name, None) for name in cells]
             for a, b in alone if metric is first and other is None else beside:
                 if differences := _differences(metric, cells[a], cells.get(b)):
-                    is_primary = data == next(iter(tables)) and (metric, a, b) == primary
+                    is_primary = (data, metric, a, b) == (next(iter(tables)), *primary)
                     made.append(Comparison(data, metric, a, b, **paired(differences), primary=is_primary))
     others = [c for c in made if not c.primary]
     corrected = holm([c.p for c in others]).tolist()

@@ -40,9 +40,9 @@ def gates(found: Results) -> list:
         "by head": lambda run, i: sorted(run["gates"][i]["auc"]),
     }
     histograms = {label: histogram(runs) for label, runs in gated.items()}
-    all_clean = viz.gate_histogram_figure({label: clean for label, (clean, _) in histograms.items()}, KINDS)
-    first, both = next(iter(histograms.items()))
-    of_first = viz.gate_histogram_figure(dict(zip(("clean inputs", "corrupted tokens"), both, strict=True)))
+    on_clean = {label: clean for label, (clean, _) in histograms.items()}
+    first, (clean, hit) = next(iter(histograms.items()))
+    of_first = {"clean inputs": clean, "corrupted tokens": hit}
     kind, level = NOISE[gated[first][0]["settings"]["task"]]
     return [
         (
@@ -51,8 +51,16 @@ def gates(found: Results) -> list:
             "input) has a higher gate than a clean one; 0.5 is blind. Heads are sorted within each seed.",
         ),
         ("table", table("gate of", gated, columns)),
-        found.figure("gates", all_clean, f"Gates on clean inputs of {found.data}, mean over seeds."),
-        found.figure("noise-at-gates", of_first, f"Gates of {first} on {found.data}, mean over seeds."),
+        found.figure(
+            "gates",
+            viz.gate_histogram_figure(on_clean, KINDS),
+            f"Gates on clean inputs of {found.data}, mean over seeds.",
+        ),
+        found.figure(
+            "noise-at-gates",
+            viz.gate_histogram_figure(of_first),
+            f"Gates of {first} on {found.data}, mean over seeds.",
+        ),
     ]
 
 

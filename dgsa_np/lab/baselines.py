@@ -25,11 +25,10 @@ def on_pixels():
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
-    estimators = {
+    return {
         "logistic regression": LogisticRegression(max_iter=2000),
         "nearest neighbour": KNeighborsClassifier(1),
-    }
-    return estimators, lambda split: split.inputs.reshape(len(split.inputs), -1)
+    }, lambda split: split.inputs.reshape(len(split.inputs), -1)
 
 
 def on_words(vocab_size):

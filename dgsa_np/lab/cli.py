@@ -313,8 +313,7 @@ class Command(NamedTuple):
 
 def flag(name, text, default=None, **options):
     """Name and options of an argument of argparse; the help tells its default."""
-    told = "" if default is None else f" (default: {default})"
-    return name, {"help": text + told, "default": default, **options}
+    return name, {"help": text if default is None else f"{text} (default: {default})", "default": default, **options}
 
 
 def number(kind, least, text):

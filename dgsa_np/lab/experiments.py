@@ -110,9 +110,8 @@ def interval(values) -> tuple:
     """Mean, and half of its 95 % confidence interval (Student's t), nan for a single value."""
     from scipy import stats
 
-    values = np.asarray(values)
     half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else np.nan
-    return float(values.mean()), float(half)
+    return float(np.mean(values)), float(half)
 
 
 def with_interval(values, digits) -> str:

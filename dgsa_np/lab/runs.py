@@ -30,7 +30,6 @@ def begin(folder, data_config, model, cfg, data) -> dict:
     returns : what the run holds, as open_run does
     """
     folder, settings = Path(folder), asdict(data_config) | asdict(model) | asdict(cfg)
-    folder.mkdir(parents=True, exist_ok=True)
     config = {
         "settings": settings,
         "data_sha256": data.meta["sha256"],
@@ -122,9 +121,7 @@ def conclude(folder, model, data) -> dict:
         for split in ("valid", "test"):
             title = f"{split}, {name} ({held['state']['epoch'] - 1})"
             figures[title] = evaluate(held["state"]["params"], getattr(data, split), model)
-    records = _cut(folder / "metrics.jsonl", TrainState(**open_run(folder)["state"]))
-    with open(folder / "metrics.jsonl", "a", encoding="utf-8") as log:
-        log.write(json.dumps({"result": figures}) + "\n")
+    records = _cut(folder / "metrics.jsonl", TrainState(**open_run(folder)["state"]), {"result": figures})
     run = tuple([r for r in records if key in r] for key in ("step", "epoch"))
     viz.save(viz.training_figure({held["settings"]["kind"]: [run]}, KINDS), folder / "training.png")
     return figures
@@ -160,22 +157,23 @@ def _save(folder, held, best, log):
     save_checkpoint(folder / "checkpoint.npz", held)
 
 
-def _cut(path, state) -> list:
-    """Leaves in the file the records of steps and epochs that are in the state, and returns them.
+def _cut(path, state, *more) -> list:
+    """Leaves in the file the records of steps and epochs that are in the state, and adds more.
 
-    The others will be written again.
+    The others will be written again. Returns what is in the file then.
     """
     records, done = [], {"step": state.optimizer["step"], "epoch": state.epoch}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         with suppress(ValueError):  # a last line that was cut off
             records.append(json.loads(line))
     known = [r for r in records if "result" not in r and all(r.get(key, -1) < n for key, n in done.items())]
-    write_whole(path, "".join(json.dumps(record) + "\n" for record in known))
-    return known
+    write_whole(path, "".join(json.dumps(record) + "\n" for record in [*known, *more]))
+    return [*known, *more]
 
 
 def write_whole(path, text):
-    """Whole or not at all."""
+    """Whole or not at all; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(text, encoding="utf-8")
     os.replace(aside, path)

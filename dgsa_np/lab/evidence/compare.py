@@ -50,7 +50,6 @@ def compare_grid(folder, settings, seeds, uneven, **how) -> list:
 def carry_out(folder, name, study, planned, **how) -> list:
     """Write down what will be compared and how, before the first run; then run what is missing."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     comparison = {
         "question": study.question,
         "primary": [study.primary[0].name, *study.primary[1:]] if study.primary else None,

@@ -39,7 +39,10 @@ def gates(found: Results) -> list:
         "AUC of corrupted tokens": lambda run, i: np.mean(run["gates"][i]["auc"]),
         "by head": lambda run, i: sorted(run["gates"][i]["auc"]),
     }
-    histograms = {label: histogram(runs) for label, runs in gated.items()}
+    histograms = {  # [clean inputs, corrupted tokens], each (layers, bins), mean over runs
+        label: np.mean([[layer["histogram"] for layer in run["gates"]] for run in runs], axis=0).swapaxes(0, 1)
+        for label, runs in gated.items()
+    }
     on_clean = {label: clean for label, (clean, _) in histograms.items()}
     first, (clean, hit) = next(iter(histograms.items()))
     of_first = {"clean inputs": clean, "corrupted tokens": hit}
@@ -62,11 +65,6 @@ def gates(found: Results) -> list:
             f"Gates of {first} on {found.data}, mean over seeds.",
         ),
     ]
-
-
-def histogram(runs):
-    """[clean inputs, corrupted tokens], each (layers, bins), mean over runs."""
-    return np.mean([[layer["histogram"] for layer in r["gates"]] for r in runs], axis=0).swapaxes(0, 1)
 
 
 def signed(found: Results) -> list:

@@ -27,17 +27,18 @@ def one_of(function: str, name: str, value, choices):
 
 
 def setting(default, meaning="", choices=(), **bounds):
-    """A field of a configuration: what it means, and its values: a few choices, or numbers.
+    """A field of a configuration: what it means, and which values it takes.
 
-    bounds : least and most of a number; of a whole number the least is 1, if nothing is said
+    choices : the values, if they are few
+    bounds  : least and most of a number; where no least is given, that of a whole number is 1
     """
     return field(default=default, metadata={"meaning": meaning, "choices": choices, **bounds})
 
 
 def settings(config):
-    """Every field of a configuration holds a value that it takes; where it may be None, None too.
+    """Check each field of a configuration. None is right where the type of the field has it.
 
-    A number of NumPy is made Python's, since it would turn float32 into float64.
+    Numbers are made Python's, since one of NumPy would turn float32 into float64.
     """
     where = type(config).__name__
     for f in fields(config):

@@ -150,7 +150,7 @@ def check_repeats():
 
 
 def check_waiting(products, width):
-    """A step is given to a busy GPU. It returns while that is still busy, if it reads nothing."""
+    """A step is given to a busy GPU. It returns while that is still busy, if nothing in it reads."""
     task = _task(device="cuda")
     _step(*task)
     for n in (1, products, 5 * products):  # 1 to warm up; the last for a host that is slow

@@ -66,7 +66,7 @@ def workers(jobs, dask):
 
 
 def on_one_thread(task):
-    """The workers share the cores, and bits do not depend on their number. Ctrl-C ends a worker."""
+    """The workers share the cores, and bits do not depend on their number. Ctrl-C ends the worker."""
     keep_freed_memory()
     try:
         with threadpool_limits(1):

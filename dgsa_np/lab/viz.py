@@ -326,8 +326,8 @@ def token_strip_figure(strips):
 
     shapes.whole("token_strip_figure", **{"len(strips)": len(strips)})
     for title, (words, gates) in strips.items():
-        sizes = (("n_words", len(words), f"the words of {title!r}"),)
-        shapes.arrays("token_strip_figure", {f"gates of {title!r}": "n_words"}, gates, sizes=sizes)
+        n_words = ("n_words", len(words), f"the words of {title!r}")
+        shapes.arrays("token_strip_figure", {f"gates of {title!r}": "n_words"}, gates, sizes=(n_words,))
     heights = [1 + _wrap(words)[-1][0] for words, _ in strips.values()]
     height = 0.9 + 0.35 * len(strips) + 0.28 * sum(heights)
     figure, axes = subplots(len(strips), 1, 10, height, height_ratios=heights)

@@ -28,8 +28,8 @@ def section(folder, records) -> list:
         usual = {"kind": "dgsa", "head_norm": True, "gate": "token", "gate_on": "both"}
         if usual.items() <= ({"gate_on": "both"} | settings).items() and settings["task"] in NOISE and path.exists():
             first.setdefault(settings["data"], (settings, path))
-    blocks = [block for settings, path in first.values() for block in of_a_model(settings, path)]
-    return [("h2", "Pictures"), *blocks] if blocks else []
+    blocks = (block for chosen in first.values() for block in of_a_model(*chosen))
+    return [("h2", "Pictures"), *blocks] if first else []
 
 
 def of_a_model(settings, path) -> list:

@@ -115,8 +115,10 @@ def what_ended(cells) -> tuple:
     ended = {label: [r for r in runs if "failed" not in r] for label, runs in cells.items()}
     runs = [r for some in cells.values() for r in some]
     counts = {"missing": runs.count(MISSING), "broke down": sum("failed" in r for r in runs) - runs.count(MISSING)}
-    said = [("p", f"Of {len(runs)} runs {n} {'are ' * (how == 'missing')}{how}.") for how, n in counts.items() if n]
-    return {label: some for label, some in ended.items() if some}, said
+    return (
+        {label: some for label, some in ended.items() if some},
+        [("p", f"Of {len(runs)} runs {n} {'are ' * (how == 'missing')}{how}.") for how, n in counts.items() if n],
+    )
 
 
 def baselines_of(cells, records) -> dict:

@@ -43,15 +43,14 @@ def settings(config):
     where = type(config).__name__
     for f in fields(config):
         value, types, may = getattr(config, f.name), types_of(f), f.metadata
-        if value is None and type(None) in types:
-            continue
         if may.get("choices"):
             one_of(where, f.name, value, may["choices"])
-        elif int in types:
-            whole(where, may.get("least", 1), **{f.name: value})
-        elif float in types:
-            number(where, may.get("least", -math.inf), may.get("most", math.inf), **{f.name: value})
-            object.__setattr__(config, f.name, float(value))
+        elif value is not None or type(None) not in types:
+            if int in types:
+                whole(where, may.get("least", 1), **{f.name: value})
+            elif float in types:
+                number(where, may.get("least", -math.inf), may.get("most", math.inf), **{f.name: value})
+                object.__setattr__(config, f.name, float(value))
 
 
 def types_of(field) -> tuple:

@@ -64,8 +64,10 @@ class ModelConfig(AttentionConfig):
         if self.n_out is None:
             object.__setattr__(self, "n_out", self.vocab_size if self.task == "lm" else 10)
         if self.task == "vision" and self.image_size % self.patch_size:
-            whole = f"a multiple of patch_size = {self.patch_size}: patches tile the image"
-            raise ValueError(f"ModelConfig: image_size is {self.image_size}, expected {whole}")
+            raise ValueError(
+                f"ModelConfig: image_size is {self.image_size}, expected a multiple of patch_size = "
+                f"{self.patch_size}: patches tile the image"
+            )
 
     @property
     def F(self):

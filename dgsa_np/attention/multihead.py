@@ -39,16 +39,18 @@ class AttentionConfig:
     impl: str = setting("auto", "auto: on tiles where the maps are large", ("auto", "plain", "tiled"))
 
     def __post_init__(self):
-        where = type(self).__name__
         check.settings(self)
+        where = type(self).__name__
         if self.impl == "tiled":
             check.one_of(where, "with impl='tiled', kind", self.kind, TILED_KINDS)
         unit = self.mechanism.split * (2 if self.rotary else 1)
         if self.width % (unit * self.n_heads):
-            parity, of = "an even" if self.rotary else "a", f"kind {self.kind!r} with rotary={self.rotary}"
-            why = f"d = width / ({self.mechanism.split} n_heads) is {parity} whole number for {of}"
-            wanted = f"a multiple of {unit} n_heads = {unit * self.n_heads}"
-            raise ValueError(f"{where}: width is {self.width}, expected {wanted}, since {why}")
+            parity = "an even" if self.rotary else "a"
+            raise ValueError(
+                f"{where}: width is {self.width}, expected a multiple of {unit} n_heads = {unit * self.n_heads}, "
+                f"since d = width / ({self.mechanism.split} n_heads) is {parity} whole number "
+                f"for kind {self.kind!r} with rotary={self.rotary}"
+            )
 
     @property
     def mechanism(self):

@@ -527,7 +527,7 @@ INNER = {
     "calls of a pair that check_pair has been given": (
         "CheckedPair.run CheckedPair.gradients CheckedPair.name check_finite described name_of"
     ),
-    "parts of a run, which settle and train have checked": "choose_threads make with_bar Split.take Spec",
+    "parts of a run, which settle and train have checked": "choose_threads make own with_bar Split.take Spec",
     "the body of the heads on tiles, and the choice of them, whose arguments a layer has checked": (
         "streamed_forward streamed_backward tiles_are_faster AttentionConfig.head_pair"
     ),

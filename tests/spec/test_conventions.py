@@ -278,6 +278,16 @@ def test_the_budget_in_statements(part, bound):
     assert count_statements(paths) <= bound
 
 
+def test_the_subject_never_imports_the_laboratory():
+    assert [p for p in with_imports(*files_of("subject")) if PACKAGE / "lab" in p.parents] == []
+
+
+def test_the_subject_imports_what_is_fast_in_two_places_only():
+    """Until there is a fast step that the training loop is handed: docs/decisions.md."""
+    fast = [p for p in files_of("subject") if any(PACKAGE / "fast" in q.parents for q in imported(p))]
+    assert sorted(p.name for p in fast) == ["optim.py", "train.py"]
+
+
 def test_the_count_sees_packed_lines_and_imports_in_functions(tmp_path):
     source = '"""Doc."""\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import a; import b\n'
     (tmp_path / "one.py").write_text(source + 'def f():\n    """Doc."""\n    from . import two; x = 1; return x\n')

@@ -87,12 +87,22 @@ def load_newsgroups(name, root=None, length=128, min_count=2, max_words=20000):
     return _official(name, root, texts, length, min_count, max_words)
 
 
-def _read_posts(name, root):
-    from sklearn.datasets import _twenty_newsgroups as strip
+SPEAKS = "writes in", "writes:", "wrote:", "says:", "said:"  # in a line that says whom the next ones quote
+QUOTES = "In article", "Quoted from", "|", ">"  # at the start of a quoted line
 
+
+def _read_posts(name, root):
     for *place, text in _read_files(name, root, POST, "20news-bydate-train/sci.space/59848", "latin-1"):
-        body = strip.strip_newsgroup_header(text.replace("\r\n", "\n"))
-        yield *place, strip.strip_newsgroup_quoting(strip.strip_newsgroup_footer(body))
+        yield *place, _body(text.replace("\r\n", "\n"))
+
+
+def _body(post):
+    """A post without its header, its footer and what it quotes, as scikit-learn takes them off."""
+    _, _, text = post.partition("\n\n")
+    lines = text.strip().split("\n")
+    last_rule = max((i for i, line in enumerate(lines) if not line.strip().strip("-")), default=0)
+    lines = lines[:last_rule] if last_rule else text.split("\n")  # a last paragraph is the footer
+    return "\n".join(line for line in lines if not line.startswith(QUOTES) and not any(s in line for s in SPEAKS))
 
 
 def _fetch_posts(name):

@@ -71,7 +71,8 @@ def takes(**declared) -> Callable[[Function], Function]:
             else:
                 given[name] = what(function, name, given)
 
-    said = "".join(f"\n    {name} : {_in_words(text)}" for name, text in texts.items())
+    alike = {text: ", ".join(n for n in texts if texts[n] == text) for text in texts.values()}
+    said = "".join(f"\n    {names} : {_in_words(text)}" for text, names in alike.items())
     return partial(_behind, look_at, f"\n{said}\n    ")
 
 

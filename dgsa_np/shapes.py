@@ -73,16 +73,21 @@ def takes(**declared) -> Callable[[Function], Function]:
             else:
                 given[name] = what(function, name, given)
 
-    said = "".join(f"\n    {name} : {_in_words(text)}" for name, text in texts.items())
-    return partial(_behind, look_at, f"\n{said}\n    ")
+    said = "".join(f"\n        {name} : {_in_words(text)}" for name, text in texts.items())
+    return partial(_behind, look_at, said and f"\n\n    Arguments, checked at each call:{said}\n    ")
 
 
 def _in_words(text) -> str:
     """A declaration as help() shows it: B H T d becomes (B, H, T, d)."""
     sort, *words = text.removesuffix(" or None").split()
     shape = _tuple(words if sort in SORTS else [sort, *words])
-    said = {"mask": f"bool, broadcastable to {shape}", "keep": f"bool {shape}"}
-    return said.get(sort, text if sort in SORTS else shape)
+    said = {
+        "mask": f"bool, True = may attend, broadcastable to {shape}, or None",
+        "keep": f"bool {shape}, True = counts, or None",
+        "number": f"a finite {text}".removesuffix(" >= -inf"),
+        "whole": f"a whole number {text.removeprefix('whole ')}",
+    }
+    return said.get(sort, shape + " or None" * text.endswith(" or None"))
 
 
 def undoes(kind, output=None) -> Callable[[Function], Function]:

@@ -1,4 +1,7 @@
-"""Where arrays live. CuPy is imported only when it is asked for, here and in gpu.py alone."""
+"""Which module and which device arrays belong to: NumPy and the CPU, or CuPy and a GPU.
+
+Only this file and gpu.py import CuPy, and only when a GPU is asked for.
+"""
 
 import sys
 import warnings
@@ -59,7 +62,10 @@ def to_device(tree, device: str):
 
 
 def to_numpy(tree):
-    """The tree with every array on the host; numbers stay as they are. From a GPU, this waits."""
+    """The tree with every array on the host; numbers stay as they are.
+
+    With arrays of a GPU, this waits until they are computed.
+    """
     return tree_map(lambda a: a.get() if hasattr(a, "dtype") and array_module(a) is not np else a, tree)
 
 
@@ -72,10 +78,10 @@ def erf(x):
 
 
 def owner_of(a):
-    """numpy, cupy, or None for another thing.
+    """The module that an array belongs to, numpy or cupy; None for anything else.
 
-    A CuPy array can exist only where cupy has been imported already. Subclasses are another thing:
-    numpy.matrix means something else by *, a masked array by sum.
+    A CuPy array can exist only where cupy has been imported already. Subclasses count as anything
+    else: numpy.matrix means something else by *, a masked array by sum.
     """
     if type(a) is np.ndarray or isinstance(a, np.generic):
         return np
@@ -85,7 +91,7 @@ def owner_of(a):
 
 def plainly(a) -> str:
     """How to make an array of something that is none, for the end of an error."""
-    masked = hasattr(a, "filled")  # numpy.asarray would show what is masked
+    masked = hasattr(a, "filled")  # numpy.asarray would uncover what is masked
     return "fill it with .filled(value)" if masked else "wrap it with numpy.asarray"
 
 
@@ -93,10 +99,10 @@ def plainly(a) -> str:
 def _why_no_gpu():
     """None if a GPU can be used, else the cause and what to do.
 
-    CuPy can be imported without a driver, and fails later.
+    CuPy without a driver can be imported, and fails later; hence the trial product.
     """
     try:
-        with warnings.catch_warnings():  # of a second CuPy, of a missing CUDA_PATH
+        with warnings.catch_warnings():  # CuPy warns of a second CuPy and of a missing CUDA_PATH
             warnings.simplefilter("ignore")
             import cupy
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What is wrong with a setting, or with the names of parameters. Arrays and their shapes: shapes.py."""
+"""Checks of settings, and of the names of parameters. Arrays and their shapes are in shapes.py."""
 
 import math
 import os
@@ -11,7 +11,7 @@ PATH = (str, os.PathLike)
 
 
 def nearest(name, known) -> str:
-    """A question for the end of an error, where something known looks like the name."""
+    """The question "did you mean ..." for the end of an error, where a known name is similar."""
     import difflib
 
     near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
@@ -19,33 +19,39 @@ def nearest(name, known) -> str:
 
 
 def one_of(function: str, name: str, value, choices):
-    """One of a few names, with the nearest one suggested."""
+    """Check that a value is one of a few; the error suggests the nearest one."""
     if not any(isinstance(value, type(c)) and value == c for c in choices):  # 1 is not True
         known = ", ".join(map(repr, choices))
         raise ValueError(f"{function}: {name} is {value!r}, expected one of {known}{nearest(value, choices)}")
 
 
 def setting(default, meaning, choices=()):
-    """A field of a configuration: what it means, and the few values that it takes, if they are few."""
+    """A field of a configuration: what it means, and which values it takes, if they are few."""
     return field(default=default, metadata={"meaning": meaning, "choices": choices})
 
 
 def choices(config):
-    """Every field of a configuration that takes a few values holds one of them."""
+    """Check each field of a configuration that takes a few values only."""
     for f in fields(config):
         if f.metadata.get("choices"):
             one_of(type(config).__name__, f.name, getattr(config, f.name), f.metadata["choices"])
 
 
 def set_numbers(config, *names: str, low=-math.inf, high=math.inf):
-    """Numbers of a frozen configuration, checked and made Python's: a NumPy number turns float32 into float64."""
+    """Check that fields of a frozen configuration are numbers, and make them Python's.
+
+    A number of NumPy would turn float32 into float64.
+    """
     for name in names:
         number(type(config).__name__, low, high, **{name: getattr(config, name)})
         object.__setattr__(config, name, float(getattr(config, name)))
 
 
 def parameters(make_specs):
-    """For takes: nested parameters, named and shaped as the Specs of the configuration beside them."""
+    """For @takes: check nested parameters against the names and shapes of their Specs.
+
+    make_specs : returns the Specs for the configuration, which is the argument that has known_sizes
+    """
 
     def look_at(function, name, given):
         p, (cfg,) = given[name], (a for a in given.values() if hasattr(a, "known_sizes"))
@@ -59,6 +65,7 @@ def parameters(make_specs):
 
 
 def _check_names(function, p, specs, whose):
+    """Check the names of a tree of parameters; whose is what errors call it."""
     if isinstance(specs, dict):
         if not isinstance(p, dict):
             raise TypeError(f"{function}: {whose} is {type(p).__name__}, expected a dict with {', '.join(specs)}")

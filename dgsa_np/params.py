@@ -1,6 +1,7 @@
-"""Parameters are nested dicts and lists of arrays; a path through them reads blocks.0.attention.W_q.
+"""Parameters are nested dicts and lists of arrays.
 
-A tree is a dict, list or tuple of trees, or a leaf. None is an empty leaf and stays None.
+A tree is a dict, list or tuple of trees, or a leaf. None is an empty leaf and stays None. The name
+of a leaf is the path to it, such as blocks.0.attention.W_q.
 """
 
 import math
@@ -11,15 +12,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Spec:
-    """What a parameter is before it is drawn: its axes in the symbols of the formulas, and its law."""
+    """How to draw a parameter: its axes in the letters of the formulas, and N(value, std^2)."""
 
     axes: str  # "C H*d"
-    std: float = 0.0  # N(value, std^2)
+    std: float = 0.0  # 0: all entries are value
     value: float = 0.0
 
 
 def tree_map(f, tree, *others):
-    """f applied leaf by leaf; further trees must have the names of the first. A plain tuple comes back as a list."""
+    """Apply f to each leaf of a tree; of several trees, to the leaves with the same path.
+
+    Further trees must have the names of the first. A plain tuple comes back as a list.
+    """
     if isinstance(tree, dict):
         for t in others:
             if t.keys() != tree.keys():
@@ -36,7 +40,10 @@ def _is_namedtuple(tree):
 
 
 def leaves(tree, path=()) -> dict:
-    """{path: leaf}, a path being a tuple of keys, ("blocks", 0, "W_q"). Fields of a NamedTuple go by name."""
+    """{path: leaf}, where a path is a tuple of keys: ("blocks", 0, "W_q").
+
+    Fields of a NamedTuple go by their names.
+    """
     if _is_namedtuple(tree):
         tree = tree._asdict()
     if isinstance(tree, (list, tuple)):
@@ -47,7 +54,7 @@ def leaves(tree, path=()) -> dict:
 
 
 def flatten(tree) -> dict:
-    """A flat dict of leaves under dotted names: {"blocks.0.attention.W_q": array}."""
+    """{dotted name: leaf}, such as {"blocks.0.attention.W_q": array}."""
     found = leaves(tree)
     flat = {".".join(map(str, path)): leaf for path, leaf in found.items()}
     if len(flat) < len(found):
@@ -62,20 +69,25 @@ def count(tree) -> int:
 
 def zeros_like(tree):
     """A tree of zeros with the same shapes, dtypes and device."""
-    return tree_map(np.zeros_like, tree)  # CuPy's own for its arrays
+    return tree_map(np.zeros_like, tree)  # for arrays of CuPy, NumPy calls CuPy's zeros_like
 
 
 def check_rng(function: str, rng):
-    """Randomness comes from a host generator, so that CPU and GPU runs start equal."""
+    """Check for a numpy.random.Generator.
+
+    It draws on the host (the CPU), so that runs on CPU and GPU start equal.
+    """
     if not isinstance(rng, np.random.Generator):
         what = type(rng).__name__
         raise TypeError(f"{function}: rng is {what}, expected numpy.random.Generator: np.random.default_rng(seed)")
 
 
 def draw(specs, sizes: dict, rng, dtype="float32"):
-    """Arrays for a tree of Specs, drawn in order on the host, so that every device starts equal.
+    """Random arrays for a tree of Specs.
 
-    sizes : the value of each axis symbol, {"C": 64, "H*d": 32}
+    They are drawn in order, on the host (the CPU), so that all devices start equal.
+
+    sizes : the length of each axis by its letter, {"C": 64, "H*d": 32}
     rng   : a numpy.random.Generator
     """
     check_rng("draw", rng)

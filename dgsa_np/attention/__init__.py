@@ -1,4 +1,8 @@
-"""Attention: one file per mechanism, multihead.py around them, tiled.py for long sequences, masks.py."""
+"""Attention: one file for each mechanism, and what the mechanisms share.
+
+multihead.py builds a layer from the heads of any mechanism, mechanisms.py is the table of all
+mechanisms, masks.py makes masks, and tiled.py computes long sequences with less memory.
+"""
 
 from .differential import differential_head_backward, differential_head_forward
 from .differential_v2 import differential_v2_head_backward, differential_v2_head_forward

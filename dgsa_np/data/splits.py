@@ -1,4 +1,4 @@
-"""What every loader returns."""
+"""What every loader returns: a data set of three splits."""
 
 import hashlib
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class Split(NamedTuple):
         return self.inputs[rows], self.targets[rows], None if self.keep is None else self.keep[rows]
 
     def corrupted(self, kind, level, rng):
-        """The split with damaged inputs; of sentences the damage may drop or add tokens."""
+        """The split with damaged inputs, and a keep that follows dropped and added tokens."""
         inputs = corrupt(self.inputs, kind, level, rng)
         return self._replace(inputs=inputs, keep=None if self.keep is None else inputs != PAD)
 
@@ -42,11 +42,12 @@ class Dataset(NamedTuple):
     train: Split
     valid: Split
     test: Split
-    meta: dict  # name, sha256, what a ModelConfig needs to know (task, n_out ...); of text: vocabulary and unit
+    # Name, SHA-256, what a ModelConfig has to know (task, n_out ...); of text, vocabulary and unit.
+    meta: dict
 
 
 def sha256(*parts) -> str:
-    """Of bytes and arrays, one after the other."""
+    """The SHA-256 of bytes and arrays, one after the other, in hexadecimal digits."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part)

@@ -1,7 +1,7 @@
-"""The pairs that a transformer is made of, forward and backward side by side.
+"""The operations that a transformer is made of, each a forward and a backward side by side.
 
-A backward is its forward read upwards: above each of its lines stands the forward line that it undoes.
-dX is the derivative of the loss with respect to X and has the shape of X.
+A backward is its forward read upwards: above each of its lines, as a comment, stands the forward
+line that it undoes. dX is the derivative of the loss with respect to X and has the shape of X.
 """
 
 from .activations import GeluCache, SiluCache, gelu_backward, gelu_forward, silu_backward, silu_forward

@@ -15,7 +15,7 @@ class SiluCache(NamedTuple):
 
 @takes(x="...")
 def silu_forward(x) -> tuple[Array, SiluCache]:
-    """x sigmoid(x), element by element.                                     [eq:silu, standard]
+    """x sigmoid(x), element by element.                                        [eq:silu, standard]
 
     returns y : (...), and a SiluCache
     """
@@ -30,7 +30,8 @@ def silu_backward(dy, cache) -> Array:
     y, sigma = cache
     # y = x * sigma
     # sigma = sigmoid(x)
-    return dy * (sigma + y * (1 - sigma))  # x times sigma's own slope, sigma (1 - sigma), is y (1 - sigma)
+    # The slope of sigma is sigma (1 - sigma); times x, this is y (1 - sigma).
+    return dy * (sigma + y * (1 - sigma))
 
 
 class GeluCache(NamedTuple):
@@ -40,11 +41,13 @@ class GeluCache(NamedTuple):
 
 @takes(x="...")
 def gelu_forward(x) -> tuple[Array, GeluCache]:
-    """x times the normal distribution function, exact, not the tanh approximation.   [eq:gelu, standard]
+    """x times the normal distribution function of x.                           [eq:gelu, standard]
 
         y = x Phi(x),   Phi(x) = (1 + erf(x / sqrt(2))) / 2
 
     returns y : (...), and a GeluCache
+
+    This is the exact formula, not its approximation by tanh.
     """
     Phi = 0.5 * (1 + erf(x * math.sqrt(0.5)))
     y = x * Phi

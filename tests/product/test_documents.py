@@ -31,7 +31,7 @@ def blocks(page, language="python"):
     return re.findall(rf"^```{language}\n(.*?)^```$", read(page), re.DOTALL | re.MULTILINE)
 
 
-# ------------------------------------------------------------------------------------------------- links
+# -------------------------------------------------------------------------------------------- links
 
 
 def anchors(page):
@@ -75,7 +75,7 @@ def test_the_map_names_every_page_and_every_module():
             assert re.search(rf"\b{module.name}\b", here), f"{folder}/{module.name}"
 
 
-# -------------------------------------------------------------------------------------- code and commands
+# -------------------------------------------------------------------------------- code and commands
 
 
 def test_the_examples_run():
@@ -111,7 +111,7 @@ def test_the_table_of_kinds_has_the_kinds():
     assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)[1:]) == KINDS
 
 
-# -------------------------------------------------------------------------------------------------- lines
+# -------------------------------------------------------------------------------------------- lines
 
 
 @pytest.mark.parametrize("page", WRAPPED, ids=lambda page: page.name)

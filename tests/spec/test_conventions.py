@@ -1,4 +1,7 @@
-"""The rules of the house, read from the source: mirrored pairs, true shapes, known symbols, short functions."""
+"""The rules of the house, read from the source.
+
+Mirrored pairs, true shapes, known symbols, short functions.
+"""
 
 import ast
 import inspect
@@ -50,7 +53,7 @@ def find_pairs():
 PAIRS = list(find_pairs())
 
 
-# -------------------------------------------------------------------------------------- the mirror rule
+# ---------------------------------------------------------------------------------- the mirror rule
 
 
 def statements(function):
@@ -101,11 +104,14 @@ def test_the_mirror_rule_sees_a_backward_that_runs_downwards():
     assert quotes(wrong_backward)[1] not in statements(softmax.softmax_map_forward)
 
 
-# ------------------------------------------------------------------------------- shapes in the docstrings
+# ------------------------------------------------------------------------- shapes in the docstrings
 
 
 def documented_shapes(function):
-    """{"q": ("B", "H", "T", "d"), "returns o": ...} from lines like `q, k : (B, T, d)      v : (B, S, e)`."""
+    """{"q": ("B", "H", "T", "d"), "returns o": ...} from docstrings.
+
+    A line that it reads: `q, k : (B, T, d)      v : (B, S, e)`.
+    """
     shapes = {}
     for names, axes in re.findall(
         r"((?:returns )?\w+(?:, \w+)*) *: *(?:bool |integers )?\(([^()]*)\)", inspect.getdoc(function)
@@ -166,7 +172,7 @@ def test_every_place_that_a_page_names_is_there(page):
         pkgutil.resolve_name(f"dgsa_np.{name}")
 
 
-# ------------------------------------------------------------------------------------------------ symbols
+# ------------------------------------------------------------------------------------------ symbols
 
 
 def test_every_cache_field_and_parameter_stands_in_the_notation():
@@ -184,7 +190,7 @@ def test_every_cache_field_and_parameter_stands_in_the_notation():
     assert fields | parameters <= known, f"docs/notation.md lacks {sorted((fields | parameters) - known)}"
 
 
-# ------------------------------------------------------------------------------------------- size and style
+# ----------------------------------------------------------------------------------- size and style
 
 
 def code_lines(path):
@@ -207,7 +213,8 @@ def docstring_lines(path):
     return {line for d in docs for line in range(d.lineno, d.end_lineno + 1)}
 
 
-# Bounds in statements, so that packing lines wins nothing; a mechanism and attention with all that they import.
+# Bounds in statements, so that packing lines wins nothing. "one mechanism" and "attention" count
+# all that they import.
 PARTS = {"data": ("data",), "fast": ("fast",), "lab": ("lab", "__main__")}  # the rest is the subject
 missed = pytest.mark.xfail(strict=True, reason="missed until the package is divided into its parts: docs/decisions.md")
 

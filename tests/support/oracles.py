@@ -312,7 +312,7 @@ def head_norm(o, w_norm, lambda_init, eps=1e-5):
 
 
 def project(x, W, n_heads, positions=None, past=None):
-    """q_bhtd = sum_c x_btc W_c,hD+d: head h owns the columns h D .. (h + 1) D of W.   [eq:project]"""
+    """q_bhtd = sum_c x_btc W_c,hD+d: head h owns columns h D .. (h + 1) D of W.  [eq:project]"""
     (B, T, C), H = shape(x), n_heads
     D = len(W[0]) // H
     h = build(lambda b, h, t, d: fsum(x[b][t][c] * W[c][h * D + d] for c in range(C)), B, H, T, D)

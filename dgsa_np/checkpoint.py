@@ -11,6 +11,7 @@ import os
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,14 +25,15 @@ class CheckpointError(Exception):
     """A checkpoint that is missing, damaged, or not what was asked for."""
 
 
-def save_checkpoint(path, state):
+def save_checkpoint(path, state) -> None:
     """Write a state, whole or not at all: to a file beside it, then in one move over what was there.
 
     state  : nested dicts and lists of arrays, numbers, text, True, False and None; a tuple comes back as a list
     raises : TypeError for anything else, naming where it stands; CheckpointError where the disk refuses
     """
     shapes.instance("save_checkpoint", check.PATH, path=path)
-    path, arrays = Path(path), {}
+    path = Path(path)
+    arrays: dict[str, np.ndarray] = {}
     manifest = {"format": FORMAT, "state": _describe(state, "", arrays)}
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -51,7 +53,7 @@ def save_checkpoint(path, state):
         aside.unlink(missing_ok=True)
 
 
-def load_checkpoint(path):
+def load_checkpoint(path) -> Any:
     """The state in a file, on the host.
 
     raises : CheckpointError for a file that is missing, damaged, or no checkpoint

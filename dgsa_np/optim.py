@@ -1,6 +1,7 @@
 """Optimisers as functions of nested dicts: parameters and gradients in, new parameters out."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -12,20 +13,22 @@ from .shapes import Array, ShapeError, arrays, number, takes, whole
 
 
 @takes(lr="number >= -inf")
-def sgd_step(params, grads, lr):
+def sgd_step(params, grads, lr) -> dict[str, Any]:
     """params - lr grads."""
     _check_like("sgd_step", params, grads=grads)
     return tree_map(lambda p, g: p - lr * _as_precise(g, p), params, grads)
 
 
-def adamw_init(params) -> dict:
+def adamw_init(params) -> dict[str, Any]:
     """The state of adamw_step: running means of the gradient and its square, and the number of steps taken."""
     _flat("adamw_init", "params", params)
     return {"m": zeros_like(params), "v": zeros_like(params), "step": 0}
 
 
 @takes(state=dict, lr="number >= 0", betas=(tuple, list), eps="number >= 0", weight_decay="number >= 0")
-def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+def adamw_step(
+    params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """One step of AdamW.                                                    [eq:adamw, published]
 
         m = b1 m + (1 - b1) g,   v = b2 v + (1 - b2) g^2
@@ -68,7 +71,7 @@ def global_norm(grads) -> Array:
 
 
 @takes(max_norm="number >= 0")
-def clip_by_norm(grads, max_norm):
+def clip_by_norm(grads, max_norm) -> tuple[dict[str, Any], Array]:
     """Gradients scaled down, all by one factor, to a global norm of at most max_norm.   [eq:clip, published]
 
     returns the gradients, and the norm before; nothing is read from the device

@@ -5,6 +5,7 @@ A tree is a dict, list or tuple of trees, or a leaf. None is an empty leaf and s
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ class Spec:
     value: float = 0.0
 
 
-def tree_map(f, tree, *others):
+def tree_map(f, tree, *others) -> Any:
     """f applied leaf by leaf; further trees must have the names of the first. A plain tuple comes back as a list."""
     if isinstance(tree, dict):
         for t in others:
@@ -46,7 +47,7 @@ def leaves(tree, path=()) -> dict:
     return {deeper: leaf for key, branch in tree.items() for deeper, leaf in leaves(branch, (*path, key)).items()}
 
 
-def flatten(tree) -> dict:
+def flatten(tree) -> dict[str, Any]:
     """A flat dict of leaves under dotted names: {"blocks.0.attention.W_q": array}."""
     found = leaves(tree)
     flat = {".".join(map(str, path)): leaf for path, leaf in found.items()}
@@ -60,7 +61,7 @@ def count(tree) -> int:
     return sum(math.prod(leaf.shape) for leaf in flatten(tree).values())
 
 
-def zeros_like(tree):
+def zeros_like(tree) -> Any:
     """A tree of zeros with the same shapes, dtypes and device."""
     return tree_map(np.zeros_like, tree)  # CuPy's own for its arrays
 
@@ -72,7 +73,7 @@ def check_rng(function: str, rng):
         raise TypeError(f"{function}: rng is {what}, expected numpy.random.Generator: np.random.default_rng(seed)")
 
 
-def draw(specs, sizes: dict, rng, dtype="float32"):
+def draw(specs, sizes: dict, rng, dtype="float32") -> Any:
     """Arrays for a tree of Specs, drawn in order on the host, so that every device starts equal.
 
     sizes : the value of each axis symbol, {"C": 64, "H*d": 32}

@@ -104,7 +104,7 @@ def undoes(kind, output=None) -> Callable[[Function], Function]:
     return partial(_behind, look_at, "")
 
 
-def _behind(look_at, said, function):
+def _behind(look_at, said, function) -> Any:
     """The function behind something that looks at its arguments before each call."""
     parameters = inspect.signature(function).parameters
     needed = {name for name, p in parameters.items() if p.default is p.empty}

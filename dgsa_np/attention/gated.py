@@ -67,7 +67,7 @@ def gated_head_backward(do, cache) -> tuple[Array, Array, Array, Array, Array, A
 # --------------------------------------------------------------------------------- the gate's logits
 
 
-def gate_specs(cfg):
+def gate_specs(cfg) -> dict[str, Spec]:
     """W_gate starts at 0, so that every gate starts at sigmoid(b_gate); gate="head" has no W_gate."""
     b_gate = Spec("H", value=cfg.gate_bias)
     return {"W_gate": Spec("C H"), "b_gate": b_gate} if cfg.gate == "token" else {"b_gate": b_gate}

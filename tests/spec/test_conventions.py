@@ -5,6 +5,8 @@ import inspect
 import pkgutil
 import re
 import statistics
+import subprocess
+import sys
 import tokenize
 from pathlib import Path
 
@@ -301,16 +303,22 @@ def test_functions_are_short():
     assert {name: n for name, n in lengths.items() if n > 40} == {}
 
 
-def test_importing_is_light():
-    import subprocess
-    import sys
+def modules_after(statement):
+    """The names of all modules that a fresh Python has loaded after it."""
+    code = f"{statement}; import sys; print(*sys.modules)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
-    heavy = ("cupy", "torch", "sklearn", "scipy", "matplotlib")
+
+def test_importing_is_light():
     names = ("attention", "model", "train", "data", "gradcheck", "lab.cases", "lab.viz", "lab.experiments")
-    modules = ", ".join(f"dgsa_np.{name}" for name in names)
-    code = f"import sys, {modules}; print([m for m in {heavy} if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+    loaded = modules_after(f"import {', '.join(f'dgsa_np.{name}' for name in names)}")
+    assert not {"cupy", "torch", "sklearn", "scipy", "matplotlib"} & set(loaded)
+
+
+def test_importing_the_face_loads_nothing_behind_it():
+    loaded = modules_after("import dgsa_np")
+    assert [m for m in loaded if m == "numpy" or m.startswith("dgsa_np.")] == []
+    assert "dgsa_np.model" not in modules_after("import dgsa_np.fast")
 
 
 def test_only_the_backend_names_cupy():

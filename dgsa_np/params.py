@@ -3,7 +3,6 @@
 A tree is a dict, list or tuple of trees, or a leaf. None is an empty leaf and stays None.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +57,7 @@ def flatten(tree) -> dict[str, Any]:
 
 def count(tree) -> int:
     """How many numbers the tree holds."""
-    return sum(math.prod(leaf.shape) for leaf in flatten(tree).values())
+    return sum(leaf.size for leaf in flatten(tree).values())
 
 
 def zeros_like(tree) -> Any:
@@ -73,7 +72,7 @@ def check_rng(function: str, rng):
         raise TypeError(f"{function}: rng is {what}, expected numpy.random.Generator: np.random.default_rng(seed)")
 
 
-def draw(specs, sizes: dict, rng, dtype="float32") -> Any:
+def draw(specs, sizes: dict, rng, dtype: str | type = "float32") -> Any:
     """Arrays for a tree of Specs, drawn in order on the host, so that every device starts equal.
 
     sizes : the value of each axis symbol, {"C": 64, "H*d": 32}

@@ -43,7 +43,7 @@ class TiledHeadCache(NamedTuple):
     A = property(lambda self: sum(self.w[i][..., None] * self._map(i) for i in range(len(self.w))))
 
 
-def streamed_forward(queries, keys, v, weights, mask=None):
+def streamed_forward(queries, keys, v, weights, mask=None) -> tuple[Array, TiledHeadCache]:
     """A weighted sum of softmax maps, applied to values as the keys stream by.   [eq:streamed, standard]
 
         o = sum_i w_i softmax(q_i k_i^T / sqrt(d)) v
@@ -91,7 +91,7 @@ def _scores(Q, K, keys, limit):
 
 
 @undoes(TiledHeadCache, "B H T e")
-def streamed_backward(do, cache):
+def streamed_backward(do, cache) -> tuple[list[Array], list[Array], Array, list[Array]]:
     """dqueries, dkeys, dv, dweights, the lists as in forward.                 [eq:streamed-backward, derived]
 
     Each tile of a map is made again from its scores, A = exp(S - logsumexp). The row sum of dA o A, which the

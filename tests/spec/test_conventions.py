@@ -8,7 +8,9 @@ import statistics
 import subprocess
 import sys
 import tokenize
+import types
 from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -166,6 +168,49 @@ def test_every_place_that_a_page_names_is_there(page):
     assert len(named) > 15
     for name in named:
         pkgutil.resolve_name(f"dgsa_np.{name}")
+
+
+# ------------------------------------------------------------------------------------ types of results
+
+
+def fits(value, said):
+    """Is a value of the type that an annotation says, down to the fields of caches?"""
+    origin, inner = get_origin(said) or said, get_args(said)
+    if said is Any:
+        return True
+    if origin in (types.UnionType, Union):
+        return any(fits(value, one) for one in inner)
+    if origin is np.ndarray:
+        return isinstance(value, (np.ndarray, np.generic))  # NumPy makes numbers of arrays without axes
+    if origin is dict and inner:
+        return isinstance(value, dict) and all(fits(branch, inner[1]) for branch in value.values())
+    if origin in (tuple, list) and inner:
+        wanted = inner[:1] * len(value) if origin is list or inner[-1] is ... else inner
+        return isinstance(value, origin) and len(value) == len(wanted) and all(map(fits, value, wanted))
+    return isinstance(value, origin) and all(map(fits, *fields_of(value)))
+
+
+def fields_of(value):
+    """The fields of a NamedTuple and what its class says of them; of another thing, nothing."""
+    hints = get_type_hints(type(value)) if hasattr(value, "_fields") else {}
+    return [getattr(value, name) for name in hints], hints.values()
+
+
+def test_results_are_what_the_annotations_say(case):
+    out, cache = case.forward(*case.args)
+    assert fits((out, cache), get_type_hints(case.forward)["return"])
+    grads = case.backward(*([out] if out.ndim else []), cache)  # the backward of a loss takes its cache alone
+    assert fits(grads, get_type_hints(case.backward)["return"])
+
+
+def test_a_wrong_annotation_is_seen():
+    _, cache = ops.linear_forward(np.ones((2, 3)), np.ones((3, 4)))
+    assert fits(cache, ops.LinearCache) and not fits(cache, ops.SoftmaxCache)
+    assert not fits(cache._replace(b="no array"), ops.LinearCache)
+    assert fits((1, 2.0), tuple[int, float]) and not fits((1, 2), tuple[int, float])
+    assert fits((1, 2), tuple[int, ...]) and not fits((1, 2), tuple[int, int, int])
+    assert fits({"a": [1]}, dict[str, list[int]]) and not fits({"a": [None]}, dict[str, list[int]])
+    assert fits(None, int | None) and not fits(0.5, int | None)
 
 
 # ------------------------------------------------------------------------------------------------ symbols

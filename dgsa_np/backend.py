@@ -7,6 +7,7 @@ import sys
 import warnings
 from functools import lru_cache
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ class DeviceError(RuntimeError):
     """The device that was asked for cannot be used here."""
 
 
-def array_module(*arrays):
+def array_module(*arrays) -> Any:
     """The module, numpy or cupy, that owns the arrays; None and numbers belong to both.
 
     raises : TypeError if the arrays live on different devices, or if one of them is no array
@@ -49,7 +50,7 @@ def resolve_device(device: str = "auto") -> str:
     return "cpu" if device == "cpu" or cause else "cuda"
 
 
-def to_device(tree, device: str):
+def to_device(tree, device: str) -> Any:
     """The tree with its arrays on "cpu" or "cuda".
 
     Arrays that are there already, and Python's numbers, stay as they are.
@@ -61,7 +62,7 @@ def to_device(tree, device: str):
     return tree_map(lambda a: cupy.asarray(a) if hasattr(a, "dtype") else a, tree)
 
 
-def to_numpy(tree):
+def to_numpy(tree) -> Any:
     """The tree with every array on the host; numbers stay as they are.
 
     With arrays of a GPU, this waits until they are computed.
@@ -69,7 +70,7 @@ def to_numpy(tree):
     return tree_map(lambda a: a.get() if hasattr(a, "dtype") and array_module(a) is not np else a, tree)
 
 
-def erf(x):
+def erf(x) -> Any:
     """The error function, from scipy, or from cupyx, which has it for real numbers alone."""
     on_host = array_module(x) is np
     if not on_host and x.dtype.kind == "c":

@@ -13,6 +13,7 @@ import os
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ class CheckpointError(Exception):
     """A checkpoint that is missing, damaged, or not what was asked for."""
 
 
-def save_checkpoint(path, state):
+def save_checkpoint(path, state) -> None:
     """Write a state to a file, whole or not at all.
 
     state  : nested dicts and lists of arrays, numbers, text, True, False and None; a tuple comes
@@ -37,7 +38,8 @@ def save_checkpoint(path, state):
     It is written to a new file, which then takes the place of the old one in a single move.
     """
     shapes.instance("save_checkpoint", check.PATH, path=path)
-    path, arrays = Path(path), {}
+    path = Path(path)
+    arrays: dict[str, np.ndarray] = {}
     manifest = {"format": FORMAT, "state": _describe(state, "", arrays)}
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -57,7 +59,7 @@ def save_checkpoint(path, state):
         aside.unlink(missing_ok=True)
 
 
-def load_checkpoint(path):
+def load_checkpoint(path) -> Any:
     """The state in a file, with its arrays on the host (the CPU).
 
     raises : CheckpointError for a file that is missing, damaged, or no checkpoint

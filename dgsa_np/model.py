@@ -75,25 +75,25 @@ class ModelConfig(AttentionConfig):
             raise ValueError(f"ModelConfig: image_size is {self.image_size}, expected {whole}")
 
     @property
-    def F(self):
+    def F(self) -> int:
         """The hidden width of the feed-forward layer."""
         usual = 4 * self.width if self.ffn == "gelu" else max(8, 8 * self.width // 3 // 8 * 8)
         return usual if self.ffn_width is None else self.ffn_width
 
     @property
-    def n_tokens(self):
+    def n_tokens(self) -> int:
         """The number of positions: the patches of an image, or the most tokens of one input."""
         return (self.image_size // self.patch_size) ** 2 if self.task == "vision" else self.max_len
 
     @cached_property
-    def sizes(self):
+    def sizes(self) -> dict[str, int]:
         names = ("image_size", "channels", "max_len", "F", "n_out")
         sizes = {"P*P*channels": self.patch_size**2 * self.channels, "N": self.n_tokens, "V": self.vocab_size}
         return super().sizes | sizes | {name: getattr(self, name) for name in names}
 
 
 @lru_cache
-def model_specs(cfg):
+def model_specs(cfg) -> dict[str, Any]:
     """A Spec for each parameter, nested: its axes and how it is drawn, in the order of drawing."""
     gain = {"w": Spec("C", value=1.0)}
     block = {"norm1": gain, "attention": attention_specs(cfg), "norm2": gain, "mlp": mlp_specs(cfg)}
@@ -107,7 +107,7 @@ def model_specs(cfg):
 
 
 @takes(cfg=ModelConfig)
-def init_model(cfg: ModelConfig, rng: np.random.Generator, dtype="float32") -> dict[str, Any]:
+def init_model(cfg: ModelConfig, rng: np.random.Generator, dtype: str | type = "float32") -> dict[str, Any]:
     """Random parameters for the start, drawn on the host (the CPU).
 
     W ~ N(0, 1/fan_in); token table, positions and classifier N(0, 0.02^2); gains 1, biases 0; those
@@ -119,7 +119,7 @@ def init_model(cfg: ModelConfig, rng: np.random.Generator, dtype="float32") -> d
 # --------------------------------------------------------------------------------- the feed-forward
 
 
-def mlp_specs(cfg):
+def mlp_specs(cfg) -> dict[str, Spec]:
     C, F = cfg.width, cfg.F
     up, down = Spec("C F", 1 / math.sqrt(C)), Spec("F C", 1 / math.sqrt(F))
     return {"W_gate": up, "W_up": up, "W_down": down} if cfg.ffn == "swiglu" else {"W_up": up, "W_down": down}
@@ -246,7 +246,7 @@ def model_backward(dlogits, cache) -> dict[str, Any]:
     dn = dy if pool is None else mean_pool_backward(dy, pool)
     # n, norm = rmsnorm_forward(x, params["norm"]["w"], cfg.eps)
     dx, dw = rmsnorm_backward(dn, norm)
-    dblocks = []
+    dblocks: list[dict] = []
     for block in reversed(blocks):
         # x, block = block_forward(x, p, cfg, mask, layer, None if past is None else past.blocks[layer], places)
         dx, dblock = block_backward(dx, block)

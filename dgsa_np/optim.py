@@ -1,6 +1,7 @@
 """Optimisers as functions of nested dicts: parameters and gradients in, new parameters out."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -12,13 +13,13 @@ from .shapes import Array, ShapeError, arrays, number, takes, whole
 
 
 @takes(lr="number >= -inf")
-def sgd_step(params, grads, lr):
+def sgd_step(params, grads, lr) -> dict[str, Any]:
     """One step of gradient descent: params - lr grads."""
     _check_like("sgd_step", params, grads=grads)
     return tree_map(lambda p, g: p - lr * _as_precise(g, p), params, grads)
 
 
-def adamw_init(params) -> dict:
+def adamw_init(params) -> dict[str, Any]:
     """The state of adamw_step.
 
     It is m and v, the running means of the gradient and of its square, and the number of steps
@@ -29,7 +30,9 @@ def adamw_init(params) -> dict:
 
 
 @takes(state=dict, lr="number >= 0", betas=(tuple, list), eps="number >= 0", weight_decay="number >= 0")
-def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+def adamw_step(
+    params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """One step of AdamW.                                                      [eq:adamw, published]
 
         m = b1 m + (1 - b1) g,   v = b2 v + (1 - b2) g^2
@@ -75,7 +78,7 @@ def global_norm(grads) -> Array:
 
 
 @takes(max_norm="number >= 0")
-def clip_by_norm(grads, max_norm):
+def clip_by_norm(grads, max_norm) -> tuple[dict[str, Any], Array]:
     """All gradients scaled by one factor, to a norm of at most max_norm.       [eq:clip, published]
 
     returns the gradients, and the norm before; both stay on the device, so that nothing waits

@@ -4,8 +4,8 @@ A tree is a dict, list or tuple of trees, or a leaf. None is an empty leaf and s
 of a leaf is the path to it, such as blocks.0.attention.W_q.
 """
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ class Spec:
     value: float = 0.0
 
 
-def tree_map(f, tree, *others):
+def tree_map(f, tree, *others) -> Any:
     """Apply f to each leaf of a tree; of several trees, to the leaves with the same path.
 
     Further trees must have the names of the first. A plain tuple comes back as a list.
@@ -53,7 +53,7 @@ def leaves(tree, path=()) -> dict:
     return {deeper: leaf for key, branch in tree.items() for deeper, leaf in leaves(branch, (*path, key)).items()}
 
 
-def flatten(tree) -> dict:
+def flatten(tree) -> dict[str, Any]:
     """{dotted name: leaf}, such as {"blocks.0.attention.W_q": array}."""
     found = leaves(tree)
     flat = {".".join(map(str, path)): leaf for path, leaf in found.items()}
@@ -64,10 +64,10 @@ def flatten(tree) -> dict:
 
 def count(tree) -> int:
     """How many numbers the tree holds."""
-    return sum(math.prod(leaf.shape) for leaf in flatten(tree).values())
+    return sum(leaf.size for leaf in flatten(tree).values())
 
 
-def zeros_like(tree):
+def zeros_like(tree) -> Any:
     """A tree of zeros with the same shapes, dtypes and device."""
     return tree_map(np.zeros_like, tree)  # for arrays of CuPy, NumPy calls CuPy's zeros_like
 
@@ -82,7 +82,7 @@ def check_rng(function: str, rng):
         raise TypeError(f"{function}: rng is {what}, expected numpy.random.Generator: np.random.default_rng(seed)")
 
 
-def draw(specs, sizes: dict, rng, dtype="float32"):
+def draw(specs, sizes: dict, rng, dtype: str | type = "float32") -> Any:
     """Random arrays for a tree of Specs.
 
     They are drawn in order, on the host (the CPU), so that all devices start equal.

@@ -74,12 +74,8 @@ def takes(**declared) -> Callable[[Function], Function]:
                 given[name] = what(function, name, given)
 
     alike = {text: ", ".join(n for n in texts if texts[n] == text) for text in texts.values()}
-    said = "".join(f"
-        {names} : {_in_words(text)}" for text, names in alike.items())
-    return partial(_behind, look_at, said and f"
-
-    Arguments, checked at each call:{said}
-    ")
+    said = "".join(f"\n        {names} : {_in_words(text)}" for text, names in alike.items())
+    return partial(_behind, look_at, said and f"\n\n    Arguments, checked at each call:{said}\n    ")
 
 
 def _in_words(text) -> str:
@@ -120,7 +116,7 @@ def undoes(kind, output=None) -> Callable[[Function], Function]:
     return partial(_behind, look_at, "")
 
 
-def _behind(look_at, said, function):
+def _behind(look_at, said, function) -> Any:
     """The function with its arguments looked at before each call; its docstring ends with said."""
     parameters = inspect.signature(function).parameters
     needed = {name for name, p in parameters.items() if p.default is p.empty}

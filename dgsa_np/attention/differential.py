@@ -79,12 +79,12 @@ def differential_head_backward(do, cache) -> tuple[Array, Array, Array, Array, A
 # ---------------------------------------------------------------------------------- lambda, learned
 
 
-def depth_schedule(layer):
+def depth_schedule(layer) -> float:
     """lambda_init grows from 0.2 at the first layer towards 0.8.     [eq:lambda-init, published]"""
     return 0.8 - 0.6 * math.exp(-0.3 * layer)
 
 
-def lambda_specs(cfg):
+def lambda_specs(cfg) -> dict[str, Spec]:
     """The four vectors of the key width d that lambda is made of; all heads share them."""
     return {f"lambda_{s}": Spec("d", std=0.1) for s in ("q_exc", "k_exc", "q_inh", "k_inh")}
 

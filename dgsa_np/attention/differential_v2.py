@@ -43,7 +43,7 @@ def differential_v2_head_backward(do, cache) -> tuple[Array, Array, Array, Array
 # --------------------------------------------------------------------------- lambda, from the token
 
 
-def token_lambda_specs(cfg):
+def token_lambda_specs(cfg) -> dict[str, Spec]:
     """W_lambda (C, H). It starts at 0, so that every lambda starts at 1/2."""
     return {"W_lambda": Spec("C H")}
 

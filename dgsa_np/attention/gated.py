@@ -75,7 +75,7 @@ def gated_head_backward(do, cache) -> tuple[Array, Array, Array, Array, Array, A
 # -------------------------------------------------------------------------------- the gate's logits
 
 
-def gate_specs(cfg):
+def gate_specs(cfg) -> dict[str, Spec]:
     """The gate's parameters: W_gate (C, H), but not with gate="head", and b_gate (H,).
 
     W_gate starts at 0, so that every gate starts at sigmoid(b_gate), whatever its token.

@@ -20,7 +20,7 @@ from ..ops.rmsnorm import RmsnormCache, rmsnorm_backward, rmsnorm_forward
 from ..ops.rotary import RotaryCache, rotary_backward, rotary_forward
 from ..params import Spec, draw
 from ..shapes import Array, takes, undoes
-from .mechanisms import KINDS, MECHANISMS, ON_INHIBITION, Pair
+from .mechanisms import KINDS, MECHANISMS, ON_INHIBITION, Mechanism, Pair
 from .tiled import tiles_are_faster
 
 TILED_KINDS = tuple(kind for kind in KINDS if MECHANISMS[kind].tiled)
@@ -58,23 +58,23 @@ class AttentionConfig:
             raise ValueError(f"{where}: width is {self.width}, expected {wanted}, since {why}")
 
     @property
-    def mechanism(self):
+    def mechanism(self) -> Mechanism:
         usual = MECHANISMS[self.kind]
         return ON_INHIBITION.get(self.kind, usual) if self.gate_on == "inhibition" else usual
 
     @property
-    def has_head_norm(self):
+    def has_head_norm(self) -> bool:
         return self.head_norm and self.mechanism.lambda_init is not None
 
     @cached_property
-    def sizes(self):
+    def sizes(self) -> dict[str, int]:
         """The letters of the shapes, and their values."""
         C, H = self.width, self.n_heads
         d = C // (self.mechanism.split * H)
         return {"C": C, "H": H, "d": d, "H*d": H * d, "2d": 2 * d}
 
     @cached_property
-    def known_sizes(self):
+    def known_sizes(self) -> tuple:
         """The same for shapes.arrays, as (letter, value, where it comes from)."""
         origin = f"cfg ({self.kind}, width {self.width}, n_heads {self.n_heads})"
         return tuple((letter, value, origin) for letter, value in self.sizes.items())
@@ -97,13 +97,13 @@ class AttentionConfig:
 
 
 @lru_cache
-def at_depth(cfg, layer):
+def at_depth(cfg, layer) -> AttentionConfig:
     """The same configuration, with lambda_init as it is at this depth."""
     return replace(cfg, lambda_init=cfg.lambda_init_at(layer))
 
 
 @lru_cache
-def attention_specs(cfg):
+def attention_specs(cfg) -> dict[str, Spec]:
     """A Spec for each parameter, by name: its axes and how it is drawn, in the order of drawing."""
     std = 1 / math.sqrt(cfg.width)
     specs = {f"W_{name}": Spec(axes, std) for name, axes in cfg.mechanism.projections.items()}
@@ -113,7 +113,7 @@ def attention_specs(cfg):
 
 
 @takes(cfg=AttentionConfig)
-def init_attention(cfg: AttentionConfig, rng: np.random.Generator, dtype="float32") -> dict[str, Array]:
+def init_attention(cfg: AttentionConfig, rng: np.random.Generator, dtype: str | type = "float32") -> dict[str, Array]:
     """Random parameters for the start of one layer, by name.
 
     W ~ N(0, 1/fan_in), lambda vectors N(0, 0.1^2), W_gate and W_lambda 0, b_gate = cfg.gate_bias,
@@ -155,7 +155,7 @@ def project_forward(x, W, n_heads, positions=None, past=None) -> tuple[Array, Pr
 
 
 @undoes(ProjectCache)
-def project_backward(dh, cache) -> tuple[Array, Array]:
+def project_backward(dh, cache) -> tuple[Array, ...]:
     """The gradients dx (B, T, C) and dW (C, H d); the past gets none."""
     linear, rotary, n_past = cache
     # h, n_past = array_module(x).concatenate([past, h], axis=2), past.shape[2]

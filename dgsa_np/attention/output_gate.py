@@ -50,7 +50,7 @@ def output_gate_head_backward(do, cache) -> tuple[Array, Array, Array, Array]:
 # ------------------------------------------------------------------------- the gate, from the token
 
 
-def token_gate_specs(cfg):
+def token_gate_specs(cfg) -> dict[str, Spec]:
     """W_gate (C, H). It starts at 0, so that every gate starts at 1/2."""
     return {"W_gate": Spec("C H")}
 

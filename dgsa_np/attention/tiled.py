@@ -47,7 +47,7 @@ class TiledHeadCache(NamedTuple):
     A = property(lambda self: sum(self.w[i][..., None] * self._map(i) for i in range(len(self.w))))
 
 
-def streamed_forward(queries, keys, v, weights, mask=None):
+def streamed_forward(queries, keys, v, weights, mask=None) -> tuple[Array, TiledHeadCache]:
     """A weighted sum of softmax maps, applied to the values tile by tile.   [eq:streamed, standard]
 
         o = sum_i w_i softmax(q_i k_i^T / sqrt(d)) v
@@ -98,7 +98,7 @@ def _scores(Q, K, keys, limit):
 
 
 @undoes(TiledHeadCache, "B H T e")
-def streamed_backward(do, cache):
+def streamed_backward(do, cache) -> tuple[list[Array], list[Array], Array, list[Array]]:
     """dqueries, dkeys, dv and dweights, lists as in forward.        [eq:streamed-backward, derived]
 
     Each tile of a map is computed anew from its scores, A = exp(S - logsumexp). The backward of a

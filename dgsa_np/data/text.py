@@ -20,16 +20,16 @@ class Vocabulary:
     symbols: list
 
     @cached_property
-    def index(self):
+    def index(self) -> dict:
         return {symbol: i for i, symbol in enumerate(self.symbols)}
 
-    def split(self, text):
+    def split(self, text) -> list:
         """The symbols of a text."""
         shapes.instance("Vocabulary", str, text=text)
         ways = {"characters": list, "bytes": lambda t: list(t.encode(errors="surrogateescape")), "words": str.split}
         return ways[self.unit](text)
 
-    def encode(self, text):
+    def encode(self, text) -> np.ndarray:
         """(n,) tokens; what the vocabulary lacks becomes the token of UNKNOWN."""
         unknown = self.index.get(UNKNOWN)
         return np.array([self.index.get(s, unknown) for s in self.split(text)], "int64")

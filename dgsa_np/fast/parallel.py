@@ -19,7 +19,9 @@ from ..params import tree_map
 LARGE_STEP = 2**16  # B T C, below which handing work to threads costs more than it saves
 
 
-def loss_and_grads_threaded(params, inputs, targets, cfg, keep=None, threads=None):
+def loss_and_grads_threaded(
+    params, inputs, targets, cfg: ModelConfig, keep=None, threads: int | None = None
+) -> tuple[np.ndarray, dict]:
     """loss_and_grads, equal up to rounding: the batch is cut into one shard per thread.
 
     Shards are weighted by their kept targets and added in a fixed order, so that the same number of

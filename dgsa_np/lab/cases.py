@@ -155,7 +155,7 @@ def switches_of(cfg) -> list:
     return [name for name in SWITCHES if changes.get(name, True)]
 
 
-SMALL = {"width": 8, "n_heads": 2, "depth": 2, "ffn_width": 5, "n_out": 3}
+SMALL: dict = {"width": 8, "n_heads": 2, "depth": 2, "ffn_width": 5, "n_out": 3}
 VISION = SMALL | {"image_size": 6, "patch_size": 3}
 TOKENS = SMALL | {"vocab_size": 7, "max_len": 6}
 

@@ -27,7 +27,7 @@ def linear_forward(x, W, b=None) -> tuple[Array, LinearCache]:
 
 
 @undoes(LinearCache, "... m")
-def linear_backward(dy, cache):
+def linear_backward(dy, cache) -> tuple[Array, ...]:
     """dx (..., n), dW (n, m) and, where forward was given a b, db (m,)."""
     x, W, b = cache
     rows = dy.reshape(-1, dy.shape[-1])

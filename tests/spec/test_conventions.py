@@ -8,8 +8,12 @@ import inspect
 import pkgutil
 import re
 import statistics
+import subprocess
+import sys
 import tokenize
+import types
 from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -172,6 +176,49 @@ def test_every_place_that_a_page_names_is_there(page):
         pkgutil.resolve_name(f"dgsa_np.{name}")
 
 
+# --------------------------------------------------------------------------------- types of results
+
+
+def fits(value, said):
+    """Is a value of the type that an annotation says, down to the fields of caches?"""
+    origin, inner = get_origin(said) or said, get_args(said)
+    if said is Any:
+        return True
+    if origin in (types.UnionType, Union):
+        return any(fits(value, one) for one in inner)
+    if origin is np.ndarray:
+        return isinstance(value, (np.ndarray, np.generic))  # NumPy makes numbers of arrays without axes
+    if origin is dict and inner:
+        return isinstance(value, dict) and all(fits(branch, inner[1]) for branch in value.values())
+    if origin in (tuple, list) and inner:
+        wanted = inner[:1] * len(value) if origin is list or inner[-1] is ... else inner
+        return isinstance(value, origin) and len(value) == len(wanted) and all(map(fits, value, wanted))
+    return isinstance(value, origin) and all(map(fits, *fields_of(value)))
+
+
+def fields_of(value):
+    """The fields of a NamedTuple and what its class says of them; of another thing, nothing."""
+    hints = get_type_hints(type(value)) if hasattr(value, "_fields") else {}
+    return [getattr(value, name) for name in hints], hints.values()
+
+
+def test_results_are_what_the_annotations_say(case):
+    out, cache = case.forward(*case.args)
+    assert fits((out, cache), get_type_hints(case.forward)["return"])
+    grads = case.backward(*([out] if out.ndim else []), cache)  # the backward of a loss takes its cache alone
+    assert fits(grads, get_type_hints(case.backward)["return"])
+
+
+def test_a_wrong_annotation_is_seen():
+    _, cache = ops.linear_forward(np.ones((2, 3)), np.ones((3, 4)))
+    assert fits(cache, ops.LinearCache) and not fits(cache, ops.SoftmaxCache)
+    assert not fits(cache._replace(b="no array"), ops.LinearCache)
+    assert fits((1, 2.0), tuple[int, float]) and not fits((1, 2), tuple[int, float])
+    assert fits((1, 2), tuple[int, ...]) and not fits((1, 2), tuple[int, int, int])
+    assert fits({"a": [1]}, dict[str, list[int]]) and not fits({"a": [None]}, dict[str, list[int]])
+    assert fits(None, int | None) and not fits(0.5, int | None)
+
+
 # ------------------------------------------------------------------------------------------ symbols
 
 
@@ -318,16 +365,22 @@ def test_functions_are_short():
     assert {name: n for name, n in lengths.items() if n > 40} == {}
 
 
-def test_importing_is_light():
-    import subprocess
-    import sys
+def modules_after(statement):
+    """The names of all modules that a fresh Python has loaded after it."""
+    code = f"{statement}; import sys; print(*sys.modules)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
-    heavy = ("cupy", "torch", "sklearn", "scipy", "matplotlib")
+
+def test_importing_is_light():
     names = ("attention", "model", "train", "data", "gradcheck", "lab.cases", "lab.viz", "lab.experiments")
-    modules = ", ".join(f"dgsa_np.{name}" for name in names)
-    code = f"import sys, {modules}; print([m for m in {heavy} if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+    loaded = modules_after(f"import {', '.join(f'dgsa_np.{name}' for name in names)}")
+    assert not {"cupy", "torch", "sklearn", "scipy", "matplotlib"} & set(loaded)
+
+
+def test_importing_the_face_loads_nothing_behind_it():
+    loaded = modules_after("import dgsa_np")
+    assert [m for m in loaded if m == "numpy" or m.startswith("dgsa_np.")] == []
+    assert "dgsa_np.model" not in modules_after("import dgsa_np.fast")
 
 
 def test_only_the_backend_names_cupy():

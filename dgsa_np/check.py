@@ -3,9 +3,10 @@
 import math
 import os
 from dataclasses import field, fields
+from typing import Any, get_args
 
 from .params import Spec, flatten
-from .shapes import ShapeError, arrays, is_array, number
+from .shapes import ShapeError, arrays, is_array, number, whole
 
 PATH = (str, os.PathLike)
 
@@ -25,26 +26,37 @@ def one_of(function: str, name: str, value, choices):
         raise ValueError(f"{function}: {name} is {value!r}, expected one of {known}{nearest(value, choices)}")
 
 
-def setting(default, meaning, choices=()):
-    """A field of a configuration: what it means, and which values it takes, if they are few."""
-    return field(default=default, metadata={"meaning": meaning, "choices": choices})
+def setting(default, meaning="", choices=(), **bounds) -> Any:
+    """A field of a configuration: what it means, and which values it takes.
 
-
-def choices(config):
-    """Check each field of a configuration that takes a few values only."""
-    for f in fields(config):
-        if f.metadata.get("choices"):
-            one_of(type(config).__name__, f.name, getattr(config, f.name), f.metadata["choices"])
-
-
-def set_numbers(config, *names: str, low=-math.inf, high=math.inf):
-    """Check that fields of a frozen configuration are numbers, and make them Python's.
-
-    A number of NumPy would turn float32 into float64.
+    choices : the values, if they are few
+    bounds  : least and most of a number; where no least is given, that of a whole number is 1
     """
-    for name in names:
-        number(type(config).__name__, low, high, **{name: getattr(config, name)})
-        object.__setattr__(config, name, float(getattr(config, name)))
+    return field(default=default, metadata={"meaning": meaning, "choices": choices, **bounds})
+
+
+def settings(config):
+    """Check each field of a configuration. None is right where the type of the field has it.
+
+    Numbers are made Python's, since one of NumPy would turn float32 into float64.
+    """
+    where = type(config).__name__
+    for f in fields(config):
+        value, types, may = getattr(config, f.name), types_of(f), f.metadata
+        if value is None and type(None) in types:
+            continue
+        if may.get("choices"):
+            one_of(where, f.name, value, may["choices"])
+        elif int in types:
+            whole(where, may.get("least", 1), **{f.name: value})
+        elif float in types:
+            number(where, may.get("least", -math.inf), may.get("most", math.inf), **{f.name: value})
+            object.__setattr__(config, f.name, float(value))
+
+
+def types_of(field) -> tuple:
+    """The types that a setting may have: int | None has two."""
+    return get_args(field.type) or (field.type,)
 
 
 def parameters(make_specs):

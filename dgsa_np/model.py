@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import shapes
 from .attention import AttentionConfig, attention_backward, attention_forward, causal_mask, padding_mask
 from .attention.mechanisms import Pair
 from .attention.multihead import AttentionCache, attention_specs, past_length
@@ -68,8 +67,6 @@ class ModelConfig(AttentionConfig):
         super().__post_init__()
         if self.n_out is None:
             object.__setattr__(self, "n_out", self.vocab_size if self.task == "lm" else 10)
-        counts = ("vocab_size", "max_len", "n_out", "depth", "image_size", "patch_size", "channels")
-        shapes.whole("ModelConfig", **{name: getattr(self, name) for name in counts}, ffn_width=self.F)
         if self.task == "vision" and self.image_size % self.patch_size:
             whole = f"a multiple of patch_size = {self.patch_size}: patches tile the image"
             raise ValueError(f"ModelConfig: image_size is {self.image_size}, expected {whole}")

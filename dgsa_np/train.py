@@ -42,22 +42,16 @@ class TrainConfig:
 
     epochs: int = 80
     batch_size: int = 64
-    lr: float = setting(0.02, "at the top of the schedule")
-    warmup: float = setting(0.1, "part of all steps")
-    weight_decay: float = 0.5
-    clip: float = setting(1.0, "the largest global norm of a gradient")
-    seed: int = setting(0, "of the initial parameters and of the order of the data")
+    lr: float = setting(0.02, "at the top of the schedule", least=1e-12)
+    warmup: float = setting(0.1, "part of all steps", least=0, most=0.999)
+    weight_decay: float = setting(0.5, least=0)
+    clip: float = setting(1.0, "the largest global norm of a gradient", least=1e-12)
+    seed: int = setting(0, "of the initial parameters and of the order of the data", least=0)
     device: str = setting("auto", "", ("auto", "cpu", "cuda"))
     threads: int | None = setting(None, "that share a step; None: one per core, but one for small steps and on a GPU")
 
     def __post_init__(self):
-        check.choices(self)
-        shapes.whole("TrainConfig", epochs=self.epochs, batch_size=self.batch_size)
-        shapes.whole("TrainConfig", least=0, seed=self.seed)
-        shapes.whole("TrainConfig", **({} if self.threads is None else {"threads": self.threads}))
-        check.set_numbers(self, "lr", "clip", low=1e-12)
-        check.set_numbers(self, "weight_decay", low=0)
-        check.set_numbers(self, "warmup", low=0, high=0.999)
+        check.settings(self)
 
 
 class TrainState(NamedTuple):

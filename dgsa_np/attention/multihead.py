@@ -38,16 +38,13 @@ class AttentionConfig:
     gate: str = setting("token", "dgsa: a gate per token and head, or a number per head", ("token", "head"))
     gate_on: str = setting("both", "dgsa: g A_exc - (1 - g) A_inh, or A_exc - g A_inh", ("both", "inhibition"))
     gate_bias: float = setting(1.0, "dgsa: the gate starts at sigmoid(gate_bias)")
-    eps: float = setting(1e-5, "of the head norm, and of every other RMSNorm of a model")
+    eps: float = setting(1e-5, "of the head norm, and of every other RMSNorm of a model", least=0)
     rotary: bool = setting(False, "turn queries and keys by their positions", (False, True))
     impl: str = setting("auto", "auto: on tiles where the maps are large", ("auto", "plain", "tiled"))
 
     def __post_init__(self):
         where = type(self).__name__
-        check.choices(self)
-        shapes.whole(where, width=self.width, n_heads=self.n_heads)
-        check.set_numbers(self, "gate_bias", *([] if self.lambda_init is None else ["lambda_init"]))
-        check.set_numbers(self, "eps", low=0)
+        check.settings(self)
         if self.impl == "tiled":
             check.one_of(where, "with impl='tiled', kind", self.kind, TILED_KINDS)
         unit = self.mechanism.split * (2 if self.rotary else 1)

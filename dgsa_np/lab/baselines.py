@@ -25,9 +25,10 @@ def on_pixels():
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
-    logistic, nearest = LogisticRegression(max_iter=2000), KNeighborsClassifier(1)
-    estimators = {"logistic regression": logistic, "nearest neighbour": nearest}
-    return estimators, lambda split: split.inputs.reshape(len(split.inputs), -1)
+    return {
+        "logistic regression": LogisticRegression(max_iter=2000),
+        "nearest neighbour": KNeighborsClassifier(1),
+    }, lambda split: split.inputs.reshape(len(split.inputs), -1)
 
 
 def on_words(vocab_size):
@@ -36,8 +37,7 @@ def on_words(vocab_size):
 
     def counts(split):
         rows, columns = np.nonzero(split.inputs != PAD)
-        shape = len(split.inputs), vocab_size
-        return csr_array((np.ones(len(rows)), (rows, split.inputs[rows, columns])), shape)
+        return csr_array((np.ones(len(rows)), (rows, split.inputs[rows, columns])), (len(split.inputs), vocab_size))
 
     return {"naive Bayes": MultinomialNB()}, counts
 
@@ -71,10 +71,8 @@ class NGram:
         """p_n(token | history), at most n - 1 tokens long."""
         p = self.uniform
         for start in range(len(history), -1, -1):
-            seen = self.after.get(history[start:])
-            if seen is None:
-                break
-            p = (seen[token] + len(seen) * p) / (seen.total() + len(seen))
+            if seen := self.after.get(history[start:]):
+                p = (seen[token] + len(seen) * p) / (seen.total() + len(seen))
         return p
 
     def loss(self, tokens):

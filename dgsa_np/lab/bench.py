@@ -21,7 +21,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from .. import __version__
 from ..attention import AttentionConfig, attention_forward, causal_mask, init_attention
 from ..attention.mechanisms import MECHANISMS
 from ..attention.multihead import TILED_KINDS, at_depth
@@ -30,7 +29,7 @@ from ..model import ModelConfig, init_model, loss_and_grads
 from ..params import flatten
 from . import viz
 from .experiments import equal_models, markdown_table
-from .measure import peak, race, seconds
+from .measure import peak, race, seconds, system, versions
 
 STEP, HEAD = "B {}, T {}, C {}, H {}, depth {}", "B {}, H {}, T {}, d {}"
 STEPS = (64, 17, 64, 4, 4), (32, 64, 128, 4, 4), (16, 128, 128, 4, 4), (8, 256, 256, 4, 4)
@@ -46,7 +45,13 @@ def bench(out: Path, rounds=15, longest=LENGTHS[-1]):
     forms = ("eager", "fused") if find_spec("torch") else ()
     if not forms:
         print("PyTorch is not installed; to compare with it: pip install 'dgsa-np[peers]'")
-    found = {"machine": _machine()}
+    found = {
+        "machine": {
+            "system": f"{system()} {platform.processor()}",
+            "cores": parallel.cores(),
+            "versions": versions() | ({"torch": metadata.version("torch")} if forms else {}),
+        }
+    }
     with threadpool_limits(1), ProcessPoolExecutor(1, get_context("spawn")) as process:
         for title, contests in _contests(forms, process).items():
             found[title] = {label: race(contest, rounds) for label, contest in contests.items()}
@@ -56,13 +61,6 @@ def bench(out: Path, rounds=15, longest=LENGTHS[-1]):
     viz.save(scaling_figure(found["scaling"]), out / "scaling.png")
     viz.save(profile_figure(found["profile"]), out / "profile.png")
     (out / "bench.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-
-
-def _machine() -> dict:
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "dgsa_np": __version__}
-    versions |= {"torch": metadata.version("torch")} if find_spec("torch") else {}
-    system = f"{platform.system()} {platform.machine()} {platform.processor()}"
-    return {"system": system, "cores": parallel.cores(), "versions": versions}
 
 
 def _contests(forms, process) -> dict:
@@ -149,8 +147,8 @@ def language_model(kind, B, T, C, H, depth):
 
     They are evened out by ffn_width, so they differ by less than one unit of it.
     """
-    sizes = {"task": "lm", "vocab_size": 65, "max_len": T, "width": C, "n_heads": H, "depth": depth}
-    cfg = equal_models(ModelConfig(kind="dgsa", **sizes), ["dgsa", kind])[kind]
+    dgsa = ModelConfig(kind="dgsa", task="lm", vocab_size=65, max_len=T, width=C, n_heads=H, depth=depth)
+    cfg = equal_models(dgsa, [kind])[kind]
     rng = np.random.default_rng(0)
     return init_model(cfg, rng), *rng.integers(0, 65, (2, B, T)), cfg
 
@@ -168,8 +166,8 @@ def products(B, T, C, H, depth):
     params, tokens, _, cfg = language_model("dgsa", B, T, C, H, depth)
     threads = parallel.choose_threads("cpu", B, cfg)
     rows, d, draw = B // threads * T, cfg.sizes["d"], partial(np.random.default_rng(0).standard_normal, dtype="float32")
-    weights = [W.shape for name, W in flatten(params).items() if W.ndim == 2 and "embed" not in name]
-    pairs = [(draw((rows, n)), draw((n, m))) for n, m in weights]
+    weights = [W for name, W in flatten(params).items() if W.ndim == 2 and "embed" not in name]
+    pairs = [(draw((rows, len(W))), draw(W.shape)) for W in weights]
     maps = [(B // threads, H, T, d), (B // threads, H, T, d), (B // threads, H, T, 2 * d)] * depth  # q k^T twice, A v
     pairs += [(draw(shape), draw(shape).mT) for shape in maps]
     triples = [(x, W, x @ W) for x, W in pairs]
@@ -216,8 +214,8 @@ def profile(*size, shown=14) -> dict:
     rows = pstats.Stats(profiler).stats.items()
     own = {f"{Path(file).stem}.{name}": 1e3 * row[2] / steps for (file, _, name), row in rows}
     ranked = sorted(own.items(), key=lambda item: item[1], reverse=True)
-    shares = dict(ranked[:shown]) | {"all others": sum(ms for _, ms in ranked[shown:])}
-    return {name: round(ms, 2) for name, ms in shares.items()}
+    others = sum(ms for _, ms in ranked[shown:])
+    return {name: round(ms, 2) for name, ms in [*ranked[:shown], ("all others", others)]}
 
 
 # ----------------------------------------------------------------------------------------- pictures
@@ -231,9 +229,7 @@ def scaling_figure(found):
 
     found : {"T": lengths, impl: {"ms": [..], "MiB": [..]}}
     """
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
+    figure, (axes,) = viz.subplots(1, 2, 9, 3.8)
     lengths = np.array(found["T"])
     curves = ("plain", 1, 2, "quadratic", "--"), ("tiled", 2, 1, "linear", ":")
     for ax, unit, title in zip(axes, ("ms", "MiB"), ("time", "most memory in use"), strict=True):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,16 +24,16 @@ from ..gpu import describe_device
 from ..gradcheck import TOLERANCE, GradientError, compare_pair
 from ..model import ModelConfig, init_model
 from ..params import count, flatten
-from ..train import NonFiniteError, OutOfMemoryError, evaluate, predict
+from ..train import NonFiniteError, OutOfMemoryError, evaluate
 from . import cases, demo, runs, viz
 from .baselines import classifiers, ngram_losses
 from .evidence.compare import compare_grid, compare_study
 from .evidence.report import report
 from .evidence.studies import SEEDS, STUDIES
-from .experiments import accuracy_under_corruption, markdown_table
+from .experiments import accuracy_under_corruption, classifier, markdown_table
 from .sample import sample
 from .selfcheck import describe_machine, self_check
-from .settings import CONFIGS, FIELDS, DataConfig, SettingsError, make, read_settings, settle, types_of
+from .settings import CONFIGS, FIELDS, DataConfig, SettingsError, make, read_settings, settle
 
 STOPPED = 130  # by Ctrl-C, as shells count it
 WHAT_IS_CHECKED = f"""\
@@ -41,10 +42,6 @@ complex: a complex step, exact to rounding; it gives the verdict, allowed {TOLER
 every element (some whole models: along 3 random directions). central: central differences along one
 direction, as they are taught, +- what they estimate their own error to be.
 """
-
-
-class UsageError(Exception):
-    """What was asked for cannot be done as it was said."""
 
 
 def main(argv=None) -> int:
@@ -61,7 +58,7 @@ def main(argv=None) -> int:
         status, said = 1, error
     except MemoryError as error:
         status, said = 1, f"out of memory: {error}"
-    except (UsageError, SettingsError, DeviceError, DataError, CheckpointError, OSError) as error:
+    except (SettingsError, DeviceError, DataError, CheckpointError, OSError) as error:
         status, said = 2, error
     print(f"dgsa-np: {said}", file=sys.stderr)
     return status
@@ -74,7 +71,7 @@ def demo_command(args):
 def train_command(args):
     given = _given(args)
     if args.resume and args.out:
-        raise UsageError(f"--out {args.out} with --resume {args.resume}: a run goes on in its own folder")
+        raise SettingsError(f"--out {args.out} with --resume {args.resume}: a run goes on in its own folder")
     if args.resume:
         folder, (held, *made) = Path(args.resume), runs.reopen(args.resume, given)
     else:
@@ -97,17 +94,15 @@ def train_command(args):
 
 def evaluate_command(args):
     held, device = runs.open_run(args.run, args.checkpoint), resolve_device(args.device)
-    moved = {"root": args.root} if args.root else {}
-    _, model, _, data = settle(held["settings"] | {"device": device} | moved)
+    moved = {"device": device} | ({"root": args.root} if args.root else {})
+    _, model, _, data = settle(held["settings"] | moved)
     runs.check_data(args.run, held, data)
     kinds, params = _kinds(args, model.task), to_device(held["state"]["params"], device)
     clean = evaluate(params, data.test, model)
-    figures = f"accuracy {clean['accuracy']:.4f}, loss {clean['loss']:.4f} nats"
-    print(f"{describe_data(data)}\n{'test':10s} {figures}", flush=True)
-    fitted = {model.kind: lambda split: predict(params, split, model).argmax(axis=-1)}
-    if args.baselines and kinds:
-        fitted |= classifiers(data)
-    accuracy = _print_levels(fitted, data, kinds)
+    print(describe_data(data))
+    print(f"{'test':10s} accuracy {clean['accuracy']:.4f}, loss {clean['loss']:.4f} nats", flush=True)
+    trivial = classifiers(data) if args.baselines and kinds else {}
+    accuracy = _print_levels({model.kind: classifier(params, model)} | trivial, data, kinds)
     if args.out:
         _write_evaluation(_new_folder(args.out), clean, accuracy, kinds, data)
 
@@ -116,12 +111,14 @@ def sample_command(args):
     held, device = runs.open_run(args.run, args.checkpoint), resolve_device(args.device)
     model, dataset = make(ModelConfig, held["settings"]), held["dataset"]
     if model.task != "lm":
-        raise UsageError(f"{args.run}: its model has task {model.task!r}; only a language model (lm) has a next token")
+        raise SettingsError(
+            f"{args.run}: its model has task {model.task!r}; only a language model (lm) has a next token"
+        )
     vocabulary = Vocabulary(dataset["unit"], dataset["symbols"])
     unknown = sorted(set(vocabulary.split(args.prompt)) - set(vocabulary.symbols))
     if unknown or not args.prompt:
         why = f"the vocabulary of the run lacks {unknown}" if unknown else "there is nothing to go on from"
-        raise UsageError(f"--prompt {args.prompt!r}: {why}")
+        raise SettingsError(f"--prompt {args.prompt!r}: {why}")
     rng, params = np.random.default_rng(args.seed), to_device(held["state"]["params"], device)
     tokens = sample(params, model, vocabulary.encode(args.prompt), args.length, rng, args.temperature, args.top_k)
     print(args.prompt, end="", flush=True)
@@ -135,8 +132,8 @@ def baselines_command(args):
     data = make(DataConfig, _given(args)).load()
     print(describe_data(data), flush=True)
     if data.meta["task"] == "lm":
-        rows = [[name, f"{loss:.3f}"] for name, loss in ngram_losses(data).items()]
-        print(markdown_table([["test split", "nats per token"], *rows]))
+        losses = ngram_losses(data).items()
+        print(markdown_table([["test split", "nats per token"], *([name, f"{loss:.3f}"] for name, loss in losses)]))
         return
     fitted, kinds = classifiers(data), _kinds(args, data.meta["task"])
     clean = {name: (classify(data.test) == data.test.targets).mean() for name, classify in fitted.items()}
@@ -186,7 +183,7 @@ def compare_command(args):
     if args.study:
         several = [name for name, value in given.items() if isinstance(value, list)]
         if several:
-            raise UsageError(f"--study {args.study} with several {', '.join(several)}: its grid is fixed")
+            raise SettingsError(f"--study {args.study} with several {', '.join(several)}: its grid is fixed")
         for name in STUDIES if args.study == "all" else [args.study]:
             compare_study(args.out, name, range(args.seeds), _roots(args.roots), given, **how)
     else:
@@ -226,7 +223,7 @@ def _check_gpu():
 
 def _new_folder(path) -> Path:
     if Path(path).exists():
-        raise UsageError(f"--out {path} exists already, expected a new folder: nothing is overwritten")
+        raise SettingsError(f"--out {path} exists already, expected a new folder: nothing is overwritten")
     Path(path).mkdir(parents=True)
     return Path(path)
 
@@ -262,7 +259,7 @@ def _print_levels(fitted, data, kinds) -> dict:
     print()
     for kind in kinds:
         head = [f"{kind}, accuracy %", *(f"{level:g}" for level in CORRUPTIONS[task][kind].levels)]
-        rows = [[name, *(f"{100 * a:.1f}" for a in by[kind])] for name, by in accuracy.items()]
+        rows = ([name, *(f"{100 * a:.1f}" for a in by[kind])] for name, by in accuracy.items())
         print(f"\n{markdown_table([head, *rows])}")
     return accuracy
 
@@ -289,18 +286,17 @@ def _roots(pairs) -> dict:
     for pair in pairs:
         data, _, path = pair.partition("=")
         if data not in LOADERS or not path:
-            raise UsageError(f"--roots {pair}, expected DATA=PATH, where DATA is one of {', '.join(LOADERS)}")
+            raise SettingsError(f"--roots {pair}, expected DATA=PATH, where DATA is one of {', '.join(LOADERS)}")
     return dict(pair.split("=", 1) for pair in pairs)
 
 
 def _kinds(args, task):
     """The corruptions that were asked for."""
-    known = list(CORRUPTIONS[task])
-    kinds = {"all": known, "none": []} | {kind: [kind] for kind in known}
+    kinds = {"all": list(CORRUPTIONS[task]), "none": []} | {kind: [kind] for kind in CORRUPTIONS[task]}
     try:
         check.one_of(args.command, "--corruption", args.corruption, kinds)
     except ValueError as error:
-        raise UsageError(error) from error
+        raise SettingsError(error) from error
     return kinds[args.corruption]
 
 
@@ -317,21 +313,16 @@ class Command(NamedTuple):
 
 def flag(name, text, default=None, **options):
     """Name and options of an argument of argparse; the help tells its default."""
-    shown = text if default is None else f"{text} (default: {default})"
-    return name, {"help": shown, "default": default, **options}
+    return name, {"help": text if default is None else f"{text} (default: {default})", "default": default, **options}
 
 
-def number(kind, least):
-    """The reader of a whole number (int) or any (float), of at least so much."""
-
-    def read(text):
-        with suppress(ValueError):
-            if least <= (number := kind(text)) < math.inf:
-                return number
-        what = "whole number" if kind is int else "number"
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a {what} of at least {least}")
-
-    return read
+def number(kind, least, text):
+    """A whole number (int) or any (float), of at least so much, from its text."""
+    with suppress(ValueError):
+        if least <= (number := kind(text)) < math.inf:
+            return number
+    what = "whole number" if kind is int else "number"
+    raise argparse.ArgumentTypeError(f"{text!r}, expected a {what} of at least {least}")
 
 
 def boolean(text):
@@ -358,8 +349,8 @@ COMMANDS = {
         "three mechanisms on noisy handwritten digits, with pictures, in two minutes",
         (
             flag("--out", "folder to write to; must not exist", "demo"),
-            flag("--seeds", "seeds per mechanism", 3, type=number(int, 1)),
-            flag("--jobs", "processes", 2, type=number(int, 1)),
+            flag("--seeds", "seeds per mechanism", 3, type=partial(number, int, 1)),
+            flag("--jobs", "processes", 2, type=partial(number, int, 1)),
         ),
     ),
     "train": Command(
@@ -369,7 +360,7 @@ COMMANDS = {
             flag("--out", "folder of the run; must not exist (default: runs/DATA-KIND-TIME)"),
             flag("--resume", "go on with the run in this folder", metavar="RUN"),
             flag("--config", "settings from a JSON file, or from the config.json of a run; flags come after it"),
-            flag("--save-every", "seconds between checkpoints", 30.0, type=number(float, 0)),
+            flag("--save-every", "seconds between checkpoints", 30.0, type=partial(number, float, 0)),
         ),
         CONFIGS,
     ),
@@ -389,10 +380,12 @@ COMMANDS = {
         "text from the language model of a run",
         (
             flag("--prompt", "text to go on from", "The "),
-            flag("--length", "tokens to draw", 400, type=number(int, 1)),
-            flag("--temperature", "below 1 safer, above 1 wilder, 0 the likeliest", 0.8, type=number(float, 0)),
-            flag("--top-k", "draw among so many likeliest tokens only", type=number(int, 1)),
-            flag("--seed", "of the draws", 0, type=number(int, 0)),
+            flag("--length", "tokens to draw", 400, type=partial(number, int, 1)),
+            flag(
+                "--temperature", "below 1 safer, above 1 wilder, 0 the likeliest", 0.8, type=partial(number, float, 0)
+            ),
+            flag("--top-k", "draw among so many likeliest tokens only", type=partial(number, int, 1)),
+            flag("--seed", "of the draws", 0, type=partial(number, int, 0)),
             *RUN,
         ),
     ),
@@ -405,15 +398,15 @@ COMMANDS = {
     "gradcheck": Command(
         gradcheck_command,
         "check every gradient of the project, and print the errors as a table (yours: dgsa_np.gradcheck.check_pair)",
-        (flag("--seed", "of the random arguments", 0, type=number(int, 0)),),
+        (flag("--seed", "of the random arguments", 0, type=partial(number, int, 0)),),
     ),
     "bench": Command(
         bench_command,
         "time and memory of heads and steps, beside PyTorch if it is installed, in five minutes",
         (
             flag("--out", "folder to write to; must not exist", "bench"),
-            flag("--rounds", "turns that each contestant takes", 15, type=number(int, 3)),
-            flag("--longest", "longest sequence; plain heads need 2 GiB at 8192", 8192, type=number(int, 128)),
+            flag("--rounds", "turns that each contestant takes", 15, type=partial(number, int, 3)),
+            flag("--longest", "longest sequence; plain heads need 2 GiB at 8192", 8192, type=partial(number, int, 128)),
         ),
     ),
     "compare": Command(
@@ -427,9 +420,9 @@ COMMANDS = {
                 metavar="NAME",
             ),
             flag("--out", "folder of the runs, for one command at a time; what is there goes on", "evidence"),
-            flag("--seeds", "0, 1, ... so many", SEEDS, type=number(int, 1)),
+            flag("--seeds", "0, 1, ... so many", SEEDS, type=partial(number, int, 1)),
             flag("--roots", "where the data of a study are", [], nargs="+", metavar="DATA=PATH"),
-            flag("--jobs", "processes", 2, type=number(int, 1)),
+            flag("--jobs", "processes", 2, type=partial(number, int, 1)),
             flag("--dask", "address of a Dask scheduler whose workers run instead", metavar="ADDRESS"),
             flag("--uneven", "allow parameter counts that differ by more than 2 %%", action="store_true"),
         ),
@@ -471,20 +464,20 @@ def _add_arguments(parser, command) -> list:
     added = [parser.add_argument(name, **options) for name, options in command.flags]
     for config in command.configs:
         group = parser.add_argument_group(config.__name__)
-        settings = (_setting(field, command.several) for field in fields(config))
-        added += [group.add_argument(name, **options) for name, options in settings]
+        added += [_add_setting(group, field, command.several) for field in fields(config)]
     return ["--help", *(name for argument in added for name in argument.option_strings)]
 
 
-def _setting(field, several):
+def _add_setting(group, field, several):
     """The flag of a setting. One that is not given is left out: a file or a recipe may have it."""
     choices = ", ".join(c for c in field.metadata.get("choices", ()) if isinstance(c, str))
     text = "; ".join(filter(None, (choices, field.metadata.get("meaning")))) + f" (default: {field.default})"
-    kind = types_of(field)[0]  # of int | None, int
-    return f"--{field.name.replace('_', '-')}", {
-        "help": text.replace("%", "%%"),
-        "default": argparse.SUPPRESS,
-        "type": boolean if kind is bool else kind,
-        "metavar": kind.__name__.upper(),
-        "nargs": "+" if several else None,
-    }
+    kind = check.types_of(field)[0]  # of int | None, int
+    return group.add_argument(
+        f"--{field.name.replace('_', '-')}",
+        help=text.replace("%", "%%"),
+        default=argparse.SUPPRESS,
+        type=boolean if kind is bool else kind,
+        metavar=kind.__name__.upper(),
+        nargs="+" if several else None,
+    )

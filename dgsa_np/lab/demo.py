@@ -32,14 +32,13 @@ def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) 
     started = time.perf_counter()
     data = load("digits")
     models = experiments.equal_models(MODEL, KINDS)
-    train_size, valid_size, test_size = (len(split.targets) for split in data[:3])
-    print(f"digits: {train_size} train, {valid_size} validation, {test_size} test images of 8 x 8")
+    print("digits: {} train, {} validation, {} test images of 8 x 8".format(*(len(s.targets) for s in data[:3])))
     for kind, model in models.items():
-        size = f"{experiments.count_parameters(model):,} parameters"
-        print(f"  {kind:8s} {model.n_heads} heads, d = {model.sizes['d']}, feed-forward width {model.F}, {size}")
-    grid = experiments.run_grid(models, train, seeds, data, jobs)
-    bar = tqdm(grid, total=len(models) * len(seeds), disable=None, unit="run", desc="train and corrupt")
-    runs = sorted(bar, key=lambda run: (run.seed, KINDS.index(run.name)))
+        sizes = f"{model.n_heads} heads, d = {model.sizes['d']}, feed-forward width {model.F}"
+        print(f"  {kind:8s} {sizes}, {experiments.count_parameters(model):,} parameters")
+    shown = {"total": len(models) * len(seeds), "disable": None, "unit": "run", "desc": "train and corrupt"}
+    grid = tqdm(experiments.run_grid(models, train, seeds, data, jobs), **shown)
+    runs = sorted(grid, key=lambda run: (run.seed, KINDS.index(run.name)))
     accuracies = experiments.collect(runs + experiments.run_baselines(data))
     scores = {name: experiments.per_seed_scores(a) for name, a in accuracies.items()}
     text = f"{table(scores)}\n\n{findings(scores)}\n"
@@ -51,28 +50,30 @@ def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) 
 
 def table(scores) -> str:
     """Accuracy in per cent: mean, and half a 95 % interval over seeds where there are several."""
-    rows = [["test accuracy, %", *scores]]
-    for condition in next(iter(scores.values())):
-        cells = (experiments.with_interval(100 * by[condition], 1) for by in scores.values())
-        rows.append([condition, *cells])
-    return experiments.markdown_table(rows)
+    rows = [
+        [condition, *(experiments.with_interval(100 * by[condition], 1) for by in scores.values())]
+        for condition in next(iter(scores.values()))
+    ]
+    return experiments.markdown_table([["test accuracy, %", *scores], *rows])
 
 
 def findings(scores) -> str:
     """What was found, whatever it is, computed from the numbers."""
-    n = len(scores["dgsa"]["clean"])
-    why = "tiny models, one split of one small data set, several comparisons without correction"
-    sentences = [f"{n} seeds, {why}: a demonstration, not evidence.", PIXELS]
-    sentences += [_compare(scores, c, other) for c in ("clean", "all corruptions") for other in KINDS[:2]]
-    best = max(scores, key=lambda name: scores[name]["all corruptions"].mean())
-    reached = f"{best} with {100 * scores[best]['all corruptions'].mean():.1f} %"
+    reached = {name: 100 * by["all corruptions"].mean() for name, by in scores.items()}
+    best = max(reached, key=reached.get)
     trivial = "" if best in KINDS else ": a trivial baseline beats every transformer here"
-    sentences.append(f"Over all corruptions the best of all is {reached}{trivial}.")
-    gains = {c: scores["dgsa"][c].mean() - scores["softmax"][c].mean() for c in CORRUPTIONS["vision"]}
+    gains = {c: 100 * (scores["dgsa"][c].mean() - scores["softmax"][c].mean()) for c in CORRUPTIONS["vision"]}
     most, least = max(gains, key=gains.get), min(gains, key=gains.get)
-    best, worst = f"{most} ({100 * gains[most]:+.1f} points)", f"{least} ({100 * gains[least]:+.1f})"
-    sentences.append(f"Against softmax, dgsa does best under {best} and worst under {worst}.")
-    return "\n".join(f"- {s}" for s in sentences)
+    sentences = [
+        f"{len(scores['dgsa']['clean'])} seeds, tiny models, one split of one small data set, several comparisons "
+        "without correction: a demonstration, not evidence.",
+        PIXELS,
+        *(_compare(scores, condition, other) for condition in ("clean", "all corruptions") for other in KINDS[:2]),
+        f"Over all corruptions the best of all is {best} with {reached[best]:.1f} %{trivial}.",
+        f"Against softmax, dgsa does best under {most} ({gains[most]:+.1f} points) "
+        f"and worst under {least} ({gains[least]:+.1f}).",
+    ]
+    return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
 def _compare(scores, condition, other):
@@ -93,11 +94,10 @@ def _draw(out, runs, accuracies, models, data):
         f"a {split.targets[0]}, {how}": (split.inputs[0], layers[-1], attention.attention_gate(layers[-1])[0])
         for how, (split, layers) in clean_and_corrupted(gated.params, models["dgsa"], data).items()
     }
-    chance = 1 / data.meta["n_out"]
-    robustness = viz.robustness_figure(CORRUPTIONS["vision"], accuracies, chance, attention.KINDS)
-    viz.save(robustness, out / "accuracy.png")
+    chance, kinds = 1 / data.meta["n_out"], attention.KINDS
+    viz.save(viz.robustness_figure(CORRUPTIONS["vision"], accuracies, chance, kinds), out / "accuracy.png")
     viz.save(viz.attention_figure(views, layer=models["dgsa"].depth - 1), out / "maps.png")
-    viz.save(viz.training_figure(records, attention.KINDS), out / "training.png")
+    viz.save(viz.training_figure(records, kinds), out / "training.png")
 
 
 def _results(runs, accuracies, models, train) -> dict:

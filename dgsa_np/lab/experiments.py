@@ -80,18 +80,20 @@ def accuracy_under_corruption(classify, split, task, kinds=None) -> dict:
     accuracy = {}
     for number, (kind, corruption) in enumerate(CORRUPTIONS[task].items()):
         if kinds is None or kind in kinds:
-            rngs = (np.random.default_rng([number, i]) for i in range(len(corruption.levels)))
-            damaged = (split.corrupted(kind, *args) for args in zip(corruption.levels, rngs, strict=True))
+            draws = ((level, np.random.default_rng([number, i])) for i, level in enumerate(corruption.levels))
+            damaged = (split.corrupted(kind, level, rng) for level, rng in draws)
             accuracy[kind] = [float((classify(d) == split.targets).mean()) for d in damaged]
     return accuracy
 
 
 def collect(runs) -> dict:
     """{name: {corruption: array (seeds, levels)}}, seeds in order, mechanisms before baselines."""
-    order = {name: i for i, name in enumerate(KINDS)}
-    runs = sorted(runs, key=lambda r: (order.get(r.name, len(order)), r.name, r.seed))
-    names = dict.fromkeys(r.name for r in runs)
-    return {n: {c: np.array([r.accuracy[c] for r in runs if r.name == n]) for c in runs[0].accuracy} for n in names}
+    order = [*KINDS, *sorted({r.name for r in runs} - {*KINDS})]
+    runs = sorted(runs, key=lambda r: (order.index(r.name), r.seed))
+    return {
+        name: {c: np.array([r.accuracy[c] for r in runs if r.name == name]) for c in runs[0].accuracy}
+        for name in dict.fromkeys(r.name for r in runs)
+    }
 
 
 def per_seed_scores(by_corruption) -> dict:
@@ -108,9 +110,8 @@ def interval(values) -> tuple:
     """Mean, and half of its 95 % confidence interval (Student's t), nan for a single value."""
     from scipy import stats
 
-    values = np.asarray(values)
     half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else np.nan
-    return float(values.mean()), float(half)
+    return float(np.mean(values)), float(half)
 
 
 def with_interval(values, digits) -> str:

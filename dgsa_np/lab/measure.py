@@ -1,9 +1,21 @@
-"""How long something takes, and how much memory it needs at once."""
+"""How long something takes, how much memory it needs at once, and where that was measured."""
 
+import platform
 import time
 import tracemalloc
 
 import numpy as np
+
+from .. import __version__
+
+
+def versions() -> dict:
+    """Of what computes, as a record to keep beside figures."""
+    return {"dgsa_np": __version__, "numpy": np.__version__, "python": platform.python_version()}
+
+
+def system() -> str:
+    return f"{platform.system()} {platform.machine()}"
 
 
 def race(contest, rounds=15, enough=10.0) -> dict:

@@ -6,6 +6,7 @@ from ..backend import array_module
 TREATMENTS = {"absolute": abs, "clipped": lambda A: A.clip(0, None), "excitatory": lambda A: A}
 
 
+@shapes.takes(maps=(list, tuple))
 def attention_rollout(maps, treatment):
     """How much of each input token reaches each output token.        [eq:rollout, published]
 
@@ -45,7 +46,6 @@ def _normalise(A):
 
 def _check_maps(maps, treatment):
     check.one_of("attention_rollout", "treatment", treatment, tuple(TREATMENTS))
-    shapes.instance("attention_rollout", (list, tuple), maps=maps)
     shapes.whole("attention_rollout", **{"len(maps)": len(maps)})
     shapes.is_array("attention_rollout", "maps[0]", maps[0])
     square = tuple(("T", keys, f"the keys of maps[0] {maps[0].shape}") for keys in maps[0].shape[-1:])
@@ -55,5 +55,7 @@ def _check_maps(maps, treatment):
             raise TypeError(f"attention_rollout: maps[{i}] has dtype {A.dtype}, expected float32 or float64")
         sums = A.sum(axis=-1)
         if treatment == "excitatory" and not (abs(sums * (sums - 1)) < 1e-3).all():
-            given = f"row sums from {float(sums.min()):.3g} to {float(sums.max()):.3g}"
-            raise ValueError(f"attention_rollout: maps[{i}] has {given}, expected 1 with 'excitatory'; give head.A_exc")
+            raise ValueError(
+                f"attention_rollout: maps[{i}] has row sums from {float(sums.min()):.3g} to {float(sums.max()):.3g}, "
+                "expected 1 with 'excitatory'; give head.A_exc"
+            )

@@ -5,22 +5,20 @@ It can be stopped at any moment, and goes on from its last checkpoint.
 
 import json
 import os
-import platform
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
-from .. import __version__
 from ..attention import KINDS
 from ..backend import resolve_device
 from ..checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..gpu import describe_device
 from ..train import TrainState, evaluate, first_state, train_steps, with_bar
 from . import viz
+from .measure import versions
 from .settings import SettingsError, read_settings, settle
 
 KEYS = {"settings", "dataset", "state", "best"}
@@ -32,12 +30,11 @@ def begin(folder, data_config, model, cfg, data) -> dict:
     returns : what the run holds, as open_run does
     """
     folder, settings = Path(folder), asdict(data_config) | asdict(model) | asdict(cfg)
-    folder.mkdir(parents=True, exist_ok=True)
     config = {
         "settings": settings,
         "data_sha256": data.meta["sha256"],
         "device": describe_device(resolve_device(cfg.device)),
-        "versions": {"dgsa_np": __version__, "numpy": np.__version__, "python": platform.python_version()},
+        "versions": versions(),
     }
     write_whole(folder / "config.json", json.dumps(config, indent=1))
     held = {"settings": settings, "dataset": data.meta, "state": first_state(model, cfg)._asdict(), "best": None}
@@ -67,14 +64,16 @@ def reopen(folder, given: dict):
     """
     held = open_run(folder)
     settings, moved = held["settings"], {k: v for k, v in given.items() if k == "root"}
-    written = read_settings(Path(folder) / "config.json")
-    for where, other in (("asked for", given | {"root": settings["root"]}), ("in config.json", written)):
+    for where, other in (
+        ("asked for", given | {"root": settings["root"]}),
+        ("in config.json", read_settings(Path(folder) / "config.json")),
+    ):
         changed = [f"{k} is {v!r}, not {settings.get(k)!r}" for k, v in other.items() if settings.get(k) != v]
         if changed:
             raise SettingsError(f"{folder}: {where}: {'; '.join(changed)}, as the run was started; begin a new run")
-    data_config, model, cfg, data = settle(settings | moved)
-    check_data(folder, held, data)
-    return held, data_config, model, cfg, data
+    made = settle(settings | moved)
+    check_data(folder, held, made[-1])
+    return held, *made
 
 
 def check_data(name, held, data):
@@ -119,13 +118,10 @@ def conclude(folder, model, data) -> dict:
     folder, figures = Path(folder), {}
     for name, which in (("last", "checkpoint"), ("best", "best")):
         held = open_run(folder, which)
-        epoch = held["best"]["epoch"] if which == "best" else held["state"]["epoch"] - 1
         for split in ("valid", "test"):
-            figures[f"{split}, {name} ({epoch})"] = evaluate(held["state"]["params"], getattr(data, split), model)
-    _cut(folder / "metrics.jsonl", TrainState(**open_run(folder)["state"]))
-    with open(folder / "metrics.jsonl", "a", encoding="utf-8") as log:
-        log.write(json.dumps({"result": figures}) + "\n")
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+            title = f"{split}, {name} ({held['state']['epoch'] - 1})"
+            figures[title] = evaluate(held["state"]["params"], getattr(data, split), model)
+    records = _cut(folder / "metrics.jsonl", TrainState(**open_run(folder)["state"]), {"result": figures})
     run = tuple([r for r in records if key in r] for key in ("step", "epoch"))
     viz.save(viz.training_figure({held["settings"]["kind"]: [run]}, KINDS), folder / "training.png")
     return figures
@@ -161,23 +157,23 @@ def _save(folder, held, best, log):
     save_checkpoint(folder / "checkpoint.npz", held)
 
 
-def _cut(path, state):
-    """Records of steps and epochs that are not in the state will be written again."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    done = {"step": state.optimizer["step"], "epoch": state.epoch}
+def _cut(path, state, *more) -> list:
+    """Leaves in the file the records of steps and epochs that are in the state, and adds more.
 
-    def known(line):
-        try:
-            record = json.loads(line)
-        except ValueError:  # a last line that was cut off
-            return False
-        return "result" not in record and all(record.get(key, -1) < n for key, n in done.items())
-
-    write_whole(path, "".join(line for line in lines if known(line)))
+    The others will be written again. Returns what is in the file then.
+    """
+    records, done = [], {"step": state.optimizer["step"], "epoch": state.epoch}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with suppress(ValueError):  # a last line that was cut off
+            records.append(json.loads(line))
+    known = [r for r in records if "result" not in r and all(r.get(key, -1) < n for key, n in done.items())]
+    write_whole(path, "".join(json.dumps(record) + "\n" for record in [*known, *more]))
+    return [*known, *more]
 
 
 def write_whole(path, text):
-    """Whole or not at all."""
+    """Whole or not at all; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(text, encoding="utf-8")
     os.replace(aside, path)

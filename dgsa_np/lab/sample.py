@@ -8,6 +8,7 @@ from ..model import ModelConfig, model_forward
 from ..params import check_rng
 
 
+@shapes.takes(cfg=ModelConfig, n="whole >= 1", temperature="number >= 0", top_k="whole >= 1 or None")
 def sample(params, cfg, prompt, n, rng, temperature=1.0, top_k=None):
     """Yields n tokens that follow a prompt, each drawn from softmax(logits / temperature).
 
@@ -22,14 +23,13 @@ def sample(params, cfg, prompt, n, rng, temperature=1.0, top_k=None):
     window. A mechanism that cannot do that (twicing) reads the window again for each token. When
     cfg.max_len tokens are full, the window slides: its later half is read afresh.
     """
-    shapes.instance("sample", ModelConfig, cfg=cfg)
     if cfg.task != "lm" or cfg.n_out != cfg.vocab_size:
-        wanted = f"task 'lm' with one per token of its vocabulary ({cfg.vocab_size}): it says what comes next"
-        raise ValueError(f"sample: cfg has task {cfg.task!r} and {cfg.n_out} outputs, expected {wanted}")
+        raise ValueError(
+            f"sample: cfg has task {cfg.task!r} and {cfg.n_out} outputs, expected task 'lm' with one per token of its "
+            f"vocabulary ({cfg.vocab_size}): it says what comes next"
+        )
     check_rng("sample", rng)
-    shapes.number("sample", low=0, temperature=temperature)
-    limit = {} if top_k is None else {"top_k": top_k}
-    shapes.whole("sample", n=n, **limit, **{"the length of the prompt": np.size(prompt)})
+    shapes.whole("sample", **{"the length of the prompt": np.size(prompt)})
     prompt = prompt if hasattr(prompt, "dtype") else np.asarray(prompt)
     indices.indices("sample", "prompt", prompt, cfg.vocab_size, "cfg.vocab_size")
     text = np.asarray(prompt).ravel().tolist()

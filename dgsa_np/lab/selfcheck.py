@@ -1,13 +1,11 @@
 """Does the GPU compute what the CPU does? The rows that `python -m dgsa_np info --check` prints."""
 
 import os
-import platform
 import time
 from typing import NamedTuple
 
 import numpy as np
 
-from .. import __version__
 from ..attention import KINDS
 from ..backend import resolve_device, to_device, to_numpy
 from ..data import load
@@ -18,6 +16,7 @@ from ..optim import adamw_init, adamw_step, clip_by_norm
 from ..params import count, flatten, tree_map
 from ..train import TrainConfig, train
 from . import cases
+from .measure import versions
 
 PARITY, RATIO, FLOOR = 1e-12, 2.0, 2.0**-23  # of float64; of float32; an error in float32 counts as this at least
 REPEATS, EPOCHS, SEEDS, BUSY = 50, 3, 20, (200, 4096)
@@ -58,8 +57,7 @@ def describe_machine() -> dict:
     """Hardware and versions, as a record to keep beside figures."""
     resolve_device("cuda")
     hardware, drivers = describe_gpu()
-    versions = {"dgsa_np": __version__, "python": platform.python_version(), "numpy": np.__version__}
-    return hardware | {"tf32": os.environ.get("CUPY_TF32", "0")} | versions | drivers
+    return hardware | {"tf32": os.environ.get("CUPY_TF32", "0")} | versions() | drivers
 
 
 def check_pairs():
@@ -87,8 +85,11 @@ def check_single_precision(seeds):
     ratios = {key: both["cuda"] / both["cpu"] for key, both in medians.items()}
     worst = max(ratios, key=ratios.get)
     rough = ", by CUPY_TF32" if os.environ.get("CUPY_TF32", "0") != "0" else ""
-    found = f"{ratios[worst]:.2f} times NumPy's error at most{rough}: {' '.join(worst)}"
-    return found, f"{RATIO:g}", ratios[worst] <= RATIO
+    return (
+        f"{ratios[worst]:.2f} times NumPy's error at most{rough}: {' '.join(worst)}",
+        f"{RATIO:g}",
+        ratios[worst] <= RATIO,
+    )
 
 
 def outcome(case, device, dtype) -> dict:
@@ -173,8 +174,11 @@ def check_memory():
         _step(*task)
         held.append(gpu_memory())
     taken, more = held[-1] - before, held[-1] - held[-11]
-    found = f"{taken / 2**20:.1f} MiB for {count(task[0]):,} parameters, {more} more bytes in 10 steps"
-    return found, "some, and 0 more", more == 0 < taken
+    return (
+        f"{taken / 2**20:.1f} MiB for {count(task[0]):,} parameters, {more} more bytes in 10 steps",
+        "some, and 0 more",
+        more == 0 < taken,
+    )
 
 
 def check_training():
@@ -188,5 +192,8 @@ def check_training():
             (time.perf_counter() - started) / EPOCHS,
         )
     (loss, accuracy, seconds), (expected, here, slower) = found["cuda"], found["cpu"]
-    said = f"accuracy {accuracy:.3f} in {seconds:.2f} s an epoch; on the CPU {here:.3f} in {slower:.2f} s"
-    return said, "the same first loss, accuracy > .5", abs(loss - expected) <= 1e-5 * expected and accuracy > 0.5
+    return (
+        f"accuracy {accuracy:.3f} in {seconds:.2f} s an epoch; on the CPU {here:.3f} in {slower:.2f} s",
+        "the same first loss, accuracy > .5",
+        abs(loss - expected) <= 1e-5 * expected and accuracy > 0.5,
+    )

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
@@ -34,7 +33,7 @@ RECIPES = {  # what each data set changes of the defaults, which are those of th
 
 
 class SettingsError(ValueError):
-    """Settings that are unknown, do not fit each other, or differ from those of a run."""
+    """What was asked for is unknown, does not fit, differs from a run, or cannot be done."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +48,20 @@ class DataConfig:
     min_count: int | None = setting(None, "rarer words become one unknown word")
     max_words: int | None = setting(None, "all but the most frequent become it too")
     encoding: str | None = setting(None, "of files of sentences")
-    spurious: int | None = setting(None, "keys that mislead, in each sentence of the needle")
+    spurious: int | None = setting(None, "keys that mislead, in each sentence of the needle", least=0)
     train_size: int | None = setting(None, "so many rows of the training split, drawn once; None: all")
     test_size: int | None = setting(None, "the same for the test split")
 
     def __post_init__(self):
-        check.choices(self)
-        for name in ("length", "overlap", "min_count", "max_words", "spurious", "train_size", "test_size"):
-            value, least = getattr(self, name), 0 if name == "spurious" else 1
-            if value is not None:
-                shapes.whole("DataConfig", least, **{name: value})
+        check.settings(self)
         shapes.instance("DataConfig", (*check.PATH, type(None)), root=self.root, encoding=self.encoding)
 
     def load(self):
-        own = {"data", "train_size", "test_size"}  # the rest is for the loader
-        options = {name: value for name, value in asdict(self).items() if value is not None and name not in own}
+        options = {
+            name: value
+            for name, value in asdict(self).items()
+            if value is not None and name not in ("data", "train_size", "test_size")  # which are not the loader's
+        }
         try:
             data = load(self.data, **options)
         except ValueError as error:
@@ -82,11 +80,7 @@ CONFIGS = (DataConfig, ModelConfig, TrainConfig)
 FIELDS = {f.name: f for config in CONFIGS for f in fields(config)}
 
 
-def types_of(field) -> tuple:
-    """The types that a setting may have: int | None has two."""
-    return get_args(field.type) or (field.type,)
-
-
+@shapes.takes(given=dict, load=Callable)
 def settle(given: dict, load=DataConfig.load):
     """DataConfig, ModelConfig, TrainConfig and the Dataset, from what was asked for.
 
@@ -97,15 +91,14 @@ def settle(given: dict, load=DataConfig.load):
 
     load : of a DataConfig, its data; many runs on the same data may hand one that keeps them
     """
-    shapes.instance("settle", dict, given=given)
-    shapes.instance("settle", Callable, load=load)
     data_config = make(DataConfig, given)
     data = load(data_config)
-    fixed = {f.name: data.meta[f.name] for f in fields(ModelConfig) if f.name in data.meta}
+    fixed = own(ModelConfig, data.meta)
     for name, value in fixed.items():
         if given.get(name, value) != value:
-            expected = f"{value!r}: it comes from the data {data_config.data}"
-            raise SettingsError(f"{name} is {given[name]!r}, expected {expected}")
+            raise SettingsError(
+                f"{name} is {given[name]!r}, expected {value!r}: it comes from the data {data_config.data}"
+            )
     settings = RECIPES.get(data_config.data, {}) | given | fixed
     model, cfg = make(ModelConfig, settings), make(TrainConfig, settings)
     device = resolve_device(cfg.device)
@@ -113,9 +106,9 @@ def settle(given: dict, load=DataConfig.load):
     return data_config, model, replace(cfg, device=device, threads=threads), data
 
 
+@shapes.takes(path=check.PATH)
 def read_settings(path) -> dict:
     """Settings from a JSON file: {"width": 32, "data": "pydoc"}, or the config.json of a run."""
-    shapes.instance("read_settings", check.PATH, path=path)
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -132,7 +125,7 @@ def _value(path, name, value):
     """A setting from JSON, of the type that its field has."""
     if name not in FIELDS:
         raise SettingsError(f"{path}: unknown key {name!r}{check.nearest(name, FIELDS)}")
-    allowed = types_of(FIELDS[name])
+    allowed = check.types_of(FIELDS[name])
     if float in allowed and type(value) is int and abs(value) < 1e300:
         value = float(value)
     if type(value) not in allowed:
@@ -141,9 +134,14 @@ def _value(path, name, value):
     return value
 
 
+def own(config, settings) -> dict:
+    """Those of the settings that a configuration has."""
+    return {f.name: settings[f.name] for f in fields(config) if f.name in settings}
+
+
 def make(config, settings):
     """One configuration from those of the settings that are its own; raises SettingsError."""
     try:
-        return config(**{f.name: settings[f.name] for f in fields(config) if f.name in settings})
+        return config(**own(config, settings))
     except ValueError as error:
         raise SettingsError(error) from error

@@ -70,7 +70,7 @@ def looks(names, kinds=()) -> dict:
     return {name: known.get(name) or next(left) for name in names}
 
 
-def _subplots(rows, columns, width, height, **layout):
+def subplots(rows, columns, width, height, **layout):
     """A figure of so many inches, and its axes as an array of two axes."""
     import matplotlib.pyplot as plt
 
@@ -88,14 +88,12 @@ def robustness_figure(corruptions, accuracies, chance, kinds=(), band=SEED_RANGE
     """
     figure, axes = _panels(len(corruptions), 3.7, 3.1)
     styles = looks(accuracies, kinds)
-    for ax, (kind, corruption) in zip(axes, corruptions.items(), strict=True):
+    for i, (ax, kind) in enumerate(zip(axes, corruptions, strict=True)):
         for name, by_corruption in accuracies.items():
-            _draw_band(ax, corruption.levels, by_corruption[kind], name, band, **styles[name])
+            _draw_band(ax, corruptions[kind].levels, by_corruption[kind], name, band, **styles[name])
         ax.axhline(chance, color="0.7", lw=1)
-        ax.set(title=kind, xlabel=corruption.unit, ylim=(0, 1.02))
+        ax.set(title=kind, xlabel=corruptions[kind].unit, ylabel="" if i % 3 else "test accuracy", ylim=(0, 1.02))
     axes[0].text(0, chance + 0.02, "chance", color="0.5")
-    for ax in axes[::3]:
-        ax.set_ylabel("test accuracy")
     if any(len(ys) > 1 for by_corruption in accuracies.values() for ys in by_corruption.values()):
         figure.supxlabel(f"mean of the seeds; bands are {band[0]}", fontsize=9, color="0.4")
     columns = min(len(accuracies), 2 * min(3, len(corruptions)))
@@ -112,17 +110,16 @@ def training_figure(runs, kinds=()):
     """
     from matplotlib.ticker import LogFormatter
 
-    figure, ((losses, accuracies),) = _subplots(1, 2, 10, 3.6)
+    figure, ((losses, accuracies),) = subplots(1, 2, 10, 3.6)
     styles = looks(runs, kinds)
     for name, seeds in runs.items():
         bins = [b for b in np.array_split(np.arange(len(seeds[0][0])), 60) if len(b)]
-        xs = [b.mean() + 1 for b in bins]
         ends = np.linspace(0, len(seeds[0][0]), len(seeds[0][1]) + 1)[1:]
         train = [[np.mean([steps[i]["loss"] for i in b]) for b in bins] for steps, _ in seeds]
-        _draw_band(losses, xs, train, f"{name}, training", color=styles[name]["color"])
+        _draw_band(losses, [b.mean() + 1 for b in bins], train, f"{name}, training", color=styles[name]["color"])
         for ax, key in ((losses, "valid_loss"), (accuracies, "valid_accuracy")):
-            ys = [[epoch[key] for epoch in epochs] for _, epochs in seeds]
-            _draw_band(ax, ends, ys, f"{name}, validation", markersize=3, linestyle="--", **styles[name])
+            valid = [[epoch[key] for epoch in epochs] for _, epochs in seeds]
+            _draw_band(ax, ends, valid, f"{name}, validation", markersize=3, linestyle="--", **styles[name])
     losses.set(xlabel="step", ylabel="loss (nats)", yscale="log")
     losses.yaxis.set_major_formatter("{x:g}")
     losses.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
@@ -134,7 +131,7 @@ def training_figure(runs, kinds=()):
 def _panels(n, width, height):
     """n axes, three to a row, with one y axis; in inches."""
     columns, rows = min(3, n), -(-n // 3)
-    figure, axes = _subplots(rows, columns, width * columns, height * rows, sharey=True)
+    figure, axes = subplots(rows, columns, width * columns, height * rows, sharey=True)
     for ax in axes.flat[n:]:
         ax.remove()
     return figure, axes.flat[:n]
@@ -160,7 +157,7 @@ def attention_figure(views, layer):
     """
     seen = [maps for _, maps, _ in views.values()]
     shown = int(abs(seen[0].A - seen[-1].A)[0].sum(axis=(1, 2)).argmax())
-    figure, axes = _subplots(len(views), 5, 13.5, 2.9 * len(views), width_ratios=(1, 1, 1, 1, 1.25))
+    figure, axes = subplots(len(views), 5, 13.5, 2.9 * len(views), width_ratios=(1, 1, 1, 1, 1.25))
     _draw_maps(figure, axes[:, 1:4], [(maps, shown) for maps in seen], "key patch", "query patch")
     for row, (title, (image, maps, gates)) in zip(axes, views.items(), strict=True):
         _draw_image(row[0], title, image)
@@ -216,7 +213,7 @@ def bars_figure(panels, one_scale=False):
     one_scale : the panels have one unit and share their scale
     """
     height = 0.8 + 0.27 * max(map(len, panels.values()))
-    figure, axes = _subplots(1, len(panels), 9, height, sharex=one_scale, sharey=True)
+    figure, axes = subplots(1, len(panels), 9, height, sharex=one_scale, sharey=True)
     for ax, (text, bars), look in zip(axes.flat, panels.items(), cycle(PALETTE)):
         means, halves = np.transpose(list(bars.values()))
         ax.barh(range(len(bars)), means, xerr=np.nan_to_num(halves), color=look["color"], ecolor="0.2", height=0.6)
@@ -240,7 +237,7 @@ def rollout_figure(image, rollouts):
     _agree("rollout_figure", "rollouts", "T T", rollouts)
     grids = {name: _on_patches("rollout_figure", image, R.mean(axis=0)) for name, R in rollouts.items()}
     top = max(grid.max() for grid in grids.values())
-    figure, axes = _subplots(1, 1 + len(grids), 2.3 * len(grids) + 3.1, 2.8, layout="compressed")
+    figure, axes = subplots(1, 1 + len(grids), 2.3 * len(grids) + 3.1, 2.8, layout="compressed")
     _draw_image(axes[0, 0], "image", image)
     for ax, (name, grid) in zip(axes[0, 1:], grids.items(), strict=True):
         drawn = ax.imshow(grid, cmap="YlOrBr", vmin=0, vmax=top)
@@ -259,22 +256,23 @@ def gate_map_figure(views):
             drawn as well, that of the images from -1 to 1
     """
     _agree("gate_map_figure", "views", "layers H n_patches", {title: gates for title, (_, gates) in views.items()})
-    rows = [(t, image, _on_patches("gate_map_figure", image, gates[-1])) for t, (image, gates) in views.items()]
-    scales = [("gray_r", 0, GATE, "gate g")] * len(rows)
+    rows = [
+        (title, image, _on_patches("gate_map_figure", image, gates[-1]), "gray_r", 0, GATE, "gate g")
+        for title, (image, gates) in views.items()
+    ]
     if len(rows) == 2:
-        (_, image, gates), (_, other, others) = rows
-        rows.append(("change (±1)", other - image, others - gates))
-        limit = abs(others - gates).max() or 1
-        scales.append(("RdBu_r", -1, {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}, "change of g"))
+        image, gates = (second - first for first, second in zip(rows[0][1:3], rows[1][1:3], strict=True))
+        limit = abs(gates).max() or 1
+        signed = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+        rows.append(("change (±1)", image, gates, "RdBu_r", -1, signed, "change of g"))
     n = 1 + len(rows[0][2])
     side = min(1.8, 9 / n)  # of a panel, in inches
-    figure, axes = _subplots(len(rows), n, side * n + 1, (side + 0.25) * len(rows) + 0.3, layout="compressed")
-    for row, (title, image, gates), (cmap, low, scale, text) in zip(axes, rows, scales, strict=True):
+    figure, axes = subplots(len(rows), n, side * n + 1, (side + 0.25) * len(rows) + 0.3, layout="compressed")
+    for row, (title, image, gates, cmap, low, scale, text) in zip(axes, rows, strict=True):
         _draw_image(row[0], title, image, cmap, low)
         for h, gate in enumerate(gates):
             drawn = row[1 + h].imshow(gate, **scale)
-            x, y = "column" if row[0] is axes[-1, 0] else "", "" if h else "row"
-            _label_cells(row[1 + h], f"head {h}", x, y)
+            _label_cells(row[1 + h], f"head {h}", "column" if row[0] is axes[-1, 0] else "", "" if h else "row")
         figure.colorbar(drawn, ax=row[1:].tolist(), label=text)
     figure.supxlabel(f"{GATE_UNIT}; rows and columns count patches", fontsize=9, color="0.4")
     return figure
@@ -293,8 +291,8 @@ def gate_histogram_figure(counts, kinds=()):
     figure, axes = _panels(layers, 3.3, 2.9)
     for layer, ax in enumerate(axes):
         for i, (title, fractions) in enumerate(counts.items()):
-            style = {"color": styles[title]["color"], "linestyle": ("-", "--", ":")[i % 3], "linewidth": 1.8}
-            ax.stairs(fractions[layer], np.linspace(0, 1, bins + 1), label=title, **style)
+            look = {"color": styles[title]["color"], "linestyle": ("-", "--", ":")[i % 3], "linewidth": 1.8}
+            ax.stairs(fractions[layer], np.linspace(0, 1, bins + 1), label=title, **look)
         ax.axvline(0.5, color="0.7", lw=1)
         ax.set(title=f"layer {layer}", xlabel="gate g", ylabel="" if layer % 3 else "fraction of the gates")
     figure.supxlabel("g = 0.5: excitation and inhibition weigh the same", fontsize=9, color="0.4")
@@ -313,7 +311,7 @@ def head_maps_figure(maps, heads):
         raise TypeError(f"head_maps_figure: maps is {type(maps).__name__}, expected one with {', '.join(MAPS)}")
     heads = np.asarray(heads)
     indices.indices("head_maps_figure", "heads", heads, maps.A.shape[1], f"maps.A {maps.A.shape}", (heads.size,))
-    figure, axes = _subplots(len(heads), 3, 9.5, 2.8 * len(heads), layout="compressed")
+    figure, axes = subplots(len(heads), 3, 9.5, 2.8 * len(heads), layout="compressed")
     _draw_maps(figure, axes, [(maps, h) for h in heads], "key", "head {}: query")
     return figure
 
@@ -328,11 +326,11 @@ def token_strip_figure(strips):
 
     shapes.whole("token_strip_figure", **{"len(strips)": len(strips)})
     for title, (words, gates) in strips.items():
-        known = ("n_words", len(words), f"the words of {title!r}")
-        shapes.arrays("token_strip_figure", {f"gates of {title!r}": "n_words"}, gates, sizes=(known,))
+        n_words = ("n_words", len(words), f"the words of {title!r}")
+        shapes.arrays("token_strip_figure", {f"gates of {title!r}": "n_words"}, gates, sizes=(n_words,))
     heights = [1 + _wrap(words)[-1][0] for words, _ in strips.values()]
     height = 0.9 + 0.35 * len(strips) + 0.28 * sum(heights)
-    figure, axes = _subplots(len(strips), 1, 10, height, height_ratios=heights)
+    figure, axes = subplots(len(strips), 1, 10, height, height_ratios=heights)
     scale = plt.cm.ScalarMappable(plt.Normalize(0, 1), GATE["cmap"])
     for ax, height, (title, (words, gates)) in zip(axes[:, 0], heights, strips.items(), strict=True):
         for (line, start, word), colour in zip(_wrap(words), scale.to_rgba(gates), strict=True):

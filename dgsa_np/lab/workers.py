@@ -31,8 +31,7 @@ def results(tasks, jobs=2, dask=None):
         with workers(jobs, dask) as executor:
             futures = {}
             try:
-                for number, task in left.items():
-                    futures[executor.submit(on_one_thread, task)] = number
+                futures |= {executor.submit(on_one_thread, task): number for number, task in left.items()}
                 for future in as_completed(futures):
                     result = future.result()
                     del left[futures[future]]

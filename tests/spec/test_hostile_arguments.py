@@ -539,8 +539,7 @@ INNER = {
     "has no arguments": "keep_freed_memory cores describe_gpu",
     "speaks to a GPU alone": "start_products gpu_memory",
     "parameters of a configuration": (
-        "attention_specs model_specs mlp_specs lambda_specs gate_specs token_gate_specs token_lambda_specs at_depth "
-        "types_of"
+        "attention_specs model_specs mlp_specs lambda_specs gate_specs token_gate_specs token_lambda_specs at_depth"
     ),
     "where an array lives, and checks": "owner_of plainly as_lam check_rng",
     "a line about what resolve_device returned": "describe_device",

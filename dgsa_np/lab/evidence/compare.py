@@ -23,26 +23,25 @@ def compare_study(folder, name, seeds, roots, given, **how) -> list:
     if own:
         raise SettingsError(f"--study {name} with {', '.join(sorted(own))}: its grid is fixed; leave --study away")
     for data in study.data:
-        if data not in (*roots, *EVERYWHERE):
+        if data in (*roots, *EVERYWHERE):
+            here = given | ({"root": roots[data]} if data in roots else {})
+            grid = {label: cell | here for label, cell in grid_of(study, data).items()}
+            planned[data] = plan(grid, seeds, {"data": data} | BASE[data] | here)
+        else:
             print(f"{name}: {data} is left out, since --roots {data}=PATH was not given")
-            continue
-        here = given | ({"root": roots[data]} if data in roots else {})
-        grid = {label: cell | here for label, cell in grid_of(study, data).items()}
-        planned[data] = plan(grid, seeds, {"data": data} | BASE[data] | here)
     return carry_out(folder, name, study, planned, **how)
 
 
 def compare_grid(folder, settings, seeds, uneven, **how) -> list:
     """The runs of any grid. settings : one value of each, or a list; what varies names a cell"""
-    grid, varied = cells(settings), [name for name, value in settings.items() if isinstance(value, list)]
-    seeds, planned = list(dict.fromkeys(seeds)), {}
-    for data in dict.fromkeys(cell.get("data", "digits") for cell in grid):
-        of_data = [cell for cell in grid if cell.get("data", "digits") == data]
-        labels = [", ".join(f"{cell[v]}" for v in varied if v != "data") or "all" for cell in of_data]
-        planned[data] = plan(dict(zip(labels, of_data, strict=True)), seeds, uneven=uneven)
+    varied, grids = [name for name, value in settings.items() if isinstance(value, list)], {}
+    for cell in cells(settings):
+        label = ", ".join(f"{cell[name]}" for name in varied if name != "data") or "all"
+        grids.setdefault(cell.get("data", "digits"), {})[label] = cell
+    planned = {data: plan(grid, list(dict.fromkeys(seeds)), uneven=uneven) for data, grid in grids.items()}
     first, *others = dict.fromkeys(label for by in planned.values() for label in by)
-    language = any(s["task"] == "lm" for by in planned.values() for runs in by.values() for s in runs)
-    metrics = (LOSS,) if language else (CORRUPTED, CLEAN)
+    tasks = {settings["task"] for by in planned.values() for runs in by.values() for settings in runs}
+    metrics = (LOSS,) if "lm" in tasks else (CORRUPTED, CLEAN)
     primary = (metrics[0], first, others[0]) if others else None
     study = Study(f"A grid over {', '.join(varied) or 'seeds'}", {}, primary, tuple(planned), metrics)
     return carry_out(folder, "-".join(["grid", *varied]), study, planned, **how)
@@ -51,7 +50,6 @@ def compare_grid(folder, settings, seeds, uneven, **how) -> list:
 def carry_out(folder, name, study, planned, **how) -> list:
     """Write down what will be compared and how, before the first run; then run what is missing."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     comparison = {
         "question": study.question,
         "primary": [study.primary[0].name, *study.primary[1:]] if study.primary else None,
@@ -63,11 +61,11 @@ def carry_out(folder, name, study, planned, **how) -> list:
     if before.get(name, {}).get("runs") == comparison["runs"]:
         comparison = before[name] | comparison  # with the costs that were measured
     write_whole(folder / "comparisons.json", json.dumps(before | {name: comparison}, indent=1))
+    firsts = {data: {label: runs[0] for label, runs in by.items()} for data, by in planned.items()}
     runs = [s for by in planned.values() for settings in by.values() for s in settings]
-    kept = {keys[0] for by in comparison["runs"].values() for keys in by.values()}
+    kept = {key(first) for by in firsts.values() for first in by.values()}
     records = run_grid(folder, runs, models=kept, **how)
     if "cost" in study.inside:
-        firsts = {data: {label: runs[0] for label, runs in by.items()} for data, by in planned.items()}
         comparison["cost"] = {data: costs(by) for data, by in firsts.items()}
         write_whole(folder / "comparisons.json", json.dumps(read_comparisons(folder) | {name: comparison}, indent=1))
     return records

@@ -45,8 +45,7 @@ def multiplications(model) -> int:
     params, T, C = init_model(model, np.random.default_rng(0)), model.n_tokens, model.width
     matrices = sum(W.size for block in params["blocks"] for W in flatten(block).values() if W.ndim == 2)
     maps = sum(name.startswith("q") for name in model.mechanism.projections)  # one for each sort of queries
-    passes = model.mechanism.value_passes
     embed = params["embed"].get("W", np.empty(0)).size
-    attention = T * T * (maps * model.sizes["H*d"] + passes * C)
+    attention = T * T * (maps * model.sizes["H*d"] + model.mechanism.value_passes * C)
     logits = T if model.task == "lm" else 1
     return 3 * (T * (matrices + embed) + model.depth * attention + logits * params["head"]["W"].size)

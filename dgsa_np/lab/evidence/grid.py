@@ -6,21 +6,19 @@ A grid that was stopped goes on when it is asked for again.
 import hashlib
 import json
 import os
-import platform
 import time
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from ... import __version__
 from ...checkpoint import save_checkpoint
 from ...train import NonFiniteError, train
 from ..experiments import count_parameters, evened, run_baselines
-from ..settings import DataConfig, SettingsError, settle
+from ..measure import system, versions
+from ..settings import DataConfig, SettingsError, make, own, settle
 from ..workers import results
 from .measures import measure
 
@@ -36,7 +34,7 @@ load_once = lru_cache(maxsize=2)(DataConfig.load)
 
 def cells(settings: dict) -> list:
     """Every combination of settings of which each has one value or a list of them."""
-    lists = [value if isinstance(value, list) else [value] for value in settings.values()]
+    lists = (value if isinstance(value, list) else [value] for value in settings.values())
     return [dict(zip(settings, choice, strict=True)) for choice in product(*lists)]
 
 
@@ -63,8 +61,10 @@ def plan(grid, seeds, reference=None, uneven=False) -> dict:
             raise SettingsError(f"{given}: cannot be made as large as {reference.kind}: {error}") from error
         ours, theirs = count_parameters(model), count_parameters(same)
         if abs(ours / theirs - 1) > UNEVEN and not uneven:
-            why = f"{ours:,} parameters, the reference ({reference.kind}) {theirs:,}: more than {UNEVEN:.0%} apart"
-            raise SettingsError(f"{given}: {why}; leave ffn_width to be chosen, or allow it with --uneven")
+            raise SettingsError(
+                f"{given}: {ours:,} parameters, the reference ({reference.kind}) {theirs:,}: more than {UNEVEN:.0%} "
+                "apart; leave ffn_width to be chosen, or allow it with --uneven"
+            )
         settings = asdict(data_config) | asdict(model) | asdict(cfg)
         runs[label] = [{k: v for k, v in settings.items() if v is not None} | {"seed": seed} for seed in seeds]
     return runs
@@ -79,11 +79,6 @@ def key(settings) -> str:
 # ------------------------------------------------------------------------------------------ one run
 
 
-def data_settings(settings) -> dict:
-    """Those of its data alone."""
-    return {f.name: settings[f.name] for f in fields(DataConfig) if f.name in settings}
-
-
 def run(settings) -> tuple:
     """Train and measure once. Returns the record, and the trained parameters."""
     data_config, model, cfg, data = settle(settings, load_once)
@@ -92,22 +87,25 @@ def run(settings) -> tuple:
         params, steps, epochs = train(model, cfg, data)
     except NonFiniteError as error:
         return record | {"failed": str(error)}, None
-    seconds = round(time.perf_counter() - start, 3)
-    trained = {"parameters": count_parameters(model), "steps": len(steps), "seconds": seconds, "epochs": epochs}
-    return record | trained | measure(model, cfg, params, data, data_config), params
+    record |= {
+        "parameters": count_parameters(model),
+        "steps": len(steps),
+        "seconds": round(time.perf_counter() - start, 3),
+        "epochs": epochs,
+    }
+    return record | measure(model, cfg, params, data, data_config), params
 
 
 def run_trivial(settings) -> tuple:
     """The trivial classifiers of a data set, as the record of a run; a language has none."""
-    data = load_once(DataConfig(**settings))
+    data = load_once(make(DataConfig, settings))
     runs = [] if data.meta["task"] == "lm" else run_baselines(data)
     return new_record(settings, data) | {"baselines": {run.name: run.accuracy for run in runs}}, None
 
 
 def new_record(settings, data) -> dict:
     """What is run, on which data, and where."""
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    host = {"dgsa_np": __version__, "numpy": np.__version__, "python": platform.python_version(), "machine": machine}
+    host = versions() | {"machine": f"{system()}, {os.cpu_count()} cores"}
     return {"key": key(settings), "settings": settings, "data_sha256": data.meta["sha256"], "host": host}
 
 
@@ -125,18 +123,17 @@ def run_grid(folder, runs, jobs=2, dask=None, models=()) -> list:
     folder, log = Path(folder), Path(folder) / "runs.jsonl"
     (folder / "models").mkdir(parents=True, exist_ok=True)
     tasks = {key(s): partial(run, s) for s in runs}
-    tasks |= {key(s): partial(run_trivial, s) for s in map(data_settings, runs)}
+    tasks |= {key(s): partial(run_trivial, s) for s in (own(DataConfig, settings) for settings in runs)}
     done = {record["key"]: record for record in read_runs(log, repair=True)}
     check_data_of(folder, done, runs)
     missing = [task for name, task in tasks.items() if name not in done]
-    bar = tqdm(total=len(tasks), initial=len(tasks) - len(missing), disable=None, unit="run", desc="compare")
-    with open(log, "a", encoding="utf-8") as file, bar:
-        for record, params in results(missing, jobs, dask):
+    shown = {"total": len(tasks), "initial": len(tasks) - len(missing), "unit": "run", "desc": "compare"}
+    with open(log, "a", encoding="utf-8") as file:
+        for record, params in tqdm(results(missing, jobs, dask), disable=None, **shown):
             if params is not None and record["key"] in models:
                 save_checkpoint(folder / "models" / f"{record['key']}.npz", params)
             print(json.dumps(record), file=file, flush=True)
             os.fsync(file.fileno())
-            bar.update()
     done = {record["key"]: record for record in read_runs(log)}
     return [done[name] for name in tasks]
 
@@ -144,10 +141,11 @@ def run_grid(folder, runs, jobs=2, dask=None, models=()) -> list:
 def check_data_of(folder, done, runs):
     """Records that are taken over saw the data that are there now."""
     for settings in (s for s in runs if key(s) in done):
-        data = load_once(DataConfig(**data_settings(settings)))
-        if done[key(settings)]["data_sha256"] != data.meta["sha256"]:
-            where = f"{folder}: its runs on {settings['data']} saw other data than are there now"
-            raise SettingsError(f"{where}: was the file changed? Begin a new folder")
+        if done[key(settings)]["data_sha256"] != load_once(make(DataConfig, settings)).meta["sha256"]:
+            raise SettingsError(
+                f"{folder}: its runs on {settings['data']} saw other data than are there now: was the file changed? "
+                "Begin a new folder"
+            )
 
 
 def read_runs(path, repair=False) -> list:

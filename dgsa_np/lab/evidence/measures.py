@@ -109,11 +109,14 @@ def brightness(params, split, model) -> list:
         v, v_bright = clean.heads["v"], bright.heads["v"]
         A, change = clean.head.A, v_bright - v
         o, o_bright = A @ v, bright.head.A @ v_bright
-        shared = change.mean(axis=2, keepdims=True)
-        common = (shared**2).sum() * change.shape[2] / max((change**2).sum(), 1e-30)
-        row_sums = A.sum(axis=-1, keepdims=True)
-        size = np.sqrt((change**2).mean() * (row_sums**2).mean())
-        measured.append({"common": common, "response": rms(o_bright - o) / rms(o), "to_common_mode": size / rms(o)})
+        shared, row_sums = change.mean(axis=2), A.sum(axis=-1)
+        measured.append(
+            {
+                "common": (shared**2).sum() * change.shape[2] / max((change**2).sum(), 1e-30),
+                "response": rms(o_bright - o) / rms(o),
+                "to_common_mode": np.sqrt((change**2).mean() * (row_sums**2).mean()) / rms(o),
+            }
+        )
     return measured
 
 
@@ -181,19 +184,19 @@ def needle(params, model, data_config) -> dict:
               of key, divided by the sum of all its absolute weights. The maps are A and, where
               there are two, A_exc and A_inh. What is missing to 1 the query gives to itself
     """
-    room = model.max_len - 2
-    tests = {n: replace(data_config, spurious=n).load().test for n in SPURIOUS_KEYS if n <= room}
-    accuracy = {n: evaluate(params, split, model)["accuracy"] for n, split in tests.items()}
+    tests = {n: replace(data_config, spurious=n).load().test for n in SPURIOUS_KEYS if n <= model.max_len - 2}
     some = first_rows(tests[1], ROWS)
     head = heads(params, some, model)[-1]
     tokens, wanted = some.inputs, PAIR + (some.inputs[:, :1] - QUERY) * VALUES + some.targets[:, None]
     sorts = tokens == wanted, (tokens >= SPURIOUS) & (tokens < QUERY), (tokens < SPURIOUS) & (tokens != wanted)
     maps = {name: getattr(head, name)[:, :, 0] for name in ("A_exc", "A_inh", "A") if hasattr(head, name)}
-    total = {name: abs(A).sum(axis=-1).mean() for name, A in maps.items()}
-    weights = {
-        name: [(A * sort[:, None]).sum(axis=-1).mean() / total[name] for sort in sorts] for name, A in maps.items()
+    return {
+        "accuracy": {n: evaluate(params, split, model)["accuracy"] for n, split in tests.items()},
+        "weights": {
+            name: [(A * sort[:, None]).sum(axis=-1).mean() / abs(A).sum(axis=-1).mean() for sort in sorts]
+            for name, A in maps.items()
+        },
     }
-    return {"accuracy": accuracy, "weights": weights}
 
 
 def rounded(tree):

@@ -28,8 +28,8 @@ def section(folder, records) -> list:
         usual = {"kind": "dgsa", "head_norm": True, "gate": "token", "gate_on": "both"}
         if usual.items() <= ({"gate_on": "both"} | settings).items() and settings["task"] in NOISE and path.exists():
             first.setdefault(settings["data"], (settings, path))
-    blocks = [block for settings, path in first.values() for block in of_a_model(settings, path)]
-    return [("h2", "Pictures"), *blocks] if blocks else []
+    blocks = (block for chosen in first.values() for block in of_a_model(*chosen))
+    return [("h2", "Pictures"), *blocks] if first else []
 
 
 def of_a_model(settings, path) -> list:
@@ -38,25 +38,32 @@ def of_a_model(settings, path) -> list:
         _, model, _, data = settle(settings)
     except DataError as error:
         return [("p", f"No pictures of {name}: {error}")]
-    said = f"One dgsa model trained on {name} (seed {settings['seed']}), and the first test input: an illustration."
     views = clean_and_corrupted(load_checkpoint(path), model, data)
     pictures = of_an_image(views) if model.task == "vision" else of_a_sentence(views, data.meta)
-    figures = (figure_block(f"{name}-{what}", figure, f"{shown} on {name}.") for what, figure, shown in pictures)
-    return [("h3", f"Pictures: {name}"), ("p", said), *figures]
+    return [
+        ("h3", f"Pictures: {name}"),
+        (
+            "p",
+            f"One dgsa model trained on {name} (seed {settings['seed']}), and the first test input: an illustration.",
+        ),
+        *(figure_block(f"{name}-{what}", figure, f"{shown} on {name}.") for what, figure, shown in pictures),
+    ]
 
 
 def of_an_image(views):
     """Rollout under the three treatments, gates over patches, and the maps of the last layer."""
     gates = {}
     for how, (split, layers) in views.items():
-        maps, exc, image = [h.A for h in layers], [h.A_exc for h in layers], split.inputs[0]
+        maps, image = [head.A for head in layers], split.inputs[0]
         image = image if image.ndim == 2 else image.mean(axis=-1)  # grey
-        gates[how] = image, np.stack([h.gate[0] for h in layers])
-        treated = {"absolute": maps, "clipped": maps, "excitatory": exc}
-        rollouts = {name: attention_rollout(chosen, name)[0] for name, chosen in treated.items()}
-        figure = viz.rollout_figure(image, rollouts)
-        name = how.replace(" ", "-").replace(".", "")
-        yield f"rollout-{name}", figure, f"Attention rollout, {how}: |A|, A clipped at 0, and A_exc alone,"
+        gates[how] = image, np.stack([head.gate[0] for head in layers])
+        rollouts = {
+            "absolute": attention_rollout(maps, "absolute")[0],
+            "clipped": attention_rollout(maps, "clipped")[0],
+            "excitatory": attention_rollout([head.A_exc for head in layers], "excitatory")[0],
+        }
+        name, said = how.replace(" ", "-").replace(".", ""), "|A|, A clipped at 0, and A_exc alone"
+        yield f"rollout-{name}", viz.rollout_figure(image, rollouts), f"Attention rollout, {how}: {said},"
     yield "gate-maps", viz.gate_map_figure(gates), "Gates over patches, last layer, clean and corrupted,"
     _, (*_, last) = views["clean"]
     figure = viz.head_maps_figure(last, range(last.A.shape[1]))

@@ -11,10 +11,10 @@ from ...data import CORRUPTIONS
 from .. import viz
 from ..experiments import markdown_table, with_interval
 from ..runs import write_whole
-from ..settings import SettingsError
+from ..settings import DataConfig, SettingsError, own
 from . import pictures
 from .compare import read_comparisons
-from .grid import data_settings, key, read_runs
+from .grid import key, read_runs
 from .pictures import figure_block
 from .statistics import INTERVAL, comparisons, holm
 from .studies import CLEAN, CORRUPTED, METRICS
@@ -36,8 +36,12 @@ def report(folder, out) -> list:
     check_hashes(folder, records.values())
     sections = [study_section(name, comparison, records) for name, comparison in named.items()]
     primaries = [primary for _, of_study in sections for primary in of_study]
-    page = [*opening(records.values()), *overview(primaries), *(block for blocks, _ in sections for block in blocks)]
-    page += pictures.section(folder, records.values())
+    page = [
+        *opening(records.values()),
+        *overview(primaries),
+        *(block for blocks, _ in sections for block in blocks),
+        *pictures.section(folder, records.values()),
+    ]
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for _, name, png, _ in (block for block in page if block[0] == "figure"):
         (out / "figures" / f"{name}.png").write_bytes(png)
@@ -50,9 +54,9 @@ def check_hashes(folder, records):
     """All runs on one data set saw the same data."""
     seen = {}
     for record in records:
-        name, what = record["settings"]["data"], key(data_settings(record["settings"]))
-        if seen.setdefault(what, record["data_sha256"]) != record["data_sha256"]:
-            raise SettingsError(f"{folder}: its runs on {name} saw different data; begin a new folder")
+        data = own(DataConfig, record["settings"])
+        if seen.setdefault(key(data), record["data_sha256"]) != record["data_sha256"]:
+            raise SettingsError(f"{folder}: its runs on {data['data']} saw different data; begin a new folder")
 
 
 # ----------------------------------------------------------------------------------------- sections
@@ -60,24 +64,28 @@ def check_hashes(folder, records):
 
 def opening(records) -> list:
     """What ran where."""
-    trained = [r for r in records if "seconds" in r]
+    seconds = [r["seconds"] for r in records if "seconds" in r]
     failed = sum("failed" in r for r in records)
     hosts = sorted({", ".join(f"{k} {v}" for k, v in r["host"].items()) for r in records})
-    hours = sum(r["seconds"] for r in trained) / 3600
-    said = f"{len(trained)} trained models, {hours:.1f} hours of training on one thread each; {failed} broke down."
-    how = "± and brackets: 95 % intervals over seeds (Student's t). Tests are paired by seed."
-    return [("h1", "What the gate does"), ("p", f"{said} {how}"), ("p", "Computed on: " + "; ".join(hosts) + ".")]
+    return [
+        ("h1", "What the gate does"),
+        (
+            "p",
+            f"{len(seconds)} trained models, {sum(seconds) / 3600:.1f} hours of training on one thread each; {failed} "
+            "broke down. ± and brackets: 95 % intervals over seeds (Student's t). Tests are paired by seed.",
+        ),
+        ("p", f"Computed on: {'; '.join(hosts)}."),
+    ]
 
 
 def overview(primaries) -> list:
     """The primary endpoints of all studies, corrected for their number as well."""
     head = ["study", "primary endpoint", "difference", "p", f"p, Holm over {len(primaries)}", "d_z", "seeds"]
-    corrected = holm([c.p for _, c in primaries])
-    rows = [
+    rows = (
         [name, f"{c.metric.name}: {versus(c)}, {c.data}", *shown(c, number(p)), f"{c.n}"]
-        for (name, c), p in zip(primaries, corrected, strict=True)
-    ]
-    return [("h2", "The primary endpoints"), ("table", [head, *rows])] if rows else []
+        for (name, c), p in zip(primaries, holm([c.p for _, c in primaries]), strict=True)
+    )
+    return [("h2", "The primary endpoints"), ("table", [head, *rows])] if primaries else []
 
 
 def study_section(name, comparison, records) -> tuple:
@@ -86,10 +94,8 @@ def study_section(name, comparison, records) -> tuple:
         data: {label: [records.get(k, MISSING) for k in keys] for label, keys in by.items()}
         for data, by in comparison["runs"].items()
     }
-    metrics, made = [METRICS[m] for m in comparison["metrics"]], []
-    if comparison["primary"]:
-        metric, label, other = comparison["primary"]
-        made = comparisons(tables, metrics, (METRICS[metric], label, other))
+    metrics, asked = [METRICS[m] for m in comparison["metrics"]], comparison["primary"]
+    made = comparisons(tables, metrics, (METRICS[asked[0]], *asked[1:])) if asked else []
     primary, others = ([c for c in made if c.primary == which] for which in (True, False))
     blocks = [("h2", name), ("p", comparison["question"]), *(("p", sentence(c)) for c in primary)]
     for data, cells in tables.items():
@@ -109,16 +115,20 @@ def what_ended(cells) -> tuple:
     ended = {label: [r for r in runs if "failed" not in r] for label, runs in cells.items()}
     runs = [r for some in cells.values() for r in some]
     counts = {"missing": runs.count(MISSING), "broke down": sum("failed" in r for r in runs) - runs.count(MISSING)}
-    said = [("p", f"Of {len(runs)} runs {n} {'are ' * (how == 'missing')}{how}.") for how, n in counts.items() if n]
-    return {label: some for label, some in ended.items() if some}, said
+    return (
+        {label: some for label, some in ended.items() if some},
+        [("p", f"Of {len(runs)} runs {n} {'are ' * (how == 'missing')}{how}.") for how, n in counts.items() if n],
+    )
 
 
 def baselines_of(cells, records) -> dict:
     """{name: as much of a record as the trivial classifiers on the data of these cells have}"""
     settings = next(iter(cells.values()))[0]["settings"]
-    found = records.get(key(data_settings(settings)), {}).get("baselines", {})
-    first_levels = {name: next(iter(accuracy.values()))[0] for name, accuracy in found.items()}
-    return {name: {"clean": {"accuracy": first_levels[name]}, "accuracy": found[name]} for name in found}
+    found = records.get(key(own(DataConfig, settings)), {}).get("baselines", {})
+    return {  # the first level of any corruption is none
+        name: {"clean": {"accuracy": next(iter(accuracy.values()))[0]}, "accuracy": accuracy}
+        for name, accuracy in found.items()
+    }
 
 
 def accuracies(found: Results, metrics, baselines) -> list:
@@ -129,14 +139,16 @@ def accuracies(found: Results, metrics, baselines) -> list:
 
 def results(cells, metrics, baselines) -> list:
     """A row per cell, and a row per trivial baseline."""
-    rows = [["", "parameters", "seeds", *(f"{m.name}{f', {m.unit}' if m.unit else ''}" for m in metrics)]]
-    for label, runs in cells.items():
-        means = (mean_and_half([m.of(r) for r in runs]) for m in metrics)
-        rows.append([label, f"{runs[0]['parameters']:,}", f"{len(runs)}", *means])
-    for name, record in baselines.items():
-        reached = (f"{m.of(record):.2f}" if m in (CLEAN, CORRUPTED) else "" for m in metrics)
-        rows.append([f"*{name}*", "", "", *reached])
-    return rows
+    means = {label: [mean_and_half([m.of(r) for r in runs]) for m in metrics] for label, runs in cells.items()}
+    reached = {
+        name: [f"{m.of(record):.2f}" if m in (CLEAN, CORRUPTED) else "" for m in metrics]
+        for name, record in baselines.items()
+    }
+    return [
+        ["", "parameters", "seeds", *(f"{m.name}{f', {m.unit}' if m.unit else ''}" for m in metrics)],
+        *([label, f"{runs[0]['parameters']:,}", f"{len(runs)}", *means[label]] for label, runs in cells.items()),
+        *([f"*{name}*", "", "", *figures] for name, figures in reached.items()),
+    ]
 
 
 def beaten(cells, baselines) -> list:
@@ -144,10 +156,12 @@ def beaten(cells, baselines) -> list:
     said = []
     for metric in (CLEAN, CORRUPTED) if baselines else ():
         best = max(np.mean([metric.of(r) for r in runs]) for runs in cells.values())
-        reached = {name: metric.of(record) for name, record in baselines.items() if metric.of(record) > best}
-        for name, accuracy in reached.items():
-            figures = f"{metric.name} {accuracy:.2f} % against {best:.2f} %"
-            said.append(f"{name} is above the mean of every transformer here: {figures}.")
+        said += [
+            f"{name} is above the mean of every transformer here: "
+            f"{metric.name} {metric.of(record):.2f} % against {best:.2f} %."
+            for name, record in baselines.items()
+            if metric.of(record) > best
+        ]
     return [("p", " ".join(said))] if said else []
 
 
@@ -155,25 +169,26 @@ def curves(found: Results, baselines) -> list:
     """Accuracy under each corruption, and against its levels."""
     settings = next(iter(found.cells.values()))[0]["settings"]
     levels = CORRUPTIONS[settings["task"]]
-    runs_of = found.cells | {name: [record] for name, record in baselines.items()}
     by = {
         label: {kind: np.array([r["accuracy"][kind] for r in runs]) for kind in levels}
-        for label, runs in runs_of.items()
+        for label, runs in (found.cells | {name: [record] for name, record in baselines.items()}).items()
     }
-    rows = [
-        [label, *(mean_and_half(100 * accuracies[kind][:, 1:].mean(axis=1)) for kind in levels)]
+    rows = (
+        [label, *(mean_and_half(100 * a[:, 1:].mean(axis=1)) for a in accuracies.values())]
         for label, accuracies in by.items()
-    ]
+    )
     figure = viz.robustness_figure(levels, by, 1 / settings["n_out"], KINDS, INTERVAL)
     caption = f"Test accuracy on {found.data} against the level of each corruption."
-    table = ("table", [["corrupted accuracy, %, mean over levels", *levels], *rows])
-    return [table, figure_block(f"{found.study}-{found.data}", figure, caption)]
+    return [
+        ("table", [["corrupted accuracy, %, mean over levels", *levels], *rows]),
+        figure_block(f"{found.study}-{found.data}", figure, caption),
+    ]
 
 
 def tests(made) -> list:
-    head = ["data", "metric", "comparison", "difference", "p", "p, Holm", "d_z", "significant"]
-    rows = [[c.data, c.metric.name, versus(c), *shown(c, number(c.holm)), ["no", "yes"][c.significant]] for c in made]
-    return [head, *rows]
+    return [["data", "metric", "comparison", "difference", "p", "p, Holm", "d_z", "significant"]] + [
+        [c.data, c.metric.name, versus(c), *shown(c, number(c.holm)), ["no", "yes"][c.significant]] for c in made
+    ]
 
 
 # -------------------------------------------------------------------------------------------- words
@@ -205,10 +220,11 @@ def mean_and_half(values) -> str:
 def sentence(c) -> str:
     """The primary endpoint in words, whatever it is."""
     against = f"that of {c.other}" if c.other is not None else "0"
-    found = f"{c.metric.name} of {c.label} minus {against} is {difference(c)}"
     chance = "more than chance between seeds explains" if c.significant else "which chance between seeds can explain"
-    tested = f"p = {number(c.p)}, d_z = {c.effect:.2f}, {c.n} seeds"
-    return f"Primary endpoint, on {c.data}: {found}, {tested}: taken by itself, {chance}."
+    return (
+        f"Primary endpoint, on {c.data}: {c.metric.name} of {c.label} minus {against} is {difference(c)}, "
+        f"p = {number(c.p)}, d_z = {c.effect:.2f}, {c.n} seeds: taken by itself, {chance}."
+    )
 
 
 # ------------------------------------------------------------------------------------------- output
@@ -226,6 +242,7 @@ figcaption {{ color: #555; font-size: 0.9rem }}
 </html>
 """
 MARKDOWN = {"h1": "# {}", "h2": "## {}", "h3": "### {}", "p": "{}", "figure": "![{2}](figures/{0}.png)\n\n*{2}*"}
+HTML_FIGURE = '<figure><img alt="{1}" src="data:image/png;base64,{0}"><figcaption>{1}</figcaption></figure>'
 
 
 def markdown(block) -> str:
@@ -236,12 +253,9 @@ def markdown(block) -> str:
 def as_html(block) -> str:
     sort, *content = block
     if sort == "table":
-        head, *rows = content[0]
-        return f"<table>{html_row(head, 'th')}{''.join(html_row(row, 'td') for row in rows)}</table>"
+        return f"<table>{''.join(html_row(row, 'td' if i else 'th') for i, row in enumerate(content[0]))}</table>"
     if sort == "figure":
-        source, caption = base64.b64encode(content[1]).decode(), html.escape(content[2])
-        image = f'<img alt="{caption}" src="data:image/png;base64,{source}">'
-        return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+        return HTML_FIGURE.format(base64.b64encode(content[1]).decode(), html.escape(content[2]))
     return f"<{sort}>{html.escape(content[0])}</{sort}>"
 
 

@@ -41,8 +41,13 @@ def paired(differences) -> dict:
     spread = d.std(ddof=1) if len(d) > 1 else 0.0
     if spread == 0:
         return {"n": len(d), "mean": mean, "half": half, "p": 1.0 if mean == 0 else np.nan, "effect": np.nan}
-    p = float(stats.ttest_1samp(d, 0).pvalue)
-    return {"n": len(d), "mean": mean, "half": half, "p": p, "effect": mean / spread}
+    return {
+        "n": len(d),
+        "mean": mean,
+        "half": half,
+        "p": float(stats.ttest_1samp(d, 0).pvalue),
+        "effect": mean / spread,
+    }
 
 
 def interval_band(ys):
@@ -80,22 +85,20 @@ def comparisons(tables, metrics, primary) -> list:
     made = []
     for data, cells in tables.items():
         for metric in metrics:
-            if metric is first and other is None:
-                pairs = [(name, None) for name in cells]
-            else:
-                pairs = [(label, name) for name in cells if name != label and label in cells]
-            for a, b in pairs:
+            beside = [(label, name) for name in cells if name != label and label in cells]
+            alone = [(name, None) for name in cells]
+            for a, b in alone if metric is first and other is None else beside:
                 if differences := _differences(metric, cells[a], cells.get(b)):
-                    is_primary = data == next(iter(tables)) and (metric, a, b) == primary
+                    is_primary = (data, metric, a, b) == (next(iter(tables)), *primary)
                     made.append(Comparison(data, metric, a, b, **paired(differences), primary=is_primary))
     others = [c for c in made if not c.primary]
-    corrected = zip(others, holm([c.p for c in others]), strict=True)
-    return [c for c in made if c.primary] + [c._replace(holm=float(p)) for c, p in corrected]
+    corrected = holm([c.p for c in others]).tolist()
+    return [c for c in made if c.primary] + [c._replace(holm=p) for c, p in zip(others, corrected, strict=True)]
 
 
 def _differences(metric, ours, theirs) -> list:
     """Of the seeds whose runs came to an end, both if there are others."""
     if theirs is None:
         return [metric.of(r) for r in ours if "failed" not in r]
-    pairs = zip(ours, theirs, strict=True)
-    return [metric.of(a) - metric.of(b) for a, b in pairs if "failed" not in a and "failed" not in b]
+    both = ((a, b) for a, b in zip(ours, theirs, strict=True) if "failed" not in a and "failed" not in b)
+    return [metric.of(a) - metric.of(b) for a, b in both]

@@ -37,30 +37,34 @@ def gates(found: Results) -> list:
         "std over tokens": lambda run, i: np.mean(run["gates"][i]["std"]),
         "saturated, %": lambda run, i: 100 * np.mean(run["gates"][i]["saturated"]),
         "AUC of corrupted tokens": lambda run, i: np.mean(run["gates"][i]["auc"]),
+        "by head": lambda run, i: sorted(run["gates"][i]["auc"]),
     }
-    rows = table("gate of", gated, columns)
-    by_head = [np.mean([sorted(r["gates"][i]["auc"]) for r in runs], axis=0) for _, i, runs in each_layer(gated)]
-    texts = [" ".join(f"{auc:.2f}" for auc in of_layer) for of_layer in by_head]
-    rows = [[*row, text] for row, text in zip(rows, ["by head", *texts], strict=True)]
-    histograms = {label: histogram(runs) for label, runs in gated.items()}
+    histograms = {  # [clean inputs, corrupted tokens], each (layers, bins), mean over runs
+        label: np.mean([[layer["histogram"] for layer in run["gates"]] for run in runs], axis=0).swapaxes(0, 1)
+        for label, runs in gated.items()
+    }
+    on_clean = {label: clean for label, (clean, _) in histograms.items()}
     first, (clean, hit) = next(iter(histograms.items()))
-    all_clean = viz.gate_histogram_figure({label: both[0] for label, both in histograms.items()}, KINDS)
-    of_first = viz.gate_histogram_figure({"clean inputs": clean, "corrupted tokens": hit})
+    of_first = {"clean inputs": clean, "corrupted tokens": hit}
     kind, level = NOISE[gated[first][0]["settings"]["task"]]
-    said = (
-        f"The gate is g, or 1 / (1 + lambda). AUC: the chance that a corrupted token ({kind} {level}, some of each "
-        "input) has a higher gate than a clean one; 0.5 is blind. Heads are sorted within each seed."
-    )
     return [
-        ("p", said), ("table", rows),
-        found.figure("gates", all_clean, f"Gates on clean inputs of {found.data}, mean over seeds."),
-        found.figure("noise-at-gates", of_first, f"Gates of {first} on {found.data}, mean over seeds."),
-    ]  # fmt: skip
-
-
-def histogram(runs):
-    """[clean inputs, corrupted tokens], each (layers, bins), mean over runs."""
-    return np.mean([[layer["histogram"] for layer in r["gates"]] for r in runs], axis=0).swapaxes(0, 1)
+        (
+            "p",
+            f"The gate is g, or 1 / (1 + lambda). AUC: the chance that a corrupted token ({kind} {level}, some of each "
+            "input) has a higher gate than a clean one; 0.5 is blind. Heads are sorted within each seed.",
+        ),
+        ("table", table("gate of", gated, columns)),
+        found.figure(
+            "gates",
+            viz.gate_histogram_figure(on_clean, KINDS),
+            f"Gates on clean inputs of {found.data}, mean over seeds.",
+        ),
+        found.figure(
+            "noise-at-gates",
+            viz.gate_histogram_figure(of_first),
+            f"Gates of {first} on {found.data}, mean over seeds.",
+        ),
+    ]
 
 
 def signed(found: Results) -> list:
@@ -72,11 +76,12 @@ def signed(found: Results) -> list:
         "at the start": lambda run, i: run["at_start"][i]["row_sum"][0],
         "its std over rows": lambda run, i: run["layers"][i]["row_sum"][1],
     }
-    said = "Part of the absolute weight that is negative, and sums of the rows of the fused maps."
-    negative = bars(found.cells, columns["negative weight, %"])
-    figure = viz.bars_figure({"negative weight after training (%)": negative})
-    drawn = found.figure("negative", figure, f"Negative weight on {found.data}.")
-    return [("p", said), ("table", table("maps of", found.cells, columns)), drawn]
+    negative = {"negative weight after training (%)": bars(found.cells, columns["negative weight, %"])}
+    return [
+        ("p", "Part of the absolute weight that is negative, and sums of the rows of the fused maps."),
+        ("table", table("maps of", found.cells, columns)),
+        found.figure("negative", viz.bars_figure(negative), f"Negative weight on {found.data}."),
+    ]
 
 
 def rejection(found: Results) -> list:
@@ -89,19 +94,22 @@ def rejection(found: Results) -> list:
         "response to brightness, %": lambda run, i: 100 * run["brightness"]["after"][i]["response"],
         "to a true common mode, %": lambda run, i: 100 * run["brightness"]["after"][i]["to_common_mode"],
     }
-    said = (
-        "Rejection: the gain of a row of A for a white signal over its gain for one that all values share. It grows by "
-        "smaller row sums, which differences alone can have, and by sharper rows, which softmax can have as well; the "
-        "part of the row sums is their change in dB. Then images "
-        "are made brighter by 0.3: how much of what changes in the values is common to all tokens, and by how much A v "
-        "changes, relative to A v; last, what a change of the values of that size would do if it were all common."
-    )
     panels = {
         "rejection at the start (dB)": bars(found.cells, columns["rejection at the start, dB"]),
         "rejection after training (dB)": bars(found.cells, columns["after training, dB"]),
     }
-    drawn = found.figure("rejection", viz.bars_figure(panels, one_scale=True), f"Rejection on {found.data}.")
-    return [("p", said), ("table", table("values of", found.cells, columns)), drawn]
+    return [
+        (
+            "p",
+            "Rejection: the gain of a row of A for a white signal over its gain for one that all values share. It "
+            "grows by smaller row sums, which differences alone can have, and by sharper rows, which softmax can have "
+            "as well; the part of the row sums is their change in dB. Then images are made brighter by 0.3: how much "
+            "of what changes in the values is common to all tokens, and by how much A v changes, relative to A v; "
+            "last, what a change of the values of that size would do if it were all common.",
+        ),
+        ("table", table("values of", found.cells, columns)),
+        found.figure("rejection", viz.bars_figure(panels, one_scale=True), f"Rejection on {found.data}."),
+    ]
 
 
 def of_sums(layer) -> float:
@@ -115,11 +123,10 @@ def table(first, cells, columns) -> list:
 
     columns : {title: a function of a run's record and a layer}
     """
-    rows = [
+    return [[first, "layer", *columns]] + [
         [label, f"{i}", *(over_seeds(column(run, i) for run in runs) for column in columns.values())]
         for label, i, runs in each_layer(cells)
     ]
-    return [[first, "layer", *columns], *rows]
 
 
 def bars(cells, column) -> dict:
@@ -133,21 +140,36 @@ def each_layer(cells) -> list:
 
 def needle(found: Results) -> list:
     """Accuracy against the number of spurious keys, and where the query's weight goes."""
-    accuracy = [["accuracy, %, trained with 1", *(f"{n} spurious" for n in SPURIOUS_KEYS)]]
-    weights = [["weight of the query, last layer", "map", "on the needle", "on the spurious key", "on other pairs"]]
-    curves = {}
-    for label, runs in found.cells.items():
-        reached = np.array([[run["needle"]["accuracy"][str(n)] for n in SPURIOUS_KEYS] for run in runs])
-        curves[label] = {"spurious keys": reached}
-        accuracy.append([label, *map(over_seeds, 100 * reached.T)])
-        for name in runs[0]["needle"]["weights"]:
-            sorts = np.transpose([run["needle"]["weights"][name] for run in runs])
-            weights.append([label, name, *map(over_seeds, sorts)])
+    reached = {
+        label: np.array([[run["needle"]["accuracy"][str(n)] for n in SPURIOUS_KEYS] for run in runs])
+        for label, runs in found.cells.items()
+    }
+    weights = (
+        [label, name, *map(over_seeds, np.transpose([run["needle"]["weights"][name] for run in runs]))]
+        for label, runs in found.cells.items()
+        for name in runs[0]["needle"]["weights"]
+    )
+    curves = {label: {"spurious keys": accuracy} for label, accuracy in reached.items()}
     levels = {"spurious keys": Corruption(None, "spurious keys (number; trained with 1)", SPURIOUS_KEYS)}
     figure = viz.robustness_figure(levels, curves, 1 / VALUES, KINDS, INTERVAL)
-    drawn = figure_block(f"{found.study}-needle", figure, "Accuracy against the number of spurious keys.")
-    said = "Weights over the sum of their absolute values."
-    return [("table", accuracy), drawn, ("p", said), ("table", weights)]
+    return [
+        (
+            "table",
+            [
+                ["accuracy, %, trained with 1", *(f"{n} spurious" for n in SPURIOUS_KEYS)],
+                *([label, *map(over_seeds, 100 * accuracy.T)] for label, accuracy in reached.items()),
+            ],
+        ),
+        figure_block(f"{found.study}-needle", figure, "Accuracy against the number of spurious keys."),
+        ("p", "Weights over the sum of their absolute values."),
+        (
+            "table",
+            [
+                ["weight of the query, last layer", "map", "on the needle", "on the spurious key", "on other pairs"],
+                *weights,
+            ],
+        ),
+    ]
 
 
 def cost(found: Results) -> list:
@@ -155,22 +177,26 @@ def cost(found: Results) -> list:
     if not found.costs:
         return [("p", "Costs were not measured.")]
     base = next(iter(found.costs.values()))
-    head = ["step", "time, ms", "quartiles", "of the first", "peak, MiB", "multiplications, millions", "parameters"]
     rows = [
-        [label, f"{c['ms']:.2f}", "{:.2f}, {:.2f}".format(*c["quartiles"]), f"{c['ms'] / base['ms']:.2f}",
-         f"{c['peak_MiB']:.2f}", f"{c['multiplications'] / 1e6:.2f}", f"{c['parameters']:,}"]
-        for label, c in found.costs.items()
+        ["step", "time, ms", "quartiles", "of the first", "peak, MiB", "multiplications, millions", "parameters"],
+        *([label, f"{c['ms']:.2f}", "{:.2f}, {:.2f}".format(*c["quartiles"]), f"{c['ms'] / base['ms']:.2f}",
+           f"{c['peak_MiB']:.2f}", f"{c['multiplications'] / 1e6:.2f}", f"{c['parameters']:,}"]
+          for label, c in found.costs.items()),
     ]  # fmt: skip
-    said = "Forward and backward of one batch on one thread, median of 31 turns; multiplications per sequence."
     panels = {"time of a step (ms)": "ms", "memory at the peak (MiB)": "peak_MiB"}
     shown = {title: {label: (c[what], np.nan) for label, c in found.costs.items()} for title, what in panels.items()}
-    drawn = found.figure("cost", viz.bars_figure(shown), f"Cost of a training step on {found.data}.")
-    return [("p", said), ("table", [head, *rows]), drawn]
+    return [
+        ("p", "Forward and backward of one batch on one thread, median of 31 turns; multiplications per sequence."),
+        ("table", rows),
+        found.figure("cost", viz.bars_figure(shown), f"Cost of a training step on {found.data}."),
+    ]
 
 
 def over_seeds(values) -> str:
-    """The mean with its interval, to about three digits."""
-    values = list(values)
+    """The mean with its interval, to about three digits; of lists, the mean of each place alone."""
+    values = np.array(list(values))
+    if values.ndim > 1:
+        return " ".join(f"{mean:.2f}" for mean in values.mean(axis=0))
     if len(values) == 1:
         return f"{values[0]:.3g}"
     return with_interval(values, 1 if abs(np.mean(values)) >= 10 else 2)

@@ -10,27 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.modules import subject
 
 import dgsa_np
-from dgsa_np import attention, losses, model, ops
-from dgsa_np.attention import (
-    AttentionConfig,
-    differential,
-    differential_v2,
-    gated,
-    multihead,
-    output_gate,
-    softmax,
-    twicing,
-)
+from dgsa_np import attention, model
+from dgsa_np.attention import AttentionConfig, softmax
 from dgsa_np.lab import cases
 from dgsa_np.params import flatten
 
 PACKAGE = Path(dgsa_np.__file__).parent
 DOCS = PACKAGE.parent / "docs"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-HEADS = (softmax, differential, gated, differential_v2, output_gate, twicing)
-MODULES = (ops, losses, model, *HEADS, multihead)
+MODULES = subject()
 
 
 LABEL = re.compile(r"\[(eq:[\w-]+), ([\w ]+)\]")

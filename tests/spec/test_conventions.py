@@ -141,7 +141,7 @@ def test_every_label_has_its_row_and_its_status():
     solutions = (PACKAGE.parent / "notebooks/exercises/solutions").glob("*.py")
     for path in (*SOURCES, *solutions):
         for label, status in LABEL.findall(path.read_text(encoding="utf-8")):
-            assert label in rows, f"{path.name}: {label} is not in docs/equations.md"
+            assert label in rows, f"{path.name}: write a row for {label} into docs/equations.md"
             assert status in statuses, f"{path.name}: {status!r} is none of {statuses}"
             assert f"| {status}" in rows[label], f"{path.name}: docs/equations.md gives {label} another status"
 
@@ -172,7 +172,8 @@ def test_every_cache_field_and_parameter_stands_in_the_notation():
                 cfg = model.ModelConfig(kind=kind, ffn=ffn, n_heads=2, task=task)
                 params = model.init_model(cfg, np.random.default_rng(0))
                 parameters |= {name.split(".")[-1] for name in flatten(params)}
-    assert fields | parameters <= known, f"docs/notation.md lacks {sorted((fields | parameters) - known)}"
+    lacking = sorted((fields | parameters) - known)
+    assert not lacking, f"write a row for each of {', '.join(lacking)} into docs/notation.md"
 
 
 # ------------------------------------------------------------------------------------------- size and style
@@ -199,6 +200,8 @@ def docstring_lines(path):
 
 
 # Bounds in statements, so that packing lines wins nothing; a mechanism and attention with all that they import.
+# They are meant for six mechanisms; each one more may bring its file and its row.
+ONE_MORE = 60
 PARTS = {"data": ("data",), "fast": ("fast",), "lab": ("lab", "__main__")}  # the rest is the subject
 missed = pytest.mark.xfail(strict=True, reason="missed until the package is divided into its parts: docs/decisions.md")
 
@@ -266,7 +269,8 @@ def test_the_budget_in_statements(part, bound):
         paths = with_imports(*(PACKAGE / "attention").glob("[!_]*.py"), without=(tiles,))
     else:
         paths = files_of(part)
-    assert count_statements(paths) <= bound
+    more = len(attention.KINDS) - 6 if part in ("attention", "subject") else 0
+    assert count_statements(paths) <= bound + more * ONE_MORE
 
 
 def test_the_count_sees_packed_lines_and_imports_in_functions(tmp_path):

@@ -29,6 +29,8 @@ def far_scores(kind, level, dtype):
             a[:] = [2, 0, 0, 0]  # / sqrt(d) is 1
         if name[0] == "k":
             a[..., 0] = level + step * offsets
+    for a in args[len(names) :]:  # what weighs: powers of two, which round nothing even if scores are multiplied by them
+        a[:] = np.copysign(np.exp2(-np.floor(abs(a))), a)
     near = [a.copy() for a in args]
     for a, name in zip(near, names, strict=False):
         if name[0] == "k":

@@ -29,7 +29,7 @@ def test_golden(name):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_its_cases(kind):
     head = MECHANISMS[kind].head.forward.__name__.removesuffix("_forward")
-    for start, place in ((f"{head}_", "HEADS"), (f"attention_{kind}_", "PROJECTIONS and small_attention_cases")):
+    for start, place in ((f"{head}_", "HEADS"), (f"attention_{kind}_", "PROJECTIONS")):
         assert any(name.startswith(start) for name in NAMES), f"add {start}.. to {place} of {WRITE}"
 
 

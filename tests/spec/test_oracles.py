@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from support import oracles
+from support.problems import powers_of_two
 
 import dgsa_np
 from dgsa_np import attention, layers, losses, model, ops
@@ -287,6 +288,8 @@ def extreme(arrays, head, rng):
         if name in "qk":
             a[:] = rng.integers(-2, 3, a.shape)
             a[..., 0] = rng.choice([-1, 1], a.shape[:-1]) * (2e4 if name == "q" else 1)
+        if name == "w":
+            a[:] = powers_of_two(a)
     return arrays
 
 

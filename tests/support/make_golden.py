@@ -437,6 +437,8 @@ def unpack(record):
 
 def load(name):
     """The case in a file, and the results that belong to it."""
+    if not (GOLDEN / f"{name}.npz").exists():
+        raise FileNotFoundError(f"run tests/support/make_golden.py: it writes {name}.npz into tests/support/golden")
     with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as file:
         spec = json.loads(str(file["meta"]))["spec"]
         return Case(name, spec, unpack(file["inputs"]), file.get("upstream")), unpack(file["results"])
@@ -591,4 +593,5 @@ def write_golden(check):
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # where support lies
     sys.exit(main())

@@ -43,6 +43,11 @@ def head_arguments(kind, seed=0, T=4, dtype="float64"):
     return [rng.standard_normal(shape).astype(dtype) for shape in shapes], [*mechanism.projections]
 
 
+def powers_of_two(a):
+    """Near a, of its signs, and 1 at most: what is multiplied by them is not rounded."""
+    return np.copysign(np.exp2(-np.floor(abs(a))), a)
+
+
 def run_head(pair, args, mask=None):
     """[o, gradients ...]"""
     o, cache = pair[0](*args, mask=mask)

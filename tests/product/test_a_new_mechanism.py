@@ -4,7 +4,11 @@ that is new, it is trained, compared, drawn and checked as the others are.
 
 import json
 import os
+import re
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support.commands import flags, output
@@ -147,3 +151,35 @@ def test_a_language_model_of_it_goes_on_from_a_prompt(do, sources, tmp_path):
     do("-m", "dgsa_np", "train", *flags("text", sources), "--kind", "toy", "--out", tmp_path / "run")
     said = do("-m", "dgsa_np", "sample", tmp_path / "run", "--prompt", "a q", "--length", "30")
     assert said.startswith("a q") and len(said) == 3 + 30 + 1
+
+
+# ------------------------------------------------------------------------------ what is left to write
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs/how_to_add_a_mechanism.md").read_text(encoding="utf-8")
+ASKED = re.findall(r"^\| .* \| .* \| `(tests/[\w/]+\.py)`: (.+) \|$", GUIDE, re.MULTILINE)
+WHO_ASKS = (
+    "tests/spec/test_conventions.py::test_every_label_has_its_row_and_its_status",
+    "tests/spec/test_conventions.py::test_every_cache_field_and_parameter_stands_in_the_notation",
+    "tests/product/test_documents.py::test_the_table_of_kinds_has_the_kinds",
+    "tests/spec/test_oracles.py::test_every_forward_and_every_case_has_an_oracle",
+    "tests/spec/test_oracles.py::test_attention_of_one_token_and_of_one_head[toy]",
+    "tests/spec/test_parity.py::test_every_kind_has_its_cases[toy]",
+    "tests/spec/test_model.py::test_parameter_counts_follow_the_closed_formulas[64-4-4-toy]",
+    "tests/spec/test_hostile_arguments.py::test_every_public_function_has_a_row_with_every_argument",
+)
+
+
+@pytest.mark.slow
+def test_what_is_left_to_write_is_asked_for_in_the_words_of_the_guide(tmp_path):
+    for part in ("tests", "docs", "setup.cfg", "notebooks/exercises/solutions"):
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / part, tmp_path / part)
+    package_with_toy(tmp_path)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *WHO_ASKS]
+    there = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=there, capture_output=True, text=True)
+    assert f"{len(WHO_ASKS)} failed" in done.stdout, done.stdout[-3000:]
+    assert len(ASKED) == len(WHO_ASKS) and {who for who, _ in ASKED} == {who.split("::")[0] for who in WHO_ASKS}
+    assert [words for _, words in ASKED if words not in done.stdout] == [], done.stdout[-3000:]

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 READ_FIRST = [ROOT / name for name in ("README.md", "CHANGELOG.md", "notebooks/README.md", "dgsa_np/lab/README.md")]
 COURSEWORK = [*(ROOT / "notebooks/exercises").glob("*.md"), *(ROOT / "notebooks/exercises/texts").glob("*.md")]
-WRAPPED = [page for page in (*READ_FIRST[:2], *PAGES) if page.name != "how_to_add_a_mechanism.md"]
+WRAPPED = [*READ_FIRST[:2], *PAGES]
 
 pages = pytest.mark.parametrize("page", [*READ_FIRST, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
 

@@ -2,10 +2,10 @@
 
 import json
 from types import SimpleNamespace
-from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
+from support.problems import weighs
 from support.training import TINY, planned
 
 from dgsa_np.attention import KINDS
@@ -68,8 +68,7 @@ def test_every_kind_can_be_measured(kind):
     (settings,) = planned([TINY | {"kind": kind}], reference=TINY)
     record, params = grid.run(settings)
     assert len(record["layers"]) == 1 and len(record["accuracy"]) == 6 and params is not None
-    _, made = get_args(get_type_hints(MECHANISMS[kind].head.forward)["return"])
-    assert (record["gates"] is None) == {"gate", "lam"}.isdisjoint(made._fields)
+    assert (record["gates"] is not None) == weighs(MECHANISMS[kind])
     assert record["accuracy"]["gaussian"][0] == pytest.approx(record["clean"]["accuracy"])
     assert json.loads(json.dumps(record)) == record
     if kind == "softmax":

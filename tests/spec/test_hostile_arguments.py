@@ -20,6 +20,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 import pytest
+from support.problems import weighs
 
 import dgsa_np
 from dgsa_np import (
@@ -240,7 +241,7 @@ def attention_rows(folder):
         cache = multihead.attention_forward(xs, p, cfg, square)[1]
         yield row(multihead.attention_backward, variant=kind, dy=normal(B, T, 12), cache=cache)
         yield row(multihead.attention_map, variant=kind, cache=cache)
-        if any(name.startswith(("W_gate", "W_lambda")) for name in p):
+        if weighs(cfg.mechanism) and cfg.mechanism.control.axes:  # one lambda for all is no gate
             yield row(multihead.attention_gate, variant=kind, cache=cache,
                 right=lambda out, cache: out.shape == (B, 3, T))
         control = cfg.mechanism.control

@@ -39,12 +39,13 @@ def run(do, sources, tmp_path_factory):
 
 
 GRADIENTS = """
-from dgsa_np.attention.mechanisms import MECHANISMS
+import numpy as np
 from dgsa_np.gradcheck import check_pair
-from dgsa_np.lab.cases import all_cases
+from dgsa_np.lab.cases import FORMS, attention_cases, head_cases
 
-of_toy = [c for c in all_cases() if c.forward is MECHANISMS["toy"].head.forward or c.name == "attention toy"]
-for case in of_toy:
+rng = np.random.default_rng(0)
+heads = [case for case in head_cases(rng) if case.name == "toy_head"]
+for case in [*heads, *attention_cases(rng, {"toy": FORMS["toy"]})]:
     check_pair(case.forward, case.backward, case.args, sizes=case.sizes)
     print(case)
 """
@@ -98,8 +99,12 @@ def test_it_has_a_look_and_costs_of_its_own(do):
     do("-c", SAME)
 
 
-def test_it_is_trained_evaluated_and_drawn(do, run, tmp_path):
+def test_it_is_trained_and_its_curves_are_drawn(run):
     assert (run / "training.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_it_is_evaluated_and_its_levels_are_drawn(do, run, tmp_path):
     said = do("-m", "dgsa_np", "evaluate", run, "--corruption", "blur", "--out", tmp_path / "out")
     assert "| toy " in said and (tmp_path / "out" / "accuracy.png").stat().st_size > 5000
 
@@ -123,6 +128,7 @@ viz.save(viz.rollout_figure(images[0], R), sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_its_maps_are_drawn_and_followed_through_the_layers(do, run, tmp_path):
     do("-c", MAPS, run / "checkpoint.npz", tmp_path / "maps.png")
     assert (tmp_path / "maps.png").stat().st_size > 5000
@@ -153,7 +159,7 @@ def test_a_language_model_of_it_goes_on_from_a_prompt(do, sources, tmp_path):
     assert said.startswith("a q") and len(said) == 3 + 30 + 1
 
 
-# ------------------------------------------------------------------------------ what is left to write
+# ---------------------------------------------------------------------------- what is left to write
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/how_to_add_a_mechanism.md").read_text(encoding="utf-8")

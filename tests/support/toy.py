@@ -1,6 +1,7 @@
-"""Softmax attention whose heads learn how sharply they look: the mechanism that a test adds to a copy of the package.
+"""Softmax attention whose heads learn how sharply they look.
 
-It stands there as dgsa_np/attention/toy.py, with a row in the table of mechanisms, and nowhere else.
+A test adds this mechanism to a copy of the package. There it is dgsa_np/attention/toy.py, with a
+row in the table of mechanisms, and nothing else knows it.
 """
 
 from typing import Annotated, NamedTuple
@@ -23,7 +24,7 @@ class ToyHeadCache(NamedTuple):
 
 @takes(q="B H T d", k="B H S d", v="B H S e", sharpness="B H T", mask="mask B H T S")
 def toy_head_forward(q, k, v, sharpness, mask=None) -> tuple[Array, ToyHeadCache]:
-    """Softmax attention of queries that are made longer or shorter.         [eq:toy-head, choice]
+    """Softmax attention of queries that are made longer or shorter.      [eq:toy-head, choice]
 
         o = A v,   A = softmax(s q k^T / sqrt(d))
 
@@ -52,7 +53,7 @@ def toy_head_backward(do, cache) -> tuple[Array, Array, Array, Array]:
     return dq, dk, dv, dsharpness
 
 
-# ------------------------------------------------------------------------------ sharpness, from the head
+# -------------------------------------------------------------------------- sharpness, from the head
 
 
 def sharpness_specs(cfg):
@@ -66,7 +67,7 @@ class SharpnessCache(NamedTuple):
 
 @takes(x="B T C")
 def sharpness_forward(x, p, cfg) -> tuple[Array, SharpnessCache]:
-    """One sharpness per head; of the tokens x only their number counts.     [eq:toy-sharpness, choice]
+    """One sharpness per head; of the tokens x only their number counts.  [eq:toy-sharpness, choice]
 
         s = exp(log_sharpness)
 

@@ -17,27 +17,18 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
+from support.modules import subject
 
 import dgsa_np
-from dgsa_np import attention, losses, model, ops
-from dgsa_np.attention import (
-    AttentionConfig,
-    differential,
-    differential_v2,
-    gated,
-    multihead,
-    output_gate,
-    softmax,
-    twicing,
-)
+from dgsa_np import attention, model
+from dgsa_np.attention import AttentionConfig, softmax
 from dgsa_np.lab import cases
 from dgsa_np.params import flatten
 
 PACKAGE = Path(dgsa_np.__file__).parent
 DOCS = PACKAGE.parent / "docs"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-HEADS = (softmax, differential, gated, differential_v2, output_gate, twicing)
-MODULES = (ops, losses, model, *HEADS, multihead)
+MODULES = subject()
 
 
 LABEL = re.compile(r"\[(eq:[\w-]+), ([\w ]+)\]")
@@ -160,7 +151,7 @@ def test_every_label_has_its_row_and_its_status():
     solutions = (PACKAGE.parent / "notebooks/exercises/solutions").glob("*.py")
     for path in (*SOURCES, *solutions):
         for label, status in LABEL.findall(path.read_text(encoding="utf-8")):
-            assert label in rows, f"{path.name}: {label} is not in docs/equations.md"
+            assert label in rows, f"{path.name}: write a row for {label} into docs/equations.md"
             assert status in statuses, f"{path.name}: {status!r} is none of {statuses}"
             assert f"| {status}" in rows[label], f"{path.name}: docs/equations.md gives {label} another status"
 
@@ -234,7 +225,8 @@ def test_every_cache_field_and_parameter_stands_in_the_notation():
                 cfg = model.ModelConfig(kind=kind, ffn=ffn, n_heads=2, task=task)
                 params = model.init_model(cfg, np.random.default_rng(0))
                 parameters |= {name.split(".")[-1] for name in flatten(params)}
-    assert fields | parameters <= known, f"docs/notation.md lacks {sorted((fields | parameters) - known)}"
+    lacking = sorted((fields | parameters) - known)
+    assert not lacking, f"write a row for each of {', '.join(lacking)} into docs/notation.md"
 
 
 # ----------------------------------------------------------------------------------- size and style
@@ -261,7 +253,8 @@ def docstring_lines(path):
 
 
 # Bounds in statements, so that packing lines wins nothing. "one mechanism" and "attention" count
-# all that they import.
+# all that they import. They are meant for six mechanisms; each one more may bring its file and row.
+ONE_MORE = 60
 PARTS = {"data": ("data",), "fast": ("fast",), "lab": ("lab", "__main__")}  # the rest is the subject
 missed = pytest.mark.xfail(strict=True, reason="missed until the package is divided into its parts: docs/decisions.md")
 
@@ -329,7 +322,8 @@ def test_the_budget_in_statements(part, bound):
         paths = with_imports(*(PACKAGE / "attention").glob("[!_]*.py"), without=(tiles,))
     else:
         paths = files_of(part)
-    assert count_statements(paths) <= bound
+    more = len(attention.KINDS) - 6 if part in ("attention", "subject") else 0
+    assert count_statements(paths) <= bound + more * ONE_MORE
 
 
 def test_the_subject_never_imports_the_laboratory():

@@ -70,7 +70,7 @@ def test_the_map_names_every_page_and_every_module():
     here = read(ROOT / "docs/README.md")
     for page in PAGES:
         assert page.name == "README.md" or f"]({page.name})" in here, page.name
-    for folder in ("dgsa_np", "dgsa_np/lab", "dgsa_np/fast"):
+    for folder in ("dgsa_np", "dgsa_np/ops", "dgsa_np/attention", "dgsa_np/lab", "dgsa_np/fast"):
         for module in (ROOT / folder).glob("[!_]*.py"):
             assert re.search(rf"\b{module.name}\b", here), f"{folder}/{module.name}"
 

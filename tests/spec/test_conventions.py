@@ -336,6 +336,11 @@ def test_the_subject_imports_what_is_fast_in_two_places_only():
     assert sorted(p.name for p in fast) == ["optim.py", "train.py"]
 
 
+def test_the_subject_never_imports_the_laboratory():
+    lab = files_of("lab")
+    assert [p.name for p in with_imports(*files_of("subject")) if p in lab] == []
+
+
 def test_the_count_sees_packed_lines_and_imports_in_functions(tmp_path):
     source = '"""Doc."""\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import a; import b\n'
     (tmp_path / "one.py").write_text(source + 'def f():\n    """Doc."""\n    from . import two; x = 1; return x\n')

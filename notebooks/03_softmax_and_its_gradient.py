@@ -213,7 +213,7 @@ with np.errstate(invalid="ignore"):
     print("as it is   ", E / E.sum())
     assert np.isnan(E / E.sum()).all()
 E = np.exp(S_inf - max(S_inf.max(), np.finfo(float).min))
-print("with both  ", E / (E.sum() + (E.sum() == 0)))
+print("guarded    ", E / (E.sum() + (E.sum() == 0)))
 assert (E / (E.sum() + (E.sum() == 0)) == 0).all()
 A_none, cache_none = softmax_forward(S, nothing)
 dS_none = softmax_backward(rng.standard_normal(3), cache_none)

@@ -20,7 +20,7 @@ import pytest
 from support.modules import subject
 
 import dgsa_np
-from dgsa_np import attention, model
+from dgsa_np import attention, model, ops
 from dgsa_np.attention import AttentionConfig, softmax
 from dgsa_np.lab import cases
 from dgsa_np.params import flatten
@@ -324,10 +324,6 @@ def test_the_budget_in_statements(part, bound):
         paths = files_of(part)
     more = len(attention.KINDS) - 6 if part in ("attention", "subject") else 0
     assert count_statements(paths) <= bound + more * ONE_MORE
-
-
-def test_the_subject_never_imports_the_laboratory():
-    assert [p for p in with_imports(*files_of("subject")) if PACKAGE / "lab" in p.parents] == []
 
 
 def test_the_subject_imports_what_is_fast_in_two_places_only():

@@ -53,7 +53,7 @@ def toy_head_backward(do, cache) -> tuple[Array, Array, Array, Array]:
     return dq, dk, dv, dsharpness
 
 
-# -------------------------------------------------------------------------- sharpness, from the head
+# ----------------------------------------------------------------------- sharpness, from the head
 
 
 def sharpness_specs(cfg):

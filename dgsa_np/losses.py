@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .backend import array_module, to_numpy
+from .indices import index
 from .shapes import Array, takes, undoes
 
 
@@ -16,13 +17,13 @@ class CrossEntropyCache(NamedTuple):
     shape: tuple
 
 
-@takes(logits="... V", targets="index ... < V", keep="keep ...")
+@takes(logits="... V", targets=index(into="logits", axis=-1, like=-1), keep="keep ...")
 def cross_entropy_forward(logits, targets, keep=None) -> tuple[Array, CrossEntropyCache]:
     """Mean negative log-probability of the kept targets, in nats.           [eq:cross-entropy, standard]
 
         L = mean_i (log sum_j exp(z_ij) - z_i,targets_i)
 
-    targets : on the host, where they are checked
+    targets : integers (...), on the host, where they are looked at
     keep    : None keeps all
     returns the loss, an array without axes, and a CrossEntropyCache
     raises  : IndexError for a target outside [0, V); ValueError where nothing is kept

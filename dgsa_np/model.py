@@ -17,6 +17,7 @@ from .attention.mechanisms import Pair
 from .attention.multihead import AttentionCache, attention_specs, past_length
 from .backend import array_module, to_numpy
 from .check import parameters, setting
+from .indices import indices
 from .layers import (
     MeanPoolCache,
     PatchEmbedCache,
@@ -38,9 +39,9 @@ from .ops.feed_forwards import (
     swiglu_forward,
 )
 from .ops.linear import LinearCache, linear_backward, linear_forward
-from .ops.norms import RmsnormCache, rmsnorm_backward, rmsnorm_forward
+from .ops.rmsnorm import RmsnormCache, rmsnorm_backward, rmsnorm_forward
 from .params import Spec, draw
-from .shapes import Array, ShapeError, arrays, indices, is_array, takes, undoes
+from .shapes import Array, ShapeError, arrays, is_array, takes, undoes
 from .shapes import keep as check_keep
 
 

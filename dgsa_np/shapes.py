@@ -12,7 +12,6 @@ The first array that shows a letter binds it, and an error names that array as t
     "... n"           leading axes are free, and the same wherever "..." stands
     "mask B H T S"    boolean, True = may attend, broadcastable to these axes; or None
     "keep B T"        boolean, True = counts, of exactly this shape; or None
-    "index ... < V"   integers in [0, V), read on the host: a GPU would wrap them round in silence
     "number >= 0"     a finite number, handed on as Python's: NumPy's would widen float32
     "whole >= 1"      a whole number; "whole >= 1 or None" too
     a class           an instance of it; a configuration binds the letters whose sizes it knows
@@ -30,7 +29,7 @@ from typing import Any, TypeAlias, TypeVar, get_type_hints
 
 import numpy as np
 
-from .backend import array_module, owner_of, plainly, to_numpy
+from .backend import array_module, owner_of, plainly
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]  # NumPy's, or CuPy's with the same methods
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -79,9 +78,8 @@ def takes(**declared) -> Callable[[Function], Function]:
 def _in_words(text) -> str:
     """A declaration for help(): B H T d is (B, H, T, d)."""
     sort, *words = text.removesuffix(" or None").split()
-    letters = [word for word in (words if sort in SORTS else [sort, *words]) if word != "<"]
-    shape = f"({', '.join(letters[:-1] if sort == 'index' else letters)}{',' * (len(letters) == 1)})"
-    said = {"mask": f"bool, broadcastable to {shape}", "keep": f"bool {shape}", "index": f"integers {shape}"}
+    shape = _tuple(words if sort in SORTS else [sort, *words])
+    said = {"mask": f"bool, broadcastable to {shape}", "keep": f"bool {shape}"}
     return said.get(sort, text if sort in SORTS else shape)
 
 
@@ -137,9 +135,7 @@ def _find_letters(axes):
 
 
 def _sizes(where, get, letters) -> tuple:
-    """The shape that letters stand for, and where it comes from; None for what nothing fixes."""
-    if letters[0] not in where:
-        return None, ""
+    """The shape that letters stand for, and where it comes from."""
     shape = tuple(n for letter in letters for n in get(where[letter][0]).shape[where[letter][1]])
     name, _ = where[letters[0]]
     return shape, f"{name} {get(name).shape}"
@@ -194,13 +190,12 @@ def _bind(function, name, shape, letters, bound):
 
 
 def _disagreement(function, name, shape, letters, bound):
-    wanted = _tuple(str(bound[n][0]) if n in bound else n for n in letters)
+    wanted = _tuple([str(bound[n][0]) if n in bound else n for n in letters])
     origins = "; ".join(f"{n} comes from {bound[n][1]}" for n in dict.fromkeys(letters) if n in bound)
     return f"{function}: {name} is {shape}, expected {_tuple(letters)} = {wanted}" + (f"; {origins}" if origins else "")
 
 
 def _tuple(words):
-    words = list(words)
     return f"({', '.join(words)}{',' * (len(words) == 1)})"
 
 
@@ -228,25 +223,6 @@ def mask(function: str, name: str, mask, shape: tuple):
         raise ShapeError(f"{function}: {name} is {mask.shape}, expected {wanted}{hint}")
     if any(m not in (1, n) for m, n in zip(mask.shape, shape, strict=True)):
         raise ShapeError(f"{function}: {name} is {mask.shape}, expected a shape that broadcasts to the scores {shape}")
-
-
-def indices(function: str, name: str, indices, size: int, origin: str, shape: tuple | None = None):
-    """Integer indices in [0, size), looked at on the host (a GPU would wrap them round in silence).
-
-    indices : on the host, the place to keep them; from a GPU the check costs one read
-    shape   : what is expected, where origin fixes it
-    """
-    is_array(function, name, indices)
-    if shape is not None and indices.shape != shape:
-        raise ShapeError(f"{function}: {name} is {indices.shape}, expected {shape}; it comes from {origin}")
-    if indices.dtype.kind not in "iu":
-        raise TypeError(f"{function}: {name} has dtype {indices.dtype}, expected integers; .astype('int64') makes them")
-    if indices.size == 0:
-        raise ShapeError(f"{function}: {name} is {indices.shape}, an empty array; expected at least one element")
-    host = to_numpy(indices)
-    worst = int(host.min() if host.min() < 0 else host.max())
-    if not 0 <= worst < size:
-        raise IndexError(f"{function}: {name} holds {worst}, expected 0 <= {name} < {size}; {size} comes from {origin}")
 
 
 def keep(function: str, keep, shape: tuple, origin: str):
@@ -292,15 +268,9 @@ def whole(function: str, least: int = 1, **values):
             raise ValueError(f"{function}: {name} is {value!r}, expected a whole number of at least {least}")
 
 
-def _index(function, name, a, words, sizes):
-    (size,), origin = sizes(words[-1:])
-    indices(function, name, a, size, origin, sizes(words[:-2])[0])
-
-
 SORTS = {  # the first word of a declaration, and what looks at the argument
     "mask": lambda function, name, a, letters, sizes: mask(function, name, a, sizes(letters)[0]),
     "keep": lambda function, name, a, letters, sizes: keep(function, a, *sizes(letters)),
-    "index": _index,
     "number": lambda function, name, a, words, sizes: number(function, float(words[1]), **{name: a}),
     "whole": lambda function, name, a, words, sizes: whole(function, int(words[1]), **{name: a}),
 }

@@ -12,7 +12,7 @@ from ..backend import array_module
 from ..check import parameters, setting
 from ..ops.axes import merge_heads, split_heads
 from ..ops.linear import LinearCache, linear_backward, linear_forward
-from ..ops.norms import RmsnormCache, rmsnorm_backward, rmsnorm_forward
+from ..ops.rmsnorm import RmsnormCache, rmsnorm_backward, rmsnorm_forward
 from ..ops.rotary import RotaryCache, rotary_backward, rotary_forward
 from ..params import Spec, draw
 from ..shapes import Array, takes, undoes

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import check, shapes
+from .. import check, indices, shapes
 from .splits import DataError, Dataset, Split, sha256
 
 UNKNOWN = "\ufffd"  # what the vocabulary lacks
@@ -36,7 +36,7 @@ class Vocabulary:
 
     def decode(self, tokens) -> str:
         if np.size(tokens):
-            shapes.indices("Vocabulary", "tokens", np.asarray(tokens), len(self.symbols), "the vocabulary")
+            indices.indices("Vocabulary", "tokens", np.asarray(tokens), len(self.symbols), "the vocabulary")
         symbols = [self.symbols[t] for t in tokens]
         if self.unit == "bytes":
             return bytes(symbols).decode(errors="replace")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .. import shapes
+from .. import indices, shapes
 from ..backend import to_numpy
 from ..model import ModelConfig, model_forward
 from ..params import check_rng
@@ -31,7 +31,7 @@ def sample(params, cfg, prompt, n, rng, temperature=1.0, top_k=None):
     limit = {} if top_k is None else {"top_k": top_k}
     shapes.whole("sample", n=n, **limit, **{"the length of the prompt": np.size(prompt)})
     prompt = prompt if hasattr(prompt, "dtype") else np.asarray(prompt)
-    shapes.indices("sample", "prompt", prompt, cfg.vocab_size, "cfg.vocab_size")
+    indices.indices("sample", "prompt", prompt, cfg.vocab_size, "cfg.vocab_size")
     text = np.asarray(prompt).ravel().tolist()
     new, past, seen = text[-cfg.max_len :], None, 0
     for _ in range(n):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import shapes
+from .. import indices, shapes
 
 STYLE = Path(__file__).with_name("viz.mplstyle")
 PALETTE = (  # colours that colour-blind readers can tell apart
@@ -312,7 +312,7 @@ def head_maps_figure(maps, heads):
     if not all(hasattr(maps, name) for name in MAPS):
         raise TypeError(f"head_maps_figure: maps is {type(maps).__name__}, expected one with {', '.join(MAPS)}")
     heads = np.asarray(heads)
-    shapes.indices("head_maps_figure", "heads", heads, maps.A.shape[1], f"maps.A {maps.A.shape}", (heads.size,))
+    indices.indices("head_maps_figure", "heads", heads, maps.A.shape[1], f"maps.A {maps.A.shape}", (heads.size,))
     figure, axes = _subplots(len(heads), 3, 9.5, 2.8 * len(heads), layout="compressed")
     _draw_maps(figure, axes, [(maps, h) for h in heads], "key", "head {}: query")
     return figure

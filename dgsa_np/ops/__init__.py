@@ -15,14 +15,8 @@ from .feed_forwards import (
     swiglu_backward,
     swiglu_forward,
 )
+from .layernorm import LayernormCache, layernorm_backward, layernorm_forward
 from .linear import LinearCache, linear_backward, linear_forward
-from .norms import (
-    LayernormCache,
-    RmsnormCache,
-    layernorm_backward,
-    layernorm_forward,
-    rmsnorm_backward,
-    rmsnorm_forward,
-)
+from .rmsnorm import RmsnormCache, rmsnorm_backward, rmsnorm_forward
 from .rotary import RotaryCache, rotary_backward, rotary_forward
 from .softmax import SoftmaxCache, sigmoid, softmax_backward, softmax_forward

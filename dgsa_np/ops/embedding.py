@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 
 from ..backend import array_module, to_numpy
+from ..indices import index
 from ..shapes import Array, takes, undoes
 
 
@@ -13,12 +14,13 @@ class EmbeddingCache(NamedTuple):
     table: Annotated[Array, "V C"]
 
 
-@takes(table="V C", tokens="index ... < V")
+@takes(table="V C", tokens=index(into="table", axis=0))
 def embedding_forward(tokens, table) -> tuple[Array, EmbeddingCache]:
-    """One row of the table per token; the tokens stay on the host.           [eq:embedding, standard]
+    """One row of the table per token.                                       [eq:embedding, standard]
 
         x = table[tokens]
 
+    tokens : integers (...), on the host, where they are looked at and stay
     returns x : (..., C), and an EmbeddingCache
     raises    : IndexError for a token outside [0, V)
     """

@@ -254,7 +254,7 @@ def files_of(part):
     ("part", "bound"),
     [
         ("one mechanism", 560),
-        pytest.param("attention", 900, marks=missed),
+        ("attention", 900),
         pytest.param("subject", 1850, marks=missed),
         ("data", 480),
         ("fast", 125),

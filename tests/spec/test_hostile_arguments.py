@@ -64,7 +64,7 @@ from dgsa_np.train import TrainConfig
 pytestmark = pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
 
 CONTROLS = [row.control for row in (*mechanisms.MECHANISMS.values(), *mechanisms.ON_INHIBITION.values()) if row.control]
-OUTSIDE = {"check", "shapes", "__main__", "lab"}
+OUTSIDE = {"check", "shapes", "indices", "__main__", "lab"}
 FROM_THE_LAB = {"dgsa_np.lab.rollout", "dgsa_np.lab.sample", "dgsa_np.lab.settings"}
 
 

@@ -18,15 +18,15 @@ class Pair(NamedTuple):
 
 
 class Control(NamedTuple):
-    """What a head needs beside queries, keys and values: one number that weighs, lambda or a gate.
+    """What makes the number that a head needs beside queries, keys and values: a lambda, or a gate.
 
-    It has parameters of its own, and is made from them and from the tokens.
+    It is made from the tokens and from parameters of its own.
     """
 
     specs: Callable  # specs(cfg) -> {name of a parameter: Spec}
     forward: Callable  # forward(x, p, cfg) -> the number, cache
     backward: Callable  # backward(gradient of the number, cache) -> dx, grads
-    axes: str = "B H T"  # of the number: one per token and head; "" is a single one for the layer
+    axes: str = "B H T"  # of the number: one per token and head; "" is one for the whole layer
 
 
 class Mechanism(NamedTuple):

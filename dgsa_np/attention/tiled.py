@@ -42,9 +42,18 @@ class TiledHeadCache(NamedTuple):
         limit = None if self.mask is None else _limit(self.mask, self.Q.dtype)
         return array_module(self.Q).exp(_scores(self.Q[i], self.K[i], keys, limit) - self.logsumexp[i])
 
-    A_exc = property(lambda self: self._map(0))
-    A_inh = property(lambda self: self._map(1))
-    A = property(lambda self: sum(self.w[i][..., None] * self._map(i) for i in range(len(self.w))))
+    @property
+    def A_exc(self):
+        return self._map(0)
+
+    @property
+    def A_inh(self):
+        return self._map(1)
+
+    @property
+    def A(self):
+        """The fused map."""
+        return sum(self.w[i][..., None] * self._map(i) for i in range(len(self.w)))
 
 
 def streamed_forward(queries, keys, v, weights, mask=None) -> tuple[Array, TiledHeadCache]:

@@ -250,8 +250,8 @@ def upstream(function: str, dout, shape: tuple):
     """Check that the upstream gradient is floating and has the shape of what forward returned."""
     given = type(dout).__name__ if owner_of(dout) is None else dout.shape
     if given != shape:
-        why = "the shape of what forward returned"
-        raise ShapeError(f"{function}: the upstream gradient is {given}, expected an array {shape}, {why}")
+        wanted = f"an array {shape}, the shape of what forward returned"
+        raise ShapeError(f"{function}: the upstream gradient is {given}, expected {wanted}")
     floating(function, "the upstream gradient", dout.dtype)
 
 

@@ -43,16 +43,15 @@ class AttentionConfig:
     impl: str = setting("auto", "auto: on tiles where the maps are large", ("auto", "plain", "tiled"))
 
     def __post_init__(self):
-        where = type(self).__name__
         check.settings(self)
         if self.impl == "tiled":
-            check.one_of(where, "with impl='tiled', kind", self.kind, TILED_KINDS)
+            check.one_of(type(self).__name__, "with impl='tiled', kind", self.kind, TILED_KINDS)
         unit = self.mechanism.split * (2 if self.rotary else 1)
         if self.width % (unit * self.n_heads):
             parity, of = "an even" if self.rotary else "a", f"kind {self.kind!r} with rotary={self.rotary}"
             why = f"d = width / ({self.mechanism.split} n_heads) is {parity} whole number for {of}"
             wanted = f"a multiple of {unit} n_heads = {unit * self.n_heads}"
-            raise ValueError(f"{where}: width is {self.width}, expected {wanted}, since {why}")
+            raise ValueError(f"{type(self).__name__}: width is {self.width}, expected {wanted}, since {why}")
 
     @property
     def mechanism(self) -> Mechanism:
@@ -88,9 +87,8 @@ class AttentionConfig:
     def lambda_init_at(self, layer) -> float | None:
         """lambda_init at a depth, counted from 0; None for kinds that have none."""
         shapes.whole("AttentionConfig", least=0, layer=layer)
-        if self.lambda_init is not None or self.mechanism.lambda_init is None:
-            return self.lambda_init
-        return self.mechanism.lambda_init(layer)
+        usual = self.mechanism.lambda_init
+        return usual(layer) if usual and self.lambda_init is None else self.lambda_init
 
 
 @lru_cache
@@ -104,8 +102,7 @@ def attention_specs(cfg) -> dict[str, Spec]:
     """A Spec for each parameter, by name: its axes and how it is drawn, in the order of drawing."""
     std = 1 / math.sqrt(cfg.width)
     specs = {f"W_{name}": Spec(axes, std) for name, axes in cfg.mechanism.projections.items()}
-    specs |= {"W_o": Spec("C C", std)}
-    specs |= cfg.mechanism.control.specs(cfg) if cfg.mechanism.control else {}
+    specs |= {"W_o": Spec("C C", std)} | (cfg.mechanism.control.specs(cfg) if cfg.mechanism.control else {})
     return specs | ({"w_norm": Spec("2d", value=1.0)} if cfg.has_head_norm else {})
 
 
@@ -211,7 +208,7 @@ class AttentionCache(NamedTuple):
     cfg: AttentionConfig
 
 
-@takes(cfg=AttentionConfig, x="B T C", p=parameters(attention_specs))
+@takes(cfg=AttentionConfig, x="B T C", p=parameters(attention_specs), layer="whole >= 0")
 def attention_forward(
     x, p, cfg: AttentionConfig, mask=None, layer=0, past=None, positions=None
 ) -> tuple[Array, AttentionCache]:
@@ -230,19 +227,17 @@ def attention_forward(
     """
     cfg = at_depth(cfg, layer)
     start = _check_past(past, cfg, x)
-    heads, projections, weights, control, norm = {}, {}, (), None, None
+    heads, projections = {}, {}
     places = range(start, start + x.shape[1]) if positions is None else positions
     for name in cfg.mechanism.projections:
         turned = places if cfg.rotary and name[0] in "qk" else None
         before = past.heads[name] if past is not None and name[0] in "kv" else None
         heads[name], projections[name] = project_forward(x, p[f"W_{name}"], cfg.n_heads, turned, before)
-    if cfg.mechanism.control:
-        *weights, control = cfg.mechanism.control.forward(x, p, cfg)  # lam, z_gate or gate
+    # lam, z_gate or gate, if the mechanism has one
+    *weights, control = cfg.mechanism.control.forward(x, p, cfg) if cfg.mechanism.control else (None,)
     pair = cfg.head_pair(array_module(x), x.shape[1], start + x.shape[1])
     o, head = pair.forward(*heads.values(), *weights, mask=mask)
-    h = o
-    if cfg.has_head_norm:
-        h, norm = head_norm_forward(o, p["w_norm"], cfg.lambda_init, cfg.eps)
+    h, norm = head_norm_forward(o, p["w_norm"], cfg.lambda_init, cfg.eps) if cfg.has_head_norm else (o, None)
     y, output = linear_forward(merge_heads(h), p["W_o"])
     return y, AttentionCache(heads, projections, control, head, pair, norm, output, cfg)
 
@@ -259,12 +254,12 @@ def attention_backward(dy, cache) -> tuple[Array, dict[str, Array]]:
     dh = split_heads(dmerged, cfg.n_heads)
     do = dh
     if norm is not None:
-        # h, norm = head_norm_forward(o, p["w_norm"], cfg.lambda_init, cfg.eps)
+        # h, norm = head_norm_forward(o, p["w_norm"], cfg.lambda_init, cfg.eps) if cfg.has_head_norm else (o, None)
         do, grads["w_norm"] = head_norm_backward(dh, norm)
     # o, head = pair.forward(*heads.values(), *weights, mask=mask)
     dheads = list(pair.backward(do, head))
     if control is not None:
-        # *weights, control = cfg.mechanism.control.forward(x, p, cfg)
+        # *weights, control = cfg.mechanism.control.forward(x, p, cfg) if cfg.mechanism.control else (None,)
         dx, dcontrol = cfg.mechanism.control.backward(dheads.pop(), control)
         grads |= dcontrol
     for name in reversed(heads):
@@ -283,8 +278,12 @@ def _check_past(past, cfg, x):
     """The length of the past; an error if it cannot be the past of x."""
     known = past is None or (isinstance(past, AttentionCache) and past.cfg == cfg and len(past.heads["v"]) == len(x))
     if not known or (past is not None and not cfg.mechanism.decodes):
-        why = "the AttentionCache of the tokens before x, by the same cfg" if not known else "None: its maps are square"
-        raise ValueError(f"attention_forward: past with x {x.shape} and kind {cfg.kind!r}, expected {why}")
+        wanted = (
+            "None: its maps are square"
+            if known
+            else "the AttentionCache of the tokens before x, by the same cfg at the same layer"
+        )
+        raise ValueError(f"attention_forward: past with x {x.shape} and kind {cfg.kind!r}, expected {wanted}")
     return past_length(past)
 
 

@@ -9,24 +9,24 @@ from .softmax import sigmoid
 
 
 class SiluCache(NamedTuple):
-    y: Annotated[Array, "..."]
+    y: Annotated[Array, "... n"]
     sigma: Array
 
 
-@takes(x="...")
+@takes(x="... n")
 def silu_forward(x) -> tuple[Array, SiluCache]:
     """x sigmoid(x), element by element.                                        [eq:silu, standard]
 
-    returns y : (...), and a SiluCache
+    returns y : (..., n), and a SiluCache
     """
     sigma = sigmoid(x)
     y = x * sigma
     return y, SiluCache(y, sigma)
 
 
-@undoes(SiluCache, "...")
+@undoes(SiluCache, "... n")
 def silu_backward(dy, cache) -> Array:
-    """dx (...)."""
+    """dx (..., n)."""
     y, sigma = cache
     # y = x * sigma
     # sigma = sigmoid(x)
@@ -35,17 +35,17 @@ def silu_backward(dy, cache) -> Array:
 
 
 class GeluCache(NamedTuple):
-    x: Annotated[Array, "..."]
+    x: Annotated[Array, "... n"]
     Phi: Array
 
 
-@takes(x="...")
+@takes(x="... n")
 def gelu_forward(x) -> tuple[Array, GeluCache]:
     """x times the normal distribution function of x.                           [eq:gelu, standard]
 
         y = x Phi(x),   Phi(x) = (1 + erf(x / sqrt(2))) / 2
 
-    returns y : (...), and a GeluCache
+    returns y : (..., n), and a GeluCache
 
     This is the exact formula, not its approximation by tanh.
     """
@@ -54,9 +54,9 @@ def gelu_forward(x) -> tuple[Array, GeluCache]:
     return y, GeluCache(x, Phi)
 
 
-@undoes(GeluCache, "...")
+@undoes(GeluCache, "... n")
 def gelu_backward(dy, cache) -> Array:
-    """dx (...)."""
+    """dx (..., n)."""
     x, Phi = cache
     # y = x * Phi
     # Phi = 0.5 * (1 + erf(x * math.sqrt(0.5)))

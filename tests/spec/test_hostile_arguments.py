@@ -234,7 +234,7 @@ def attention_rows(folder):
     for kind, chosen in (FORMS | ON_INHIBITION).items():
         cfg = AttentionConfig(**chosen, width=12, n_heads=3)
         p = drawn(multihead.init_attention, cfg)
-        past = multihead.attention_forward(normal(B, 3, 12), p, cfg)[1] if cfg.mechanism.decodes else None
+        past = multihead.attention_forward(normal(B, 3, 12), p, cfg, layer=1)[1] if cfg.mechanism.decodes else None
         mask = causal_mask(T, 3 + T) if past else square
         yield row(multihead.attention_forward, "x: B T C -> B T C", variant=kind, free=("mask",), least={"layer": 0},
             x=xs, p=p, cfg=cfg, mask=mask, layer=1, past=past, positions=None)
@@ -525,7 +525,7 @@ INNER = {
     "calls of a pair that check_pair has been given": (
         "CheckedPair.run CheckedPair.gradients CheckedPair.name check_finite described name_of"
     ),
-    "parts of a run, which settle and train have checked": "choose_threads make with_bar Split.take Spec",
+    "parts of a run, which settle and train have checked": "choose_threads make settings_of with_bar Split.take Spec",
     "the body of the heads on tiles, and the choice of them, whose arguments a layer has checked": (
         "streamed_forward streamed_backward tiles_are_faster AttentionConfig.head_pair"
     ),

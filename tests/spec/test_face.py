@@ -15,7 +15,7 @@ FACES = ("dgsa_np", "dgsa_np.attention", "dgsa_np.data", "dgsa_np.fast", "dgsa_n
 
 
 def names_for_type_checkers(path):
-    """What a file imports where TYPE_CHECKING is true: {name: module, or "" for a module itself}."""
+    """What a file imports where TYPE_CHECKING is true: {name: module, or "" for a module}."""
     tree = ast.parse(Path(path).read_text(encoding="utf-8"))
     (block,) = (n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
     return {name.name: node.module or "" for node in block.body for name in node.names}

@@ -256,7 +256,7 @@ def docstring_lines(path):
 # all that they import. They are meant for six mechanisms; each one more may bring its file and row.
 ONE_MORE = 60
 PARTS = {"data": ("data",), "fast": ("fast",), "lab": ("lab", "__main__")}  # the rest is the subject
-missed = pytest.mark.xfail(strict=True, reason="missed until the package is divided into its parts: docs/decisions.md")
+missed = pytest.mark.xfail(strict=True, reason="missed, and why: docs/decisions.md")
 
 
 def syntax(path):

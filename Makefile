@@ -78,7 +78,7 @@ torture: .venv/test
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-# Mutation testing of ops.py and attention/: an hour; mutants/ keeps what was done.
+# Mutation testing of ops/ and attention/: an hour; mutants/ keeps what was done.
 mutate: .venv/test .venv/mutate
 	OPENBLAS_NUM_THREADS=1 $(BIN)/mutmut run
 	$(BIN)/mutmut results

@@ -1,9 +1,13 @@
-"""Where arrays live. CuPy is imported only when it is asked for, here and in gpu.py alone."""
+"""Which module and which device arrays belong to: NumPy and the CPU, or CuPy and a GPU.
+
+Only this file and gpu.py import CuPy, and only when a GPU is asked for.
+"""
 
 import sys
 import warnings
 from functools import lru_cache
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +18,7 @@ class DeviceError(RuntimeError):
     """The device that was asked for cannot be used here."""
 
 
-def array_module(*arrays):
+def array_module(*arrays) -> Any:
     """The module, numpy or cupy, that owns the arrays; None and numbers belong to both.
 
     raises : TypeError if the arrays live on different devices, or if one of them is no array
@@ -46,7 +50,7 @@ def resolve_device(device: str = "auto") -> str:
     return "cpu" if device == "cpu" or cause else "cuda"
 
 
-def to_device(tree, device: str):
+def to_device(tree, device: str) -> Any:
     """The tree with its arrays on "cpu" or "cuda".
 
     Arrays that are there already, and Python's numbers, stay as they are.
@@ -58,12 +62,15 @@ def to_device(tree, device: str):
     return tree_map(lambda a: cupy.asarray(a) if hasattr(a, "dtype") else a, tree)
 
 
-def to_numpy(tree):
-    """The tree with every array on the host; numbers stay as they are. From a GPU, this waits."""
+def to_numpy(tree) -> Any:
+    """The tree with every array on the host; numbers stay as they are.
+
+    With arrays of a GPU, this waits until they are computed.
+    """
     return tree_map(lambda a: a.get() if hasattr(a, "dtype") and array_module(a) is not np else a, tree)
 
 
-def erf(x):
+def erf(x) -> Any:
     """The error function, from scipy, or from cupyx, which has it for real numbers alone."""
     on_host = array_module(x) is np
     if not on_host and x.dtype.kind == "c":
@@ -72,10 +79,10 @@ def erf(x):
 
 
 def owner_of(a):
-    """numpy, cupy, or None for another thing.
+    """The module that an array belongs to, numpy or cupy; None for anything else.
 
-    A CuPy array can exist only where cupy has been imported already. Subclasses are another thing:
-    numpy.matrix means something else by *, a masked array by sum.
+    A CuPy array can exist only where cupy has been imported already. Subclasses count as anything
+    else: numpy.matrix means something else by *, a masked array by sum.
     """
     if type(a) is np.ndarray or isinstance(a, np.generic):
         return np
@@ -85,7 +92,7 @@ def owner_of(a):
 
 def plainly(a) -> str:
     """How to make an array of something that is none, for the end of an error."""
-    masked = hasattr(a, "filled")  # numpy.asarray would show what is masked
+    masked = hasattr(a, "filled")  # numpy.asarray would uncover what is masked
     return "fill it with .filled(value)" if masked else "wrap it with numpy.asarray"
 
 
@@ -93,10 +100,10 @@ def plainly(a) -> str:
 def _why_no_gpu():
     """None if a GPU can be used, else the cause and what to do.
 
-    CuPy can be imported without a driver, and fails later.
+    CuPy without a driver can be imported, and fails later; hence the trial product.
     """
     try:
-        with warnings.catch_warnings():  # of a second CuPy, of a missing CUDA_PATH
+        with warnings.catch_warnings():  # CuPy warns of a second CuPy and of a missing CUDA_PATH
             warnings.simplefilter("ignore")
             import cupy
     except ImportError as error:

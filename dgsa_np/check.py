@@ -1,9 +1,9 @@
-"""What is wrong with a setting, or with the names of parameters. Arrays and their shapes: shapes.py."""
+"""Checks of settings, and of the names of parameters. Arrays and their shapes are in shapes.py."""
 
 import math
 import os
 from dataclasses import field, fields
-from typing import get_args
+from typing import Any, get_args
 
 from .params import Spec, flatten
 from .shapes import ShapeError, arrays, is_array, number, whole
@@ -12,7 +12,7 @@ PATH = (str, os.PathLike)
 
 
 def nearest(name, known) -> str:
-    """A question for the end of an error, where something known looks like the name."""
+    """The question "did you mean ..." for the end of an error, where a known name is similar."""
     import difflib
 
     near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
@@ -20,13 +20,13 @@ def nearest(name, known) -> str:
 
 
 def one_of(function: str, name: str, value, choices):
-    """One of a few names, with the nearest one suggested."""
+    """Check that a value is one of a few; the error suggests the nearest one."""
     if not any(isinstance(value, type(c)) and value == c for c in choices):  # 1 is not True
         known = ", ".join(map(repr, choices))
         raise ValueError(f"{function}: {name} is {value!r}, expected one of {known}{nearest(value, choices)}")
 
 
-def setting(default, meaning="", choices=(), **bounds):
+def setting(default, meaning="", choices=(), **bounds) -> Any:
     """A field of a configuration: what it means, and which values it takes.
 
     choices : the values, if they are few
@@ -59,7 +59,10 @@ def types_of(field) -> tuple:
 
 
 def parameters(make_specs):
-    """For takes: nested parameters, named and shaped as the Specs of the configuration beside them."""
+    """For @takes: check nested parameters against the names and shapes of their Specs.
+
+    make_specs : returns the Specs for the configuration, which is the argument that has known_sizes
+    """
 
     def look_at(function, name, given):
         p, (cfg,) = given[name], (a for a in given.values() if hasattr(a, "known_sizes"))
@@ -73,6 +76,7 @@ def parameters(make_specs):
 
 
 def _check_names(function, p, specs, whose):
+    """Check the names of a tree of parameters; whose is what errors call it."""
     if isinstance(specs, dict):
         if not isinstance(p, dict):
             raise TypeError(f"{function}: {whose} is {type(p).__name__}, expected a dict with {', '.join(specs)}")

@@ -1,7 +1,9 @@
-"""States on disk: an .npz of arrays with a JSON manifest. No pickle, nothing half-written, nothing silently wrong.
+"""Save and load a state, of a training run or anything like it, as one file.
 
-The arrays lie under their paths, so that np.load(path)["params.head.W"] works anywhere; manifest.json holds the tree,
-the numbers and words in it, and the shape, dtype and SHA-256 of each array.
+The file is an .npz archive of arrays with a manifest in JSON. It needs no pickle, is written whole
+or not at all, and damage to it is noticed. Each array lies under its path in the state, so that
+np.load(path)["params.head.W"] works anywhere. manifest.json holds the nesting, the numbers and
+words, and the shape, dtype and SHA-256 of each array.
 """
 
 import hashlib
@@ -11,6 +13,7 @@ import os
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,14 +27,19 @@ class CheckpointError(Exception):
     """A checkpoint that is missing, damaged, or not what was asked for."""
 
 
-def save_checkpoint(path, state):
-    """Write a state, whole or not at all: to a file beside it, then in one move over what was there.
+def save_checkpoint(path, state) -> None:
+    """Write a state to a file, whole or not at all.
 
-    state  : nested dicts and lists of arrays, numbers, text, True, False and None; a tuple comes back as a list
-    raises : TypeError for anything else, naming where it stands; CheckpointError where the disk refuses
+    state  : nested dicts and lists of arrays, numbers, text, True, False and None; a tuple comes
+             back as a list
+    raises : TypeError for anything else, naming where it stands; CheckpointError where the disk
+             refuses
+
+    It is written to a new file, which then takes the place of the old one in a single move.
     """
     shapes.instance("save_checkpoint", check.PATH, path=path)
-    path, arrays = Path(path), {}
+    path = Path(path)
+    arrays: dict[str, np.ndarray] = {}
     manifest = {"format": FORMAT, "state": _describe(state, "", arrays)}
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -51,8 +59,8 @@ def save_checkpoint(path, state):
         aside.unlink(missing_ok=True)
 
 
-def load_checkpoint(path):
-    """The state in a file, on the host.
+def load_checkpoint(path) -> Any:
+    """The state in a file, with its arrays on the host (the CPU).
 
     raises : CheckpointError for a file that is missing, damaged, or no checkpoint
     """
@@ -79,7 +87,10 @@ def load_checkpoint(path):
 
 
 def _describe(tree, path, arrays):
-    """The tree as JSON, each array exchanged for its description and put among the arrays under its path."""
+    """The tree as JSON, with a description in the place of each array.
+
+    The arrays themselves are put into the dict arrays, under their paths.
+    """
     if isinstance(tree, dict):
         for key in tree:
             if not (isinstance(key, str) and re.fullmatch(r"[\w -]+", key)) or key == ARRAY:
@@ -98,7 +109,7 @@ def _describe(tree, path, arrays):
 
 
 def _restore(tree, arrays):
-    """The way back; takes each array that it uses out of arrays."""
+    """The tree that _describe was given; each array that it uses is taken out of arrays."""
     if isinstance(tree, list):
         return [_restore(branch, arrays) for branch in tree]
     if not isinstance(tree, dict):
@@ -112,7 +123,10 @@ def _restore(tree, arrays):
 
 
 def _check_members(path, members):
-    """Nothing twice, nothing compressed: then no member can be larger than the file."""
+    """Check that every member is there once and not compressed.
+
+    Then the arrays take no more memory than the file is long, even in a hostile file.
+    """
     names = [m.filename for m in members]
     if len(set(names)) != len(names) or names.count(MANIFEST) != 1:
         raise CheckpointError(f"{path}: expected {MANIFEST} and every array once")
@@ -127,7 +141,10 @@ def _sha256(a):
 
 
 def _sync_folder(folder):
-    """The move itself is on the disk only when its folder is. Windows has no such call."""
+    """Have the folder written to the disk: before that, the move is not safe.
+
+    Windows has no such call.
+    """
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

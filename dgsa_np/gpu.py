@@ -1,10 +1,10 @@
-"""What is asked of a GPU itself: its name, its memory, whether it is at work."""
+"""What a GPU can be asked: its name, its memory, and whether it is still computing."""
 
 import numpy as np
 
 
 def describe_device(device: str) -> str:
-    """A line for people: what "cpu" or "cuda" is on this machine."""
+    """One line on what "cpu" or "cuda" is on this machine."""
     if device == "cpu":
         return f"cpu (NumPy {np.__version__})"
     hardware, versions = describe_gpu()
@@ -12,7 +12,7 @@ def describe_device(device: str) -> str:
 
 
 def describe_gpu() -> tuple[dict, dict]:
-    """What the GPU is, and the versions of what drives it."""
+    """The GPU's name, generation and memory, and the versions of CuPy, CUDA and the driver."""
     import cupy
 
     runtime = cupy.cuda.runtime
@@ -30,9 +30,9 @@ def describe_gpu() -> tuple[dict, dict]:
 
 
 def start_products(n, width):
-    """Gives the GPU n products of square matrices to compute, and returns at once.
+    """Give the GPU n products of square matrices to compute, and return at once.
 
-    returns : a function without arguments: are they done?
+    returns : a function without arguments that says whether they are done
     """
     import cupy
 
@@ -44,9 +44,9 @@ def start_products(n, width):
 
 
 def gpu_memory(release=False) -> int:
-    """Bytes of the GPU that CuPy holds, in use or for later use.
+    """Bytes of the GPU's memory that CuPy holds, in use or kept for later use.
 
-    release : give back first what is not in use
+    release : first give back what is not in use
     """
     import cupy
 

@@ -28,6 +28,19 @@ from .diagnosis import UNCHECKED, diagnose
 from .gradcheck_pair import CheckedPair, GradientError, check_finite, described, name_of, same_bits
 from .params import leaves
 
+__all__ = [
+    "TOLERANCE",
+    "GradientError",
+    "Result",
+    "central_difference",
+    "check_pair",
+    "compare_pair",
+    "complex_step",
+    "diagnose",
+    "relative_error",
+    "same_bits",
+]
+
 TOLERANCE = {"complex": 1e-12, "central": 1e-7}  # an error, as a part of the largest number of the gradient
 SAFETY = 10  # an error may be so many times as large as its estimate
 ROUGH = 0.1  # a numeric gradient that is only known to this part of itself judges nothing

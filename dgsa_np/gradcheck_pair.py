@@ -182,7 +182,7 @@ def same_bits(a, b) -> bool:
 
 def name_of(f) -> str:
     """Of a function, a method, a partial or an object that can be called."""
-    return getattr(f, "__name__", None) or getattr(getattr(f, "func", None), "__name__", type(f).__name__)
+    return getattr(f, "__name__", "") or getattr(getattr(f, "func", None), "__name__", type(f).__name__)
 
 
 def _signature(f, otherwise):

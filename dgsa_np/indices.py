@@ -1,13 +1,19 @@
-"""Integers that point into an array: tokens and targets, looked at on the host: a GPU would wrap."""
+"""Checks of integers that point into an array: tokens and targets.
+
+They are made on the host (the CPU), because a GPU takes an index out of range modulo the size and
+says nothing.
+"""
 
 from .backend import to_numpy
 from .shapes import ShapeError, is_array
 
 
 def index(into: str, axis: int, like=None):
-    """For takes: integers that point along an axis of another argument.
+    """For @takes: integers that point along an axis of another argument.
 
-    like : how many axes of that argument the integers share, from the first one; None: any shape
+    into : the name of that argument
+    like : how many of its axes, from the first one on, the integers share (-1: all but the last);
+           None: any shape
     """
 
     def look_at(function, name, given):
@@ -19,10 +25,10 @@ def index(into: str, axis: int, like=None):
 
 
 def indices(function: str, name: str, indices, size: int, origin: str, shape: tuple | None = None):
-    """Integer indices in [0, size), looked at on the host (a GPU would wrap them round in silence).
+    """Check that integers lie in [0, size). The check reads them on the host.
 
-    indices : on the host, the place to keep them; from a GPU the check costs one read
-    shape   : what is expected, where origin fixes it
+    indices : best kept on the host; from a GPU the check has to copy them
+    shape   : the shape that is expected, where origin fixes it
     """
     is_array(function, name, indices)
     if shape is not None and indices.shape != shape:

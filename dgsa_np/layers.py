@@ -1,4 +1,7 @@
-"""What stands before and behind the blocks: patches and tokens become vectors, and vectors one mean."""
+"""The layers around the blocks.
+
+Before the blocks, patches or tokens become vectors; after them, the mean of the vectors is taken.
+"""
 
 from typing import NamedTuple
 
@@ -13,11 +16,14 @@ from .shapes import Array, takes, undoes
 
 
 def kept_only(keep, x) -> Array:
-    """(B, T, C) with 0 in the place of dropped tokens.      keep : bool (B, T), or None: all are kept"""
+    """x (B, T, C) with 0 in the place of dropped tokens.
+
+    keep : bool (B, T), or None: all are kept
+    """
     return x if keep is None else select(array_module(x).asarray(keep)[:, :, None], x)
 
 
-# --------------------------------------------------------------------------------------------- patches
+# ------------------------------------------------------------------------------------------ patches
 
 
 class PatchEmbedCache(NamedTuple):
@@ -26,18 +32,21 @@ class PatchEmbedCache(NamedTuple):
 
 
 def patches(images, cfg) -> Array:
-    """(B, h, w[, channels]) -> (B, N, P P channels): row by row, and row by row within a patch."""
+    """Cut images (B, h, w[, channels]) into patches (B, N, P P channels).
+
+    Patches follow each other row by row, and so do the pixels within each.
+    """
     B, n, P = images.shape[0], cfg.image_size // cfg.patch_size, cfg.patch_size
     tiles = images.reshape(B, n, P, n, P, cfg.channels)
     return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(B, n * n, P * P * cfg.channels)
 
 
 def patch_embed_forward(images, p, cfg, keep=None) -> tuple[Array, PatchEmbedCache]:
-    """One token per patch, plus a learned position.                         [eq:patch-embed, choice]
+    """One token per patch, plus a learned position.                        [eq:patch-embed, choice]
 
         x = patches W + b + positions
 
-    images : (B, h, w, channels) or (B, h, w), in [0, 1], taken to the precision of W
+    images : (B, h, w, channels) or (B, h, w), in [0, 1], converted to the dtype of W
     keep   : bool (B, N)
     returns x : (B, N, C), and a PatchEmbedCache
 
@@ -52,7 +61,7 @@ def patch_embed_forward(images, p, cfg, keep=None) -> tuple[Array, PatchEmbedCac
 
 @undoes(PatchEmbedCache, "linear")
 def patch_embed_backward(dx, cache) -> dict[str, Array]:
-    """The gradients of W, b and positions; images have none."""
+    """The gradients of W, b and positions; images get none."""
     linear, positions = cache
     # x = x + p["positions"]
     dpositions = sum_to_shape(dx, positions.shape)
@@ -61,7 +70,7 @@ def patch_embed_backward(dx, cache) -> dict[str, Array]:
     return {"W": dW, "b": db, "positions": dpositions}
 
 
-# ---------------------------------------------------------------------------------------------- tokens
+# ------------------------------------------------------------------------------------------- tokens
 
 
 class TokenEmbedCache(NamedTuple):
@@ -72,13 +81,14 @@ class TokenEmbedCache(NamedTuple):
 
 
 def token_embed_forward(tokens, p, cfg, start=0, keep=None, places=None) -> tuple[Array, TokenEmbedCache]:
-    """One row of the table per token, plus a learned position.              [eq:token-embed, choice]
+    """One row of the table per token, plus a learned position.             [eq:token-embed, choice]
 
         x_t = table[token_t] + positions_i,   i = the number of kept tokens before t
 
-    tokens : (B, T) integers on the host, T <= max_len      keep : bool (B, T), there too
-    start  : the i of the first one, from which they count up
-    places : (B, T), on the host, each i, where they do not count up
+    tokens : (B, T) integers on the host (the CPU), T <= max_len
+    keep   : bool (B, T), on the host too
+    start  : the i of the first token, from which they count up
+    places : (B, T), on the host: every i, where they do not count up
     returns x : (B, T, C), and a TokenEmbedCache
 
     A dropped token counts as token 0, whatever it is.
@@ -96,7 +106,7 @@ def token_embed_forward(tokens, p, cfg, start=0, keep=None, places=None) -> tupl
 
 @undoes(TokenEmbedCache, "embedding")
 def token_embed_backward(dx, cache) -> dict[str, Array]:
-    """The gradients of the table and of the positions; tokens have none."""
+    """The gradients of the table and of the positions; tokens get none."""
     embedding, positions, start, placed = cache
     if placed is not None:
         # position, placed = embedding_forward(places, p["positions"])
@@ -110,7 +120,7 @@ def token_embed_backward(dx, cache) -> dict[str, Array]:
     return {"tokens": dtable, "positions": dpositions}
 
 
-# --------------------------------------------------------------------------------------------- pooling
+# ------------------------------------------------------------------------------------------ pooling
 
 
 class MeanPoolCache(NamedTuple):
@@ -119,7 +129,7 @@ class MeanPoolCache(NamedTuple):
 
 @takes(x="B T C", keep="keep B T")
 def mean_pool_forward(x, keep=None) -> tuple[Array, MeanPoolCache]:
-    """The mean over the kept tokens.                                        [eq:mean-pool, choice]
+    """The mean over the kept tokens.                                         [eq:mean-pool, choice]
 
     returns y : (B, C), and a MeanPoolCache
     """

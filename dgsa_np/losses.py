@@ -12,23 +12,23 @@ from .shapes import Array, takes, undoes
 
 class CrossEntropyCache(NamedTuple):
     P: Array  # probabilities (N, V) of the N kept rows
-    targets: Array  # (N,), theirs
-    rows: Array | None  # (N,), which rows they are; None: all
-    shape: tuple
+    targets: Array  # (N,), the targets of these rows
+    rows: Array | None  # (N,), where these rows are among all; None: all are kept
+    shape: tuple  # of the logits
 
 
 @takes(logits="... V", targets=index(into="logits", axis=-1, like=-1), keep="keep ...")
 def cross_entropy_forward(logits, targets, keep=None) -> tuple[Array, CrossEntropyCache]:
-    """Mean negative log-probability of the kept targets, in nats.           [eq:cross-entropy, standard]
+    """Mean negative log-probability of the kept targets, in nats.      [eq:cross-entropy, standard]
 
         L = mean_i (log sum_j exp(z_ij) - z_i,targets_i)
 
-    targets : integers (...), on the host, where they are looked at
+    targets : integers (...), on the host (the CPU), where they are checked
     keep    : None keeps all
     returns the loss, an array without axes, and a CrossEntropyCache
     raises  : IndexError for a target outside [0, V); ValueError where nothing is kept
 
-    Logits of dropped targets are not looked at: they may be nan.
+    Logits of dropped targets are never read, so that they may be nan.
     """
     xp, (rows, targets) = array_module(logits), _kept(keep, to_numpy(targets).reshape(-1))
     targets, rows = xp.asarray(targets), rows if rows is None else xp.asarray(rows)
@@ -44,7 +44,7 @@ def cross_entropy_forward(logits, targets, keep=None) -> tuple[Array, CrossEntro
 
 @undoes(CrossEntropyCache)
 def cross_entropy_backward(cache) -> Array:
-    """dlogits (..., V): probabilities minus one-hot targets, over the number kept.   [derived]"""
+    """dlogits (..., V): (probabilities - one-hot targets) / number kept.       [derived]"""
     P, targets, rows, shape = cache
     xp = array_module(P)
     one_hot = targets[:, None] == xp.arange(P.shape[-1])
@@ -59,7 +59,7 @@ def cross_entropy_backward(cache) -> Array:
 
 
 def _kept(keep, targets):
-    """The rows that are kept, None for all of them, and their targets."""
+    """Which rows are kept, None for all of them, and the targets of these rows."""
     if keep is None or (keep := to_numpy(keep)).all():
         return None, targets
     rows = np.flatnonzero(keep)

@@ -1,7 +1,11 @@
-"""A tiny transformer: embed, pre-norm residual blocks, norm; then classify the mean token, or predict the next one.
+"""A tiny transformer.
 
-The parameters nest as the calls do: params["blocks"][0]["attention"] goes to attention_forward, and what it
-remembers is cache.blocks[0].attention. The backward pass is the forward pass read upwards.
+Images or tokens are embedded, go through pre-norm residual blocks and a last norm. Then the mean
+token is classified, or each token predicts the next one.
+
+The parameters nest as the calls do: params["blocks"][0]["attention"] goes to attention_forward, and
+what that call remembers is cache.blocks[0].attention. The backward pass is the forward pass read
+upwards.
 """
 
 import math
@@ -46,7 +50,7 @@ from .shapes import keep as check_keep
 
 @dataclass(frozen=True)
 class ModelConfig(AttentionConfig):
-    """A model is its attention's configuration and this. The defaults fit the 8 x 8 digits."""
+    """The settings of a model: those of its attention, and these. Defaults fit the 8 x 8 digits."""
 
     task: str = setting("vision", "classify images, classify tokens, predict the next token", ("vision", "text", "lm"))
     n_out: int | None = setting(None, 'columns of the logits; None: vocab_size for "lm", 10 otherwise')
@@ -70,26 +74,26 @@ class ModelConfig(AttentionConfig):
             )
 
     @property
-    def F(self):
+    def F(self) -> int:
         """The hidden width of the feed-forward layer."""
         usual = 4 * self.width if self.ffn == "gelu" else max(8, 8 * self.width // 3 // 8 * 8)
         return usual if self.ffn_width is None else self.ffn_width
 
     @property
-    def n_tokens(self):
-        """Positions: patches of an image, or the most tokens of an input."""
+    def n_tokens(self) -> int:
+        """The number of positions: the patches of an image, or the most tokens of one input."""
         return (self.image_size // self.patch_size) ** 2 if self.task == "vision" else self.max_len
 
     @cached_property
-    def sizes(self):
+    def sizes(self) -> dict[str, int]:
         names = ("image_size", "channels", "max_len", "F", "n_out")
         sizes = {"P*P*channels": self.patch_size**2 * self.channels, "N": self.n_tokens, "V": self.vocab_size}
         return super().sizes | sizes | {name: getattr(self, name) for name in names}
 
 
 @lru_cache
-def model_specs(cfg):
-    """Names, axes and laws of all parameters, in the order in which they are drawn."""
+def model_specs(cfg) -> dict[str, Any]:
+    """A Spec for each parameter, nested: its axes and how it is drawn, in the order of drawing."""
     gain = {"w": Spec("C", value=1.0)}
     block = {"norm1": gain, "attention": attention_specs(cfg), "norm2": gain, "mlp": mlp_specs(cfg)}
     if cfg.task == "vision":
@@ -102,18 +106,19 @@ def model_specs(cfg):
 
 
 @takes(cfg=ModelConfig)
-def init_model(cfg: ModelConfig, rng: np.random.Generator, dtype="float32") -> dict[str, Any]:
-    """Parameters, drawn on the host.
+def init_model(cfg: ModelConfig, rng: np.random.Generator, dtype: str | type = "float32") -> dict[str, Any]:
+    """Random parameters for the start, drawn on the host (the CPU).
 
-    W ~ N(0, 1/fan_in); token table, positions and classifier N(0, 0.02^2); gains 1, biases 0.
+    W ~ N(0, 1/fan_in); token table, positions and classifier N(0, 0.02^2); gains 1, biases 0; those
+    of attention as init_attention draws them.
     """
     return draw(model_specs(cfg), cfg.sizes, rng, dtype)
 
 
-# --------------------------------------------------------------------------------------- the feed-forward
+# --------------------------------------------------------------------------------- the feed-forward
 
 
-def mlp_specs(cfg):
+def mlp_specs(cfg) -> dict[str, Spec]:
     C, F = cfg.width, cfg.F
     up, down = Spec("C F", 1 / math.sqrt(C)), Spec("F C", 1 / math.sqrt(F))
     return {"W_gate": up, "W_up": up, "W_down": down} if cfg.ffn == "swiglu" else {"W_up": up, "W_down": down}
@@ -125,7 +130,7 @@ MLPS = {
 }
 
 
-# -------------------------------------------------------------------------------------------- the block
+# ---------------------------------------------------------------------------------------- the block
 
 
 class BlockCache(NamedTuple):
@@ -140,11 +145,11 @@ class BlockCache(NamedTuple):
 def block_forward(
     x, p, cfg: ModelConfig, mask=None, layer=0, past=None, positions=None
 ) -> tuple[Array, BlockCache]:
-    """A pre-norm residual block.                                            [eq:block, choice]
+    """A pre-norm residual block.                                               [eq:block, choice]
 
         x <- x + attention(rmsnorm(x)),   x <- x + mlp(rmsnorm(x))
 
-    past : to decode, the BlockCache of the tokens before x
+    past : for decoding, the BlockCache of the tokens before x
     returns x : (B, T, C), and a BlockCache
     """
     past = None if past is None else past.attention
@@ -179,7 +184,7 @@ def block_backward(dx, cache) -> tuple[Array, dict[str, Any]]:
     return dx, {"norm1": {"w": dw1}, "attention": dattention, "norm2": {"w": dw2}, "mlp": mlp_grads}
 
 
-# --------------------------------------------------------------------------------------------- the model
+# ---------------------------------------------------------------------------------------- the model
 
 
 class ModelCache(NamedTuple):
@@ -193,16 +198,21 @@ class ModelCache(NamedTuple):
 
 @takes(cfg=ModelConfig, params=parameters(model_specs))
 def model_forward(inputs, params, cfg: ModelConfig, keep=None, past=None) -> tuple[Array, ModelCache]:
-    """The whole model. A DGViT or DGT is kind="dgsa"; a baseline differs in its kind alone.   [eq:model, choice]
+    """The whole model, from images or tokens to logits.                        [eq:model, choice]
 
-        logits = mean_t(rmsnorm(block_L(.. block_1(embed(inputs)) ..))) W + b        without the mean for task "lm"
+        logits = mean_t(rmsnorm(block_L(.. block_1(embed(inputs)) ..))) W + b
+
+    For task "lm" there is no mean: each token has logits of its own. A DGViT, as the paper calls
+    it, is kind="dgsa" with task "vision", a DGT kind="dgsa" with task "text"; a baseline differs in
+    its kind alone.
 
     inputs : (B, h, w, channels) or (B, h, w), images in [0, 1], on the device of params; or
              (B, T), integer tokens, on the host
     params : as init_model makes them
-    keep   : bool (B, T), True = a real token; None keeps all; with a past, its tokens count in. What is dropped may
-             hold anything, and moves no token: a text with padding, on either side, is the text alone
-    past   : to decode with task "lm": the ModelCache of the tokens before these, which are seen too
+    keep   : bool (B, T), True = a real token; None keeps all; with a past, its tokens come first.
+             What is dropped may hold anything and moves no other token: a text that is padded, on
+             either side, gives what the text alone gives
+    past   : for decoding with task "lm", the ModelCache of the tokens before these, which are seen
     returns logits, (B, n_out) or for "lm" (B, T, n_out), and a ModelCache, whose attention maps are
             cache.blocks[i].attention.head.A_exc
     """
@@ -235,7 +245,7 @@ def model_backward(dlogits, cache) -> dict[str, Any]:
     dn = dy if pool is None else mean_pool_backward(dy, pool)
     # n, norm = rmsnorm_forward(x, params["norm"]["w"], cfg.eps)
     dx, dw = rmsnorm_backward(dn, norm)
-    dblocks = []
+    dblocks: list[dict] = []
     for block in reversed(blocks):
         # x, block = block_forward(x, p, cfg, mask, layer, None if past is None else past.blocks[layer], places)
         dx, dblock = block_backward(dx, block)
@@ -252,7 +262,8 @@ def model_backward(dlogits, cache) -> dict[str, Any]:
 def loss_and_grads(params, inputs, targets, cfg: ModelConfig, keep=None) -> tuple[Array, dict[str, Any]]:
     """The mean cross-entropy of a batch, in nats, and its gradients shaped like params.
 
-    targets : (B,) or, for task "lm", (B, T): integers in [0, n_out), on the host; those of dropped tokens do not count
+    targets : (B,) or, for task "lm", (B, T): integers in [0, n_out), on the host; with "lm",
+              those of dropped tokens do not count
     """
     logits, cache = model_forward(inputs, params, cfg, keep)
     loss, loss_cache = cross_entropy_forward(logits, targets, keep if cfg.task == "lm" else None)
@@ -261,7 +272,7 @@ def loss_and_grads(params, inputs, targets, cfg: ModelConfig, keep=None) -> tupl
 
 
 def _check_inputs(inputs, embed, cfg, start) -> int:
-    """Images or tokens; returns T, how many tokens they make."""
+    """Check images or tokens, and return T, the number of tokens that they make."""
     images = cfg.task == "vision"
     is_array("model_forward", "images" if images else "tokens", inputs)
     if images:
@@ -278,7 +289,7 @@ def _check_inputs(inputs, embed, cfg, start) -> int:
 
 
 def _check_keep(keep, past, start, inputs, T):
-    """On the host. What was dropped of the past stays dropped, and nothing else of it."""
+    """keep, on the host. For the tokens of a past it must be what the past was given."""
     if keep is not None:
         check_keep("model_forward", keep, (len(inputs), start + T), f"inputs {inputs.shape}, past and new")
     keep = to_numpy(keep)
@@ -292,9 +303,10 @@ def _check_keep(keep, past, start, inputs, T):
 
 
 def _places(keep, start):
-    """(B, T), on the host: how many kept tokens lie before each of those from start on. So padding moves no token.
+    """The position of each token from start on: how many kept tokens lie before it.
 
-    None where they count up from start, since no token is dropped before a kept one.
+    So padding moves no token. The positions are (B, T), on the host; None where they count up,
+    since no token is dropped before a kept one.
     """
     if keep is None or not (keep[:, 1:] > keep[:, :-1]).any():
         return None
@@ -302,7 +314,7 @@ def _places(keep, start):
 
 
 def _mask(cfg, keep, T, start, xp):
-    """Who may look at whom: no dropped token, and for a language model nothing that comes later."""
+    """The attention mask: no token sees a dropped one, nor, in a language model, a later one."""
     mask = None if keep is None else padding_mask(keep)
     if cfg.task == "lm":
         causal = causal_mask(T, start + T, xp)
@@ -311,7 +323,7 @@ def _mask(cfg, keep, T, start, xp):
 
 
 def _start(cfg, past) -> int:
-    """The number of tokens before the first one."""
+    """The number of tokens in the past, 0 if there is none."""
     if past is not None and (cfg.task != "lm" or not isinstance(past, ModelCache)):
         given = f"past is given with task {cfg.task!r}, a {type(past).__name__}"
         raise ValueError(f"model_forward: {given}, expected 'lm' and the ModelCache of the tokens before: it decodes")

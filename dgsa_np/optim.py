@@ -1,6 +1,7 @@
 """Optimisers as functions of nested dicts: parameters and gradients in, new parameters out."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -12,32 +13,40 @@ from .shapes import Array, ShapeError, arrays, number, takes, whole
 
 
 @takes(lr="number >= -inf")
-def sgd_step(params, grads, lr):
-    """params - lr grads."""
+def sgd_step(params, grads, lr) -> dict[str, Any]:
+    """One step of gradient descent: params - lr grads."""
     _check_like("sgd_step", params, grads=grads)
     return tree_map(lambda p, g: p - lr * _as_precise(g, p), params, grads)
 
 
-def adamw_init(params) -> dict:
-    """The state of adamw_step: running means of the gradient and its square, and the number of steps taken."""
+def adamw_init(params) -> dict[str, Any]:
+    """The state of adamw_step.
+
+    It is m and v, the running means of the gradient and of its square, and the number of steps
+    taken.
+    """
     _flat("adamw_init", "params", params)
     return {"m": zeros_like(params), "v": zeros_like(params), "step": 0}
 
 
 @takes(state=dict, lr="number >= 0", betas=(tuple, list), eps="number >= 0", weight_decay="number >= 0")
-def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
-    """One step of AdamW.                                                    [eq:adamw, published]
+def adamw_step(
+    params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One step of AdamW.                                                      [eq:adamw, published]
 
         m = b1 m + (1 - b1) g,   v = b2 v + (1 - b2) g^2
         p <- p - lr (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + weight_decay p)
 
-    The decay acts on matrices only (two axes or more): gains, biases and lambda vectors are left alone.
+    The decay acts on matrices only (two axes or more): gains, biases and lambda vectors are left
+    alone.
+
     returns new params and a new state, in the dtypes of the parameters; nothing is mutated
     """
     whole("adamw_step", 0, **{"state['step']": state["step"]})
     _check_like("adamw_step", params, grads=grads, m=state["m"], v=state["v"])
     number("adamw_step", low=0, high=0.999999, **{f"betas[{i}]": b for i, b in enumerate(betas)})
-    b1, b2 = map(float, betas)  # NumPy's turn float32 into float64
+    b1, b2 = map(float, betas)  # NumPy's numbers would turn float32 into float64
     t = int(state["step"]) + 1
 
     def update(p, *others):
@@ -51,6 +60,7 @@ def adamw_step(params, grads, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_de
 
 @fused
 def _adamw(p, g, m, v, b1, b2, m_share, v_share, lr, eps, weight_decay):
+    """The formulas of adamw_step for one parameter: the new p, m and v."""
     m = b1 * m + (1 - b1) * g
     v = b2 * v + (1 - b2) * (g * g)
     return p - lr * (m / m_share / (np.sqrt(v / v_share) + eps) + weight_decay * p), m, v
@@ -68,12 +78,13 @@ def global_norm(grads) -> Array:
 
 
 @takes(max_norm="number >= 0")
-def clip_by_norm(grads, max_norm):
-    """Gradients scaled down, all by one factor, to a global norm of at most max_norm.   [eq:clip, published]
+def clip_by_norm(grads, max_norm) -> tuple[dict[str, Any], Array]:
+    """All gradients scaled by one factor, to a norm of at most max_norm.       [eq:clip, published]
 
-    returns the gradients, and the norm before; nothing is read from the device
+    returns the gradients, and the norm before; both stay on the device, so that nothing waits
 
-    Where the norm is not finite, all gradients become nan: no step can be taken.
+    The norm is the length of all gradients as one vector. Where it is not finite, all gradients
+    become nan: no step can be taken.
     """
     norm, xp = global_norm(grads), array_module(*flatten(grads).values())
     factor = xp.where(xp.isfinite(norm), xp.minimum(1, max_norm / (norm + 1e-12)), xp.nan)
@@ -84,9 +95,10 @@ def clip_by_norm(grads, max_norm):
 @takes(step="number >= -inf", total="number >= -inf", peak="number >= -inf", warmup="number >= -inf",
        final="number >= -inf")  # fmt: skip
 def warmup_cosine(step, total, peak, warmup, final=0.0) -> float:
-    """The learning rate at a step: linear up to peak, then half a cosine down to final.   [eq:warmup-cosine, published]
+    """The learning rate at a step: linear up, then half a cosine.     [eq:warmup-cosine, published]
 
-        lr = peak (step + 1) / warmup, then final + (peak - final) (1 + cos(pi (step - warmup) / (total - warmup))) / 2
+        lr = peak (step + 1) / warmup          for step < warmup, else
+        lr = final + (peak - final) (1 + cos(pi (step - warmup) / (total - warmup))) / 2
 
     step : from 0 to total - 1
     """
@@ -97,19 +109,22 @@ def warmup_cosine(step, total, peak, warmup, final=0.0) -> float:
 
 
 def _as_precise(a, p):
-    """In the dtype of the parameter: float64 gradients do not change it. Complex ones stay, for a complex step."""
+    """a in the dtype of its parameter p, since float64 gradients would make it float64.
+
+    Complex gradients stay complex, for derivatives by a complex step.
+    """
     return a if a.dtype.kind == "c" else a.astype(p.dtype, copy=False)
 
 
 def _flat(function, name, tree):
-    """The leaves of a tree of arrays."""
+    """The leaves of a tree of arrays by their dotted names, checked to be arrays of one device."""
     flat = flatten(tree)
     arrays(function, {f"{name} {leaf}".strip(): "..." for leaf in flat}, *flat.values())
     return flat
 
 
 def _check_like(function, params, **trees):
-    """Gradients, and what is kept of them, have the names and shapes of the parameters."""
+    """Check that other trees have the names and shapes of the parameters."""
     params = _flat(function, "params", params)
     for whose, tree in trees.items():
         tree = _flat(function, whose, tree)

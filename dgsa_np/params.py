@@ -1,25 +1,29 @@
-"""Parameters are nested dicts and lists of arrays; a path through them reads blocks.0.attention.W_q.
+"""Parameters are nested dicts and lists of arrays.
 
-A tree is a dict, list or tuple of trees, or a leaf. None is an empty leaf and stays None.
+A tree is a dict, list or tuple of trees, or a leaf. None is an empty leaf and stays None. The name
+of a leaf is the path to it, such as blocks.0.attention.W_q.
 """
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a parameter is before it is drawn: its axes in the symbols of the formulas, and its law."""
+    """How to draw a parameter: its axes in the letters of the formulas, and N(value, std^2)."""
 
     axes: str  # "C H*d"
-    std: float = 0.0  # N(value, std^2)
+    std: float = 0.0  # 0: all entries are value
     value: float = 0.0
 
 
-def tree_map(f, tree, *others):
-    """f applied leaf by leaf; further trees must have the names of the first. A plain tuple comes back as a list."""
+def tree_map(f, tree, *others) -> Any:
+    """Apply f to each leaf of a tree; of several trees, to the leaves with the same path.
+
+    Further trees must have the names of the first. A plain tuple comes back as a list.
+    """
     if isinstance(tree, dict):
         for t in others:
             if t.keys() != tree.keys():
@@ -36,7 +40,10 @@ def _is_namedtuple(tree):
 
 
 def leaves(tree, path=()) -> dict:
-    """{path: leaf}, a path being a tuple of keys, ("blocks", 0, "W_q"). Fields of a NamedTuple go by name."""
+    """{path: leaf}, where a path is a tuple of keys: ("blocks", 0, "W_q").
+
+    Fields of a NamedTuple go by their names.
+    """
     if _is_namedtuple(tree):
         tree = tree._asdict()
     if isinstance(tree, (list, tuple)):
@@ -46,8 +53,8 @@ def leaves(tree, path=()) -> dict:
     return {deeper: leaf for key, branch in tree.items() for deeper, leaf in leaves(branch, (*path, key)).items()}
 
 
-def flatten(tree) -> dict:
-    """A flat dict of leaves under dotted names: {"blocks.0.attention.W_q": array}."""
+def flatten(tree) -> dict[str, Any]:
+    """{dotted name: leaf}, such as {"blocks.0.attention.W_q": array}."""
     found = leaves(tree)
     flat = {".".join(map(str, path)): leaf for path, leaf in found.items()}
     if len(flat) < len(found):
@@ -57,25 +64,30 @@ def flatten(tree) -> dict:
 
 def count(tree) -> int:
     """How many numbers the tree holds."""
-    return sum(math.prod(leaf.shape) for leaf in flatten(tree).values())
+    return sum(leaf.size for leaf in flatten(tree).values())
 
 
-def zeros_like(tree):
+def zeros_like(tree) -> Any:
     """A tree of zeros with the same shapes, dtypes and device."""
-    return tree_map(np.zeros_like, tree)  # CuPy's own for its arrays
+    return tree_map(np.zeros_like, tree)  # for arrays of CuPy, NumPy calls CuPy's zeros_like
 
 
 def check_rng(function: str, rng):
-    """Randomness comes from a host generator, so that CPU and GPU runs start equal."""
+    """Check for a numpy.random.Generator.
+
+    It draws on the host (the CPU), so that runs on CPU and GPU start equal.
+    """
     if not isinstance(rng, np.random.Generator):
         what = type(rng).__name__
         raise TypeError(f"{function}: rng is {what}, expected numpy.random.Generator: np.random.default_rng(seed)")
 
 
-def draw(specs, sizes: dict, rng, dtype="float32"):
-    """Arrays for a tree of Specs, drawn in order on the host, so that every device starts equal.
+def draw(specs, sizes: dict, rng, dtype: str | type = "float32") -> Any:
+    """Random arrays for a tree of Specs.
 
-    sizes : the value of each axis symbol, {"C": 64, "H*d": 32}
+    They are drawn in order, on the host (the CPU), so that all devices start equal.
+
+    sizes : the length of each axis by its letter, {"C": 64, "H*d": 32}
     rng   : a numpy.random.Generator
     """
     check_rng("draw", rng)

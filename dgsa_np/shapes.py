@@ -6,18 +6,20 @@
     @undoes(SoftmaxHeadCache, "B H T e")
     def softmax_head_backward(do, cache): ...
 
-The first array that shows a letter binds it, and an error names that array as the origin.
+A letter is the length of an axis. The first array that shows a letter fixes its value; where a
+later one disagrees, the error names the first as the origin.
 
     "B H T d"         a floating array; "m or None": it may be left out
     "... n"           leading axes are free, and the same wherever "..." stands
     "mask B H T S"    boolean, True = may attend, broadcastable to these axes; or None
     "keep B T"        boolean, True = counts, of exactly this shape; or None
-    "number >= 0"     a finite number, handed on as Python's: NumPy's would widen float32
+    "number >= 0"     a finite number, made Python's: NumPy's would turn float32 into float64
     "whole >= 1"      a whole number; "whole >= 1 or None" too
-    a class           an instance of it; a configuration binds the letters whose sizes it knows
-    a function        of (function, name, given), which looks at what is given and returns it
+    a class           an instance of it; a configuration fixes the letters whose sizes it knows
+    a function        called with (function, name, given); checks an argument and returns it
 
-help() shows the declaration below the docstring. What was right once costs one look-up.
+help() shows the declaration below the docstring. Arguments that have passed once are remembered, so
+that the same shapes cost one look-up from then on.
 """
 
 import inspect
@@ -35,8 +37,8 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]  # NumPy's, or CuPy's with the
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 FLOATS = [np.dtype(name) for name in ("float32", "float64", "complex64", "complex128")]
-PASSED: set = set()  # what arrays() has found right, by types, shapes and dtypes
-OUTPUT: dict = {}  # {name of a cache's class: a function of such a cache, the shape of the output}
+PASSED: set = set()  # the types, shapes and dtypes that arrays() has found right
+OUTPUT: dict = {}  # {name of a cache's class: a function from such a cache to the output's shape}
 
 
 class ShapeError(ValueError):
@@ -47,7 +49,7 @@ class ShapeError(ValueError):
 
 
 def takes(**declared) -> Callable[[Function], Function]:
-    """Above a function: what its arguments are. What is not so is refused before the body runs."""
+    """A decorator that says what the arguments are; others are refused before the body runs."""
     texts = {name: what for name, what in declared.items() if isinstance(what, str)}
     floating = {n: t.removesuffix(" or None") for n, t in texts.items() if t.split()[0] not in SORTS}
     optional = tuple(n for n, t in texts.items() if t.endswith(" or None") or t.startswith(("mask", "keep")))
@@ -71,32 +73,42 @@ def takes(**declared) -> Callable[[Function], Function]:
             else:
                 given[name] = what(function, name, given)
 
-    said = "".join(f"\n    {name} : {_in_words(text)}" for name, text in texts.items())
-    return partial(_behind, look_at, f"\n{said}\n    ")
+    alike = {text: ", ".join(n for n in texts if texts[n] == text) for text in texts.values()}
+    said = "".join(f"\n        {names} : {_in_words(text)}" for text, names in alike.items())
+    return partial(_behind, look_at, said and f"\n\n    Arguments, checked at each call:{said}\n    ")
 
 
 def _in_words(text) -> str:
-    """A declaration for help(): B H T d is (B, H, T, d)."""
+    """A declaration as help() shows it: B H T d becomes (B, H, T, d)."""
     sort, *words = text.removesuffix(" or None").split()
     shape = _tuple(words if sort in SORTS else [sort, *words])
-    said = {"mask": f"bool, broadcastable to {shape}", "keep": f"bool {shape}"}
-    return said.get(sort, text if sort in SORTS else shape)
+    said = {
+        "mask": f"bool, True = may attend, broadcastable to {shape}, or None",
+        "keep": f"bool {shape}, True = counts, or None",
+        "number": f"a finite {text}".removesuffix(" >= -inf"),
+        "whole": f"a whole number {text.removeprefix('whole ')}",
+    }
+    return said.get(sort, shape + " or None" * text.endswith(" or None"))
 
 
 def undoes(kind, output=None) -> Callable[[Function], Function]:
-    """Above a backward: whose cache it takes, and the axes of what forward returned, as of its gradient.
+    """A decorator for a backward: whose cache it takes, and the axes of the gradient it is given.
 
-    kind   : the NamedTuple of the cache; its fields carry axes, A: Annotated[Array, "B H T S"]
-    output : the axes, in letters of these fields; or the field that holds the shape itself, or the
-             cache of the pair that made the output; None where that gradient is looked at inside
+    kind   : the cache's class, a NamedTuple whose fields carry their axes, as in
+             A: Annotated[Array, "B H T S"]
+    output : the axes of what forward returned, in letters of these fields; or the field that
+             holds the shape itself, or the cache of the pair that made the output; None where the
+             gradient is checked in the body
     """
     shape_of = OUTPUT[kind.__name__] = _find_output(kind, output)
 
     def look_at(function, given):
         *dout, cache = given.values()
-        if type(cache).__name__ != kind.__name__:  # the name, since a notebook may have read a class again
+        # By name: in a notebook, a class may have been defined a second time.
+        if type(cache).__name__ != kind.__name__:
             raise TypeError(f"{function}: cache is {type(cache).__name__}, expected the {kind.__name__} of its forward")
-        if len({type(a) for a in (*dout, *cache) if owner_of(a)}) > 1:  # two devices? indices may stay on the host
+        # Arrays of two devices are an error, apart from integers, which may stay on the host.
+        if len({type(a) for a in (*dout, *cache) if owner_of(a)}) > 1:
             array_module(*(a for a in (*dout, *cache) if owner_of(a) and a.dtype.kind in "fc"))
         if output:
             upstream(function, *dout, shape_of(cache))
@@ -104,8 +116,8 @@ def undoes(kind, output=None) -> Callable[[Function], Function]:
     return partial(_behind, look_at, "")
 
 
-def _behind(look_at, said, function):
-    """The function behind something that looks at its arguments before each call."""
+def _behind(look_at, said, function) -> Any:
+    """The function with its arguments looked at before each call; its docstring ends with said."""
     parameters = inspect.signature(function).parameters
     needed = {name for name, p in parameters.items() if p.default is p.empty}
 
@@ -114,7 +126,7 @@ def _behind(look_at, said, function):
         both = dict(zip(parameters, args, strict=False)) | keywords
         given = {name: both[name] for name in parameters if name in both}
         if len(given) < len(args) + len(keywords) or not needed <= given.keys():
-            return function(*args, **keywords)  # says what is missing, unknown, or there twice
+            return function(*args, **keywords)  # Python says what is wrong with this call
         look_at(function.__name__, given)
         return function(**given)
 
@@ -142,7 +154,7 @@ def _sizes(where, get, letters) -> tuple:
 
 
 def _find_output(kind, output):
-    """A function of a cache: the shape of what the forward that made it returned."""
+    """A function from a cache to the shape of what its forward returned."""
     if output is None or output in kind._fields:
         return lambda cache: OUTPUT.get(type(made := getattr(cache, output)).__name__, tuple)(made)
     hints = get_type_hints(kind, include_extras=True)
@@ -150,11 +162,11 @@ def _find_output(kind, output):
     return lambda cache: _sizes(where, partial(getattr, cache), output.split())[0]
 
 
-# ------------------------------------------------------------------------------- what is looked at
+# --------------------------------------------------------------------------------- what is checked
 
 
 def arrays(function: str, axes: dict, *arrays, sizes: tuple = (), optional: tuple = ()):
-    """Floating arrays, on one device, whose shapes agree letter by letter.
+    """Check that arrays are floating, on one device, and that their shapes agree letter by letter.
 
     axes     : {"q": "B H T d", "k": "B H S d"}, in the order of the arrays
     sizes    : letters that are known already, as (letter, value, where it comes from)
@@ -179,7 +191,7 @@ def arrays(function: str, axes: dict, *arrays, sizes: tuple = (), optional: tupl
 
 
 def _bind(function, name, shape, letters, bound):
-    """{letter: (size, origin)} of one array."""
+    """{letter: (size, origin)} for the letters that one array shows first."""
     names = letters[1:] if letters[0] == "..." else letters
     tail = shape[len(shape) - len(names) :] if letters[0] == "..." else shape
     if len(tail) != len(names) or any(bound.get(n, (s,))[0] != s for n, s in zip(names, tail, strict=True)):
@@ -200,20 +212,20 @@ def _tuple(words):
 
 
 def floating(function: str, name: str, dtype):
-    """float32 or float64; complex for the complex step."""
+    """Check for float32 or float64, or complex numbers, as derivatives by a complex step need."""
     if dtype not in FLOATS:
         hint = "float16 loses the gradients" if dtype == "float16" else "convert with .astype('float32')"
         raise TypeError(f"{function}: {name} has dtype {dtype}, expected float32 or float64; {hint}")
 
 
 def is_array(function: str, name: str, a):
-    """An array of NumPy or CuPy itself, none of a subclass."""
+    """Check for an array of NumPy or CuPy itself, not of a subclass."""
     if owner_of(a) is None:
         raise TypeError(f"{function}: {name} is {type(a).__name__}, expected an array; {plainly(a)}")
 
 
 def mask(function: str, name: str, mask, shape: tuple):
-    """A boolean mask with as many axes as the scores, broadcastable to their shape."""
+    """Check for a boolean mask with as many axes as the scores, broadcastable to their shape."""
     is_array(function, name, mask)
     if mask.dtype.name != "bool":
         raise TypeError(f"{function}: {name} has dtype {mask.dtype}, expected bool, True = may attend")
@@ -226,7 +238,7 @@ def mask(function: str, name: str, mask, shape: tuple):
 
 
 def keep(function: str, keep, shape: tuple, origin: str):
-    """A boolean keep, True = counts, with the shape of the targets or tokens."""
+    """Check for a boolean keep, True = counts, with the shape of the targets or tokens."""
     is_array(function, "keep", keep)
     if keep.dtype.name != "bool":
         raise TypeError(f"{function}: keep has dtype {keep.dtype}, expected bool, True = counts")
@@ -235,16 +247,16 @@ def keep(function: str, keep, shape: tuple, origin: str):
 
 
 def upstream(function: str, dout, shape: tuple):
-    """The upstream gradient is floating and has the shape of what forward returned."""
+    """Check that the upstream gradient is floating and has the shape of what forward returned."""
     given = type(dout).__name__ if owner_of(dout) is None else dout.shape
     if given != shape:
-        why = "the shape of what forward returned"
-        raise ShapeError(f"{function}: the upstream gradient is {given}, expected an array {shape}, {why}")
+        wanted = f"an array {shape}, the shape of what forward returned"
+        raise ShapeError(f"{function}: the upstream gradient is {given}, expected {wanted}")
     floating(function, "the upstream gradient", dout.dtype)
 
 
 def instance(function: str, kind, **values):
-    """Instances of a class, of one that extends it, or of one of several."""
+    """Check for instances of a class, of one that extends it, or of one of several."""
     for name, value in values.items():
         if not isinstance(value, kind):
             names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
@@ -253,7 +265,7 @@ def instance(function: str, kind, **values):
 
 
 def number(function: str, low=-math.inf, high=math.inf, **values):
-    """Finite numbers between two bounds."""
+    """Check for finite numbers between two bounds."""
     for name, value in values.items():
         number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
         if not (number and abs(value) <= sys.float_info.max and low <= value <= high):  # nan is not
@@ -262,7 +274,7 @@ def number(function: str, low=-math.inf, high=math.inf, **values):
 
 
 def whole(function: str, least: int = 1, **values):
-    """Whole numbers, none below the least."""
+    """Check for whole numbers, none below the least."""
     for name, value in values.items():
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
             raise ValueError(f"{function}: {name} is {value!r}, expected a whole number of at least {least}")

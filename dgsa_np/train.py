@@ -1,9 +1,10 @@
 """The one training loop."""
 
 import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -27,6 +28,8 @@ EVALUATION = 8192  # tokens of a batch that is evaluated: its maps are all in me
 
 class NonFiniteError(FloatingPointError):
     """A loss, a gradient or the logits stopped being numbers. Of a training, the parameters before are in .params."""
+
+    params: dict[str, Any]
 
 
 class OutOfMemoryError(MemoryError):
@@ -54,21 +57,21 @@ class TrainConfig:
 class TrainState(NamedTuple):
     """All that the next step depends on: a tree of arrays and numbers, which a checkpoint can hold."""
 
-    params: dict
-    optimizer: dict
-    rng: dict  # of the generator that draws the order of this epoch
+    params: dict[str, Any]
+    optimizer: dict[str, Any]
+    rng: Mapping[str, Any]  # of the generator that draws the order of this epoch
     epoch: int = 0
     batch: int = 0  # steps done in this epoch
     loss_sum: float = 0.0  # over these steps
 
 
 class TrainResult(NamedTuple):
-    params: dict  # on the host
-    steps: list  # a dict per step: step, loss (nats), norm of the gradient, lr
-    epochs: list  # a dict per epoch: epoch, train_loss, valid_loss (nats), valid_accuracy
+    params: dict[str, Any]  # on the host
+    steps: list[dict[str, Any]]  # a dict per step: step, loss (nats), norm of the gradient, lr
+    epochs: list[dict[str, Any]]  # a dict per epoch: epoch, train_loss, valid_loss (nats), valid_accuracy
 
 
-def train(model: ModelConfig, cfg: TrainConfig, data, params=None, progress=False) -> TrainResult:
+def train(model: ModelConfig, cfg: TrainConfig, data: Dataset, params=None, progress=False) -> TrainResult:
     """Train a model on data.train and watch it on data.valid; data.test is never touched.
 
     data     : a Dataset, on the host
@@ -95,7 +98,9 @@ def first_state(model: ModelConfig, cfg: TrainConfig, params=None) -> TrainState
 
 
 @takes(model=ModelConfig, cfg=TrainConfig, data=Dataset, state=TrainState)
-def train_steps(model: ModelConfig, cfg: TrainConfig, data, state: TrainState):
+def train_steps(
+    model: ModelConfig, cfg: TrainConfig, data: Dataset, state: TrainState
+) -> Iterator[tuple[TrainState, dict, dict | None]]:
     """Goes on from a state; yields after each step the new state, the step's record, the epoch's or None.
 
     States are never changed, so whoever keeps one can save it, or go on from it with the same bits.
@@ -125,12 +130,12 @@ def train_steps(model: ModelConfig, cfg: TrainConfig, data, state: TrainState):
 
 
 @takes(model=ModelConfig, cfg=TrainConfig, data=Dataset)
-def with_bar(steps, model, cfg, data, start=0, progress=True):
+def with_bar(steps, model, cfg, data, start=0, progress=True) -> Iterator[tuple[TrainState, dict, dict | None]]:
     """The steps, with a bar that shows loss, accuracy and time left where the terminal can."""
     total = cfg.epochs * _sizes(cfg, data)[1]
     name = f"train {model.kind}"
     with tqdm(total=total, initial=start, disable=None if progress else True, unit="step", desc=name) as bar:
-        shown = {}
+        shown: dict[str, str] = {}
         for state, step, epoch in steps:
             watched = {k: f"{v:.3f}" for k, v in (epoch or {}).items() if k.startswith("valid")}
             shown |= {"loss": f"{step['loss']:.3f}", **watched}
@@ -169,7 +174,7 @@ def _memory_explained(step, batch, state, model, device):
 
 
 @takes(params=right_parameters, split=Split, model=ModelConfig)
-def predict(params, split, model: ModelConfig):
+def predict(params, split: Split, model: ModelConfig) -> np.ndarray:
     """Logits (N, n_out) on the host, for a Split on the host and params on any device.
 
     raises : NonFiniteError where they are not finite
@@ -178,7 +183,7 @@ def predict(params, split, model: ModelConfig):
 
 
 @takes(params=right_parameters, split=Split, model=ModelConfig)
-def evaluate(params, split, model: ModelConfig) -> dict:
+def evaluate(params, split: Split, model: ModelConfig) -> dict[str, float]:
     """Mean loss in nats and accuracy over the targets of a Split.
 
     raises : NonFiniteError where the logits or the loss are not finite

@@ -253,19 +253,34 @@ assert abs(dx_silu - numeric).max() > 0.1  # the usual mistake: to overwrite, no
 # With sums and products understood, a long backward is only a list of such steps. Which step comes
 # when? The last line of the forward is undone first. So **a backward is its forward, read
 # upwards**. In this project the forward line that is undone stands above the lines that undo it, as
-# a comment. Here is softmax attention, the forward without its docstring and its check.
+# a comment. Here is softmax attention, the forward without its docstring.
 
 # %%
 source = inspect.getsource(softmax_head_forward)
-print(source[: source.index(":\n") + 1], source[source.index("    A, map") :], sep="\n")
+print(source[: source.index('    """')] + source[source.index("    q, k, v = seen_only") :])
 print(inspect.getsource(softmax_head_backward))
 
 # %% [markdown]
-# Read the backward from the top. It takes its cache apart, checks the shape of what it was given,
-# then undoes `o = A @ v`, then the line above it. (`swap` transposes the last two axes.
-# `check.cache` and `check.upstream` raise an error with the cause in plain words if you hand over
-# the wrong thing.) A call of a `_forward` is undone by a call of its `_backward`.
+# Read the backward from the top. It takes its cache apart, undoes `o = A @ v`, then the line above
+# it. A call of a `_forward` is undone by a call of its `_backward`. (`swap` transposes the last two
+# axes. `seen_only` puts zeros in the place of what a mask hides from everybody; the map is 0 there,
+# and so is every gradient already: nothing is to be undone.)
 #
+# `@takes` says what the function takes, axis by axis: `B H T d` is an array with four axes, and
+# each letter stands for one size wherever it occurs. `@undoes` says whose cache the backward takes,
+# and the axes of its `do`. Hand over the wrong thing and an error says what is wrong, in plain
+# words, before the body runs. So the body holds mathematics alone.
+
+# %%
+try:
+    softmax_head_forward(np.zeros((1, 1, 4, 3)), np.zeros((1, 1, 5, 2)), np.zeros((1, 1, 5, 6)))
+    refused = False
+except ValueError as error:
+    print(error)
+    refused = True
+assert refused
+
+# %% [markdown]
 # That the comments are true quotations, in reverse order, is tested for every pair. The test is
 # easy to write:
 
@@ -489,15 +504,18 @@ for forward, wrong, given in ((linear_forward, not_summed, args), (residual_forw
 # From the bottom to the top:
 #
 # - `params` and `backend`: nested dicts of arrays and their names; NumPy or CuPy.
-# - **`ops`, `losses`**: the pairs of which everything is made: linear, softmax, norms,
-#   cross-entropy.
-# - **`attention/`**: one file per mechanism, and the layer around all of them.
-# - **`model`**: blocks, embeddings, the whole transformer.
-# - `optim`, `train`, `experiments`, `evidence/`, `cli`: the step, the loop, the comparisons, the
-#   commands.
+# - `shapes` and `check`: what a function takes, and what an error says; values of settings.
+# - **`ops/`, `losses`, `layers`**: the pairs of which everything is made: linear, softmax, norms,
+#   cross-entropy, patches, embeddings.
+# - **`attention/`**: one file per mechanism, `mechanisms.py` with a row for each, `multihead.py`,
+#   the layer around all of them.
+# - **`model`**: the block, the whole transformer.
+# - `data/`, `optim`, `train`, `checkpoint`: images and texts, the step, the loop, what is saved.
 #
 # The mathematics is in the bold ones. To read a model from the bottom up, read those. `gradcheck`
-# stands beside them: it knows arrays and functions and nothing of transformers.
+# stands beside them: it knows arrays and functions and nothing of transformers. Two rooms are not
+# needed to understand any of this: `lab/`, the laboratory, with the commands, the comparisons and
+# the pictures; and `fast/`, which makes the same step take less time.
 #
 # ## 9. What `python -m dgsa_np info` prints
 #
@@ -536,11 +554,11 @@ assert f"{count(params):,} parameters" in describe_model(cfg)
 # ## 10. Where to go next
 #
 # - **You study.** Go through the notebooks in order, pen in hand. Do the derivation before you open
-#   the next cell. 04 and 06 are the heart; `notebooks/dgsa_in_one_file.py` is all of it in one
-#   sitting.
+#   the next cell. 04 and 06 are the heart; [start_here](start_here.ipynb) is all of it in one
+#   sitting, and ends in one file.
 # - **You teach.** `docs/teaching.md`, and the "Stop and think" boxes.
-# - **You do research.** `docs/decisions.md` lists what the paper leaves open and what we chose,
-#   `docs/trust.md` what is tested and how.
+# - **You do research.** `docs/paper_questions.md` lists what the paper leaves open,
+#   `docs/decisions.md` what we chose, `docs/trust.md` what is tested and how.
 #
 # ## What you now know
 #

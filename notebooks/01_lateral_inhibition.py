@@ -231,7 +231,7 @@ assert abs(steady_state(mean, K_with_self) - mean / (1 + N * k)).max() < 1e-13
 
 # %%
 def errors(e, k, step, n_steps=40):
-    """Largest error after each step of r <- (1 - step) r + step (e - K r); step = 1 is the naive one."""
+    """Largest error after each step of r <- (1 - step) r + step (e - K r); naive is step = 1."""
     K = k * (np.ones((N, N)) - np.eye(N))
     solution = steady_state(e, K)
     r, sizes = np.zeros(N), []
@@ -373,7 +373,7 @@ assert sp.simplify((E2 - h_right - E1 + h_left).subs(x, 0) - (E2 - E1)) == 0  # 
 
 # %%
 def line(spacing, light, kappa=2.0, reach=1.0, half_length=20.0):
-    """Receptors at -20 + spacing/2, ..., their light and rates; the edge x = 0 lies between two of them."""
+    """Receptors at -20 + spacing/2, ..., their light and rates; the edge x = 0 lies between two."""
     n = round(2 * half_length / spacing)
     x = (np.arange(n) + 0.5) * spacing - half_length
     K = kappa / (2 * reach) * np.exp(-abs(x[:, None] - x) / reach) * spacing

@@ -609,7 +609,7 @@ assert abs(o - clean).max() < 1e-12  # 100 more light everywhere: not seen
 
 # %%
 def locate(response):
-    """Place of the sign change between the dip and the peak, or nan if the peak lies left of the dip."""
+    """Where the sign changes between dip and peak, or nan if the peak lies left of the dip."""
     dip, peak = response.argmin(), response.argmax()
     if peak < dip:
         return np.nan

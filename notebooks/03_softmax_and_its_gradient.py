@@ -183,8 +183,8 @@ assert abs(too_late.sum() - 3 / 8) < 1e-15
 # %% [markdown]
 # Could one mask afterwards and divide by the new sum? On paper, yes. In floating point the
 # forbidden score still takes part in the maximum. If it is large it pushes all allowed terms to 0,
-# and 0/0 is not a number. So the library masks *before* exp: forbidden scores are replaced by a
-# very low number, and not even infinity there does any harm.
+# and 0/0 is not a number. So the library masks *before* exp: forbidden scores are replaced by
+# $-\infty$, whose exponential is exactly 0. Whatever stood there before, even nan, is gone.
 
 # %%
 S_bad = np.array([0.0, 0.0, 1000.0])  # the third is forbidden, and large
@@ -199,17 +199,22 @@ for forbidden in (1000.0, np.inf, np.nan):
     assert abs(A_bad - [0.5, 0.5, 0]).max() == 0
 
 # %% [markdown]
-# And if *everything* is forbidden? Then the formula is 0/0. The common trick, $-\infty$ for every
-# forbidden score, gives nan, which then spreads through the model. The library's answer is a row of
-# zeros: a query without keys takes nothing from anybody. Its gradient is exactly 0, too.
+# And if *everything* is forbidden? Then the formula is 0/0. In code the largest score is $-\infty$
+# as well, $-\infty - (-\infty)$ is nan, and nan spreads through the model. The library's answer is
+# a row of zeros: a query without keys takes nothing from anybody. Its gradient is exactly 0, too.
+# It takes two small additions: never subtract less than the lowest finite number, so that every
+# exponential of the row is 0; and where the sum is 0, divide by 1.
 
 # %%
 nothing = np.zeros(3, bool)
 with np.errstate(invalid="ignore"):
     S_inf = np.where(nothing, S, -np.inf)
     E = np.exp(S_inf - S_inf.max())
-    print("with -inf  ", E / E.sum())
+    print("as it is   ", E / E.sum())
     assert np.isnan(E / E.sum()).all()
+E = np.exp(S_inf - max(S_inf.max(), np.finfo(float).min))
+print("guarded    ", E / (E.sum() + (E.sum() == 0)))
+assert (E / (E.sum() + (E.sum() == 0)) == 0).all()
 A_none, cache_none = softmax_forward(S, nothing)
 dS_none = softmax_backward(rng.standard_normal(3), cache_none)
 print("library    ", A_none, "  gradient", dS_none)
@@ -426,7 +431,7 @@ assert peak_slow > T * A_big.nbytes and peak_fast < 4 * A_big.nbytes
 # The Jacobians are larger than the map by the number of keys. This is the rule for every backward
 # pass in the project: derive with the Jacobian, compute the product of vector and Jacobian. Here is
 # the function of the library. It needs `A` from the forward and nothing else, so `A` is all its
-# cache holds. The comment quotes the forward line that it undoes.
+# cache holds. The comments quote the forward lines that it undoes.
 
 # %%
 print(inspect.getsource(softmax_backward))

@@ -37,7 +37,7 @@ import tracemalloc
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dgsa_np import attention, data, model, ops
+from dgsa_np import attention, data, layers, model, ops
 from dgsa_np.attention import attention_backward, attention_forward
 from dgsa_np.attention.softmax import (
     softmax_head_backward,
@@ -492,7 +492,7 @@ logits, c = model.model_forward(image, params, cfg)
 _, loss_cache = cross_entropy_forward(logits, target)
 dlogits = cross_entropy_backward(loss_cache)
 dy, *_ = ops.linear_backward(dlogits, c.head)
-dx, _ = ops.rmsnorm_backward(model.mean_pool_backward(dy, c.pool), c.norm)
+dx, _ = ops.rmsnorm_backward(layers.mean_pool_backward(dy, c.pool), c.norm)
 block = c.blocks[0]
 dn2, *_ = ops.swiglu_backward(dx, block.mlp)
 dx = dx + ops.rmsnorm_backward(dn2, block.norm2)[0]
@@ -661,7 +661,7 @@ def layer_backward_reshaped(dy, cache):
     do = do_flat.reshape(B, H, T, d)  # should be split_heads(do_flat, H)
     grads, dx = {"W_o": dW_o}, 0
     for name, dhead in zip("qkv", softmax_head_backward(do, cache.head), strict=True):
-        dx_name, grads[f"W_{name}"] = ops.linear_backward(merge_heads(dhead), cache.projections[name])
+        dx_name, grads[f"W_{name}"] = ops.linear_backward(merge_heads(dhead), cache.projections[name].linear)
         dx = dx + dx_name
     return dx, {name: grads[name] for name in ("W_q", "W_k", "W_v", "W_o")}
 
@@ -811,8 +811,10 @@ for ours, library in zip((dq, dk, dv), softmax_head_backward(np.asarray(do), cac
 # %% [markdown]
 # **Memory.** The map has $T^2$ numbers per head, while $q, k, v, o$ have $4Td$ together. They are
 # equal at $T = 4d$; beyond, the map rules. We measure the peak of what a forward allocates, with
-# NumPy's own book-keeping. It should be two maps: the softmax writes the exponentials of the scores
-# into a second array, and divides them in place.
+# NumPy's own book-keeping. It should be three maps. The formula makes a new array in each step:
+# while the exponentials are computed, the scores are there, and the scores less their maximum;
+# while the weights are, the scores and the exponentials. ([09](09_from_formulas_to_fast_code.ipynb)
+# asks what one could save.)
 
 # %%
 lengths, d, peaks = [32, 64, 128, 256, 512, 1024], 32, []
@@ -824,7 +826,7 @@ for T in lengths:
     tracemalloc.stop()
 one_map = [8 * T * T / 2**20 for T in lengths]
 inputs = [8 * 4 * T * d / 2**20 for T in lengths]
-assert abs(peaks[-1] / one_map[-1] - 2) < 0.1  # scores and exponentials
+assert abs(peaks[-1] / one_map[-1] - 3) < 0.1  # scores, exponentials, weights
 assert lengths[2] == 4 * d and one_map[2] == inputs[2]
 print(f"peak at T = 1024: {peaks[-1]:.1f} MiB, {peaks[-1] / one_map[-1]:.2f} maps")
 
@@ -834,7 +836,7 @@ ax.plot(lengths, peaks, "o-", color=ORANGE, label="peak of the forward, measured
 ax.plot(lengths, one_map, "--", color=BLUE, label="one map: 8 T² bytes")
 ax.plot(lengths, inputs, ":", color="0.3", label="q, k, v, o: 32 T d bytes")
 ax.set(xlabel="tokens T", ylabel="memory (MiB)", xscale="log", yscale="log")
-ax.set_title("Two maps at the peak; from T = 4 d = 128 on one map outweighs q, k, v and o")
+ax.set_title("Three maps at the peak; from T = 4 d = 128 on one map outweighs q, k, v and o")
 ax.set_xticks(lengths, [str(T) for T in lengths])
 ax.minorticks_off()
 ax.legend(fontsize=9)

@@ -44,9 +44,13 @@ from dgsa_np.attention.differential import (
     lambda_backward,
     lambda_forward,
 )  # fmt: skip
-from dgsa_np.attention.differential_v2 import differential_v2_head_backward, differential_v2_head_forward
+from dgsa_np.attention.differential_v2 import (
+    differential_v2_head_backward,
+    differential_v2_head_forward,
+    token_lambda_backward,
+    token_lambda_forward,
+)
 from dgsa_np.attention.multihead import head_norm_backward, head_norm_forward
-from dgsa_np.attention.output_gate import token_gate_backward, token_gate_forward
 from dgsa_np.gradcheck import check_pair, compare_pair, complex_step
 from dgsa_np.ops import rmsnorm_backward, rmsnorm_forward, sigmoid, softmax_forward, swap
 from dgsa_np.params import count
@@ -291,7 +295,8 @@ d = 16
 names = ("lambda_q_exc", "lambda_k_exc", "lambda_q_inh", "lambda_k_inh")
 p = {name: 0.1 * rng.standard_normal(d) for name in names}
 x = np.zeros((1, 1, 1))  # the tokens play no part
-lam, cache = lambda_forward(x, p, None, depth_schedule(0))
+cfg = attention.AttentionConfig(kind="diff_v1", width=2 * d, n_heads=1, lambda_init=depth_schedule(0))
+lam, cache = lambda_forward(x, p, cfg)
 e_exc = math.exp(p["lambda_q_exc"] @ p["lambda_k_exc"])
 e_inh = math.exp(p["lambda_q_inh"] @ p["lambda_k_inh"])
 assert abs(lam - (e_exc - e_inh + 0.2)) < 1e-15 and abs(depth_schedule(0) - 0.2) < 1e-15
@@ -299,7 +304,7 @@ assert abs(lam - (e_exc - e_inh + 0.2)) < 1e-15 and abs(depth_schedule(0) - 0.2)
 starts = []
 for _ in range(2000):
     drawn = {name: 0.1 * rng.standard_normal(d) for name in names}
-    starts.append(float(lambda_forward(x, drawn, None, 0.2)[0]))
+    starts.append(float(lambda_forward(x, drawn, cfg)[0]))
 print(f"lambda at the start, d = 16, 2000 draws: {np.mean(starts):.3f} +- {np.std(starts):.3f}")
 assert abs(np.mean(starts) - 0.2) < 0.01
 
@@ -338,12 +343,12 @@ partner = {"lambda_q_exc": "lambda_k_exc", "lambda_k_exc": "lambda_q_exc",
 for name in names:
     factor = dlam * e_exc if name.endswith("exc") else -dlam * e_inh
     assert abs(grads[name] - factor * p[partner[name]]).max() < 1e-16
-    loss = lambda a, name=name: dlam * lambda_forward(x, p | {name: a}, None, 0.2)[0]  # noqa: E731
+    loss = lambda a, name=name: dlam * lambda_forward(x, p | {name: a}, cfg)[0]  # noqa: E731
     numeric = complex_step(loss, p[name])
     assert abs(grads[name] - numeric).max() < 1e-15
 
 zero = {name: np.zeros(d) for name in names}
-_, stuck = lambda_backward(np.array(dlam), lambda_forward(x, zero, None, 0.2)[1])
+_, stuck = lambda_backward(np.array(dlam), lambda_forward(x, zero, cfg)[1])
 assert all((g == 0).all() for g in stuck.values())
 speed = sum(float((g / dlam * g / dlam).sum()) for g in grads.values())
 print(f"one gradient step of size lr moves lambda by {speed:.2f} lr dlam; a plain number by 1 lr dlam")
@@ -693,7 +698,7 @@ assert abs(lam - 0.2) > 0.1 and overlap.max() < 0.9
 # V2 (Ye et al., January 2026; [their note](https://huggingface.co/blog/microsoft/diff-attn-v2))
 # changes five things: the two queries look at **the same** $k$ and $v$ (in V1 they share $v$ only);
 # heads are not halved; $\lambda$ is a sigmoid, **per token and head**; there is no head norm, and
-# no $\lambda_{init}$. `[eq:differential-v2-head, published]`, `[eq:token-gate, published]`:
+# no $\lambda_{init}$. `[eq:differential-v2-head, published]`, `[eq:token-lambda, published]`:
 #
 # $$ A = \mathrm{softmax}\Big(\tfrac{q_{exc} k^T}{\sqrt d}\Big)
 # - \lambda\; \mathrm{softmax}\Big(\tfrac{q_{inh} k^T}{\sqrt d}\Big),
@@ -717,11 +722,11 @@ for ours, library in zip(derived, differential_v2_head_backward(do, cache2), str
 check_pair(differential_v2_head_forward, differential_v2_head_backward, (q_exc, q_inh, k, v, lam))
 
 x, W = rng.standard_normal((B, T, 6)), rng.standard_normal((6, H))
-gate, gate_cache = token_gate_forward(x, {"W_lambda": W}, None, None, "W_lambda")
+lam, lam_cache = token_lambda_forward(x, {"W_lambda": W}, None)  # no setting of a configuration plays a part
 dz = swap(dlam) * sigmoid(x @ W) * (1 - sigmoid(x @ W))  # (B, T, H)
-dx, dcontrol = token_gate_backward(dlam, gate_cache)
-assert abs(swap(gate) - sigmoid(x @ W)).max() < 1e-15 and abs(dx - dz @ W.T).max() < 1e-14
-assert abs(dcontrol["W_lambda"] - np.einsum("btc,bth->ch", x, dz)).max() < 1e-14
+dx, grads = token_lambda_backward(dlam, lam_cache)
+assert abs(swap(lam) - sigmoid(x @ W)).max() < 1e-15 and abs(dx - dz @ W.T).max() < 1e-14
+assert abs(grads["W_lambda"] - np.einsum("btc,bth->ch", x, dz)).max() < 1e-14
 
 # %%
 def half_of_dk(do, cache):

@@ -180,11 +180,11 @@ assert abs(by_loop - o_library).max() < 1e-14
 cfg = attention.AttentionConfig(kind="dgsa", width=12, n_heads=3)
 p = attention.init_attention(cfg, np.random.default_rng(1), "float64")
 x = rng.standard_normal((2, 4, 12))  # (B, T, C)
-z_start, _ = gate_logits_forward(x, p, cfg, 0.8)  # 0.8 is lambda_init, of which the gate makes no use
+z_start, _ = gate_logits_forward(x, p, cfg)
 assert abs(sigmoid(z_start) - 1 / (1 + math.exp(-1))).max() < 1e-15
 p["W_gate"] = rng.standard_normal((12, 3))  # as if trained: now the token matters
 z_gate = swap(x @ p["W_gate"] + p["b_gate"])  # (B, T, H) -> (B, H, T)
-assert abs(z_gate - gate_logits_forward(x, p, cfg, 0.8)[0]).max() < 1e-14
+assert abs(z_gate - gate_logits_forward(x, p, cfg)[0]).max() < 1e-14
 print("gates of the first sequence, one row per head:\n", np.round(sigmoid(z_gate)[0], 2))
 
 # %% [markdown]
@@ -392,7 +392,7 @@ tokens = np.stack([ink, row_of, col_of, row_of**2 + col_of**2, np.ones(16)], axi
 
 
 def given_weights(rho, beta):
-    """W_q and W_k (5, 4), a column per term; the 2 is for sqrt(d) = 2, by which the head divides."""
+    """W_q and W_k (5, 4), a column per term; the 2 is for sqrt(d), by which the head divides."""
     W_q, W_k = np.zeros((2, 5, 4))
     W_q[1, 0], W_q[2, 1], W_q[0, 2], W_q[4, 3] = 1 / rho**2, 1 / rho**2, beta, 1
     W_k[1, 0], W_k[2, 1], W_k[0, 2], W_k[3, 3] = 1, 1, 1, -1 / (2 * rho**2)
@@ -945,7 +945,7 @@ qk3 = rng.standard_normal((4, 1, 1, 3, 2))
 
 
 def first_token(g, rms_v, eps=1e-5):
-    """The first token's normalised output; all its entries are equal, since those of v_hat are 1."""
+    """The first token's normalised output; its entries are equal, since those of v_hat are 1."""
     v3 = np.full((1, 1, 3, 4), rms_v)
     logit = np.full((1, 1, 3), math.log(g / (1 - g)))
     o3, c3 = gated_head_forward(*qk3, v3, logit, causal3)

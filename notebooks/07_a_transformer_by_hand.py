@@ -28,19 +28,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from dgsa_np import model, ops, optim
+from dgsa_np import layers, model, ops, optim
 from dgsa_np.attention import attention_backward, attention_forward
 from dgsa_np.data import load
 from dgsa_np.gradcheck import check_pair, compare_pair, complex_step
 from dgsa_np.lab.baselines import classifiers
+from dgsa_np.layers import patches
 from dgsa_np.losses import cross_entropy_backward, cross_entropy_forward
-from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_backward, model_forward, patches
+from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_backward, model_forward
 from dgsa_np.params import count, flatten, tree_map
 from dgsa_np.train import TrainConfig, evaluate, train
 
 plt.style.use("dgsa_np.lab.viz")
-rng = np.random.default_rng(0)
 threadpool_limits(1)  # our matrices are small: one thread of BLAS is faster than several
+rng = np.random.default_rng(0)
 
 # %% [markdown]
 # ## 1. From an image to tokens
@@ -77,7 +78,7 @@ params = init_model(cfg, np.random.default_rng(0), dtype="float64")
 embed = params["embed"]
 x = patches(images, cfg) @ embed["W"] + embed["b"] + embed["positions"]  # (5, 16, 32)
 
-x_library, _ = model.patch_embed_forward(images, embed, cfg)
+x_library, _ = layers.patch_embed_forward(images, embed, cfg)
 logits, cache = model_forward(images, params, cfg)
 assert abs(x - x_library).max() < 1e-12 and x.shape == (5, 16, 32)
 empty = abs(patches_by_hand).max(axis=1) == 0  # patches without ink
@@ -285,7 +286,7 @@ for layer, block in enumerate(params["blocks"]):
 n, _ = ops.rmsnorm_forward(x, params["norm"]["w"], cfg.eps)
 pooled = n.mean(axis=1)  # (B, C)
 z = pooled @ params["head"]["W"] + params["head"]["b"]  # (B, 10)
-assert abs(pooled - model.mean_pool_forward(n)[0]).max() < 1e-12
+assert abs(pooled - layers.mean_pool_forward(n)[0]).max() < 1e-12
 assert abs(z - logits).max() < 1e-12  # the whole of model_forward, by hand
 
 loss = np.mean([np.log(np.exp(z[i]).sum()) - z[i, targets[i]] for i in range(5)])
@@ -544,7 +545,7 @@ true_labels, random_labels = data.train.targets[:32], np.random.default_rng(3).i
 
 
 def overfit(labels, q_and_k=1, everything=1, clip=1.0, steps=150):
-    """The losses; q_and_k multiplies the gradients of W_q and W_k, everything those of all parameters."""
+    """The losses; q_and_k multiplies the gradients of W_q and W_k, everything those of all."""
     params = init_model(cfg, np.random.default_rng(0))
     state, losses = optim.adamw_init(params), []
     for _ in range(steps):

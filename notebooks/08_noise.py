@@ -45,14 +45,15 @@ from threadpoolctl import threadpool_limits
 from dgsa_np.attention import KINDS, init_attention
 from dgsa_np.data import CORRUPTIONS, corrupt, load
 from dgsa_np.lab import demo, experiments, viz
-from dgsa_np.model import ModelConfig, model_forward, patches
+from dgsa_np.layers import patches
+from dgsa_np.model import ModelConfig, model_forward
 from dgsa_np.params import count, tree_map
 from dgsa_np.train import TrainConfig, first_state, predict, train
 
 plt.style.use("dgsa_np.lab.viz")
 looks = viz.looks(KINDS)
-rng = np.random.default_rng(0)
 threadpool_limits(1)  # our matrices are small: one thread of BLAS is faster than several
+rng = np.random.default_rng(0)
 
 # %% [markdown]
 # ## 1. Six kinds of damage

@@ -5,8 +5,8 @@
 # The other notebooks ask what attention computes. This one asks what it costs, and why two programs
 # with the same formula and the same number of operations can differ several times in time, and many
 # times more in memory. We measure where time goes, then derive attention on *tiles*: small pieces
-# of the map that are made, used and forgotten. At the end you will read the library's fast file and
-# find your own lines in it.
+# of the map that are made, used and forgotten. At the end you will read the library's file of tiled
+# heads and find your own lines in it.
 #
 # **You will do**
 # - measure what a number costs that is near, far, or in memory that nobody has touched yet;
@@ -15,15 +15,16 @@
 # - draw memory and time against the length of the sequence;
 # - split a training step over threads, and get the same bits twice.
 #
-# **You will learn** what a cache line and a page are, why a row sum can be a product, what the
-# fading factor `exp(m_old - m)` does, which tiles a mask lets us skip, why the backward needs one
-# number per row and no map, and what threads add.
+# **You will learn** what a cache line and a page are, what a new array costs, what the fading
+# factor `exp(m_old - m)` does, which tiles a mask lets us skip, why the backward needs one number
+# per row and no map, and what threads add.
 #
 # **You need** [04](04_attention_backward.ipynb) (the backward of a head), [06](06_the_gate.ipynb)
 # (the gated head). Nothing about processors.
 #
 # **Time** about 60 minutes to read; the cells take about 20 seconds. All times are of the machine
-# that ran them; yours will print others. So no time is asserted here, only results and memory.
+# that ran them; yours will print others. So no time is asserted here, only results and memory. Up
+# to section 10 we count processor time of our own: what other programs take does not enter.
 
 # %%
 try:
@@ -45,9 +46,10 @@ from matplotlib.patches import Patch, Rectangle
 from threadpoolctl import threadpool_limits
 
 from dgsa_np.attention import causal_mask, padding_mask, tiled
-from dgsa_np.attention.differential import differential_head_backward, differential_head_forward
+from dgsa_np.attention.differential import differential_head_forward
 from dgsa_np.attention.gated import gated_head_backward, gated_head_forward
-from dgsa_np.attention.softmax import softmax_head_backward, softmax_head_forward
+from dgsa_np.attention.mechanisms import MECHANISMS
+from dgsa_np.attention.softmax import softmax_head_forward
 from dgsa_np.backend import array_module, resolve_device, to_device, to_numpy
 from dgsa_np.fast import parallel
 from dgsa_np.gradcheck import check_pair
@@ -62,13 +64,13 @@ threadpool_limits(1)  # one thread of BLAS: until section 10 we measure one core
 
 
 def median_time(f, *args, repeats=9, least=1e-3):
-    """Seconds per call: the median of several runs, each at least a millisecond long."""
+    """Seconds of our own processor time per call: the median of several runs of a millisecond or more."""
     calls, runs = 1, []
     while len(runs) < repeats:
-        start = time.perf_counter()
+        start = time.process_time()
         for _ in range(calls):
             f(*args)
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         if seconds < least and not runs:
             calls *= 2  # too short for the clock
         else:
@@ -81,9 +83,8 @@ def median_time(f, *args, repeats=9, least=1e-3):
 #
 # NumPy computes on the processor, CuPy on an NVIDIA GPU, and both have functions of the same names.
 # So a formula is written once. `array_module` looks at the arrays and returns the module that owns
-# them, and the code calls that module `xp`. Functions of NumPy hand an array of CuPy over to CuPy's
-# function of that name, so `np.exp` does as well where an array is the argument. In the source of
-# the sigmoid nothing says where it runs (`@fused` is explained below):
+# them, and the code calls that module `xp`. In the source of the sigmoid nothing says where it
+# runs:
 
 # %%
 print(inspect.getsource(sigmoid))
@@ -108,10 +109,13 @@ print(f"\nthe same source, run on: {device}")
 # given few, large pieces. (What this notebook says of GPUs is what they are built for. There was
 # none to measure when it was written.)
 #
-# In the library the difference shows in three places: the sizes of the tiles, `tiled.CPU_TILES` and
-# `tiled.GPU_TILES`; sums along rows (`row_sum` and `row_dot`, below); and `@fused`. That does
-# nothing with NumPy. With CuPy it makes one call of a chain of operations that has no products of
-# matrices, so that what lies between them need not be written to memory and read again.
+# The library's formulas do not know of this. They say what a textbook would print, and run as they
+# are on either machine. What a machine likes has places of its own. `attention/tiled.py` cuts
+# pieces of other sizes for each, `tiled.CPU_TILES` and `tiled.GPU_TILES`. And `dgsa_np/fast/` has
+# threads for a processor (section 10), and for a GPU a decorator, `fused`, that makes one call of a
+# chain of operations, so that what lies between them need not be written to memory and read again.
+# Only the optimiser is decorated so today. A whole step that sets its memory aside once is planned;
+# it will stand beside the plain one, and not in its place.
 #
 # ## 2. Where time goes
 #
@@ -225,38 +229,23 @@ del x, y, a, b, out
 # So a large intermediate result has a price that no formula shows: a division `A = E / sums` with a
 # fresh $A$ pays for every page of $A$. Section 10 comes back to this.
 #
-# ### Three lines of code
+# ### What a plain line costs
 #
-# The library has a few lines that look strange until one has measured them. Here are three of them,
-# each beside the line one would write first.
+# A formula in plain NumPy makes a new array in each step, and sums as one says it. Two such lines,
+# each beside one that was written for the machine:
 #
-# **A row sum as a product.** `row_sum(x)` is `x @ ones`, with NumPy. Its `x.sum(axis=-1)` starts
-# anew for each row, which costs when rows are short. The matrix product is tuned for exactly this.
+# **A row sum.** `x.sum(axis=-1)` starts anew for each row, which costs when rows are short.
+# `x @ ones` gives the same sums, and the matrix product is tuned for exactly this.
 #
-# **No `where` on random signs.** A core begins work on the next instructions before it knows
-# whether a condition holds: it guesses. Right guesses are free, a wrong one throws away what was
-# begun. Signs of random numbers cannot be guessed. `sigmoid` must choose $e^{-|z|}$ where $z < 0$
-# and 1 elsewhere. With $b = [z < 0]$, a number that is 1 or 0, the choice is arithmetic:
-#
-# $$ \mathrm{where}(z < 0,\; e^{-|z|},\; 1) = b\, e^{-|z|} + (1 - b) $$
-#
-# (A maximum of $e^{-|z|}$ and $1 - b$ would be shorter, and wrong at $z = 0 + ih$: the two are
-# equal there, and the complex step of the gradient check must not be lost.)
-#
-# **Temporaries.** `np.exp(S - m) / sums` makes three arrays as large as $S$. Written into one array
-# it makes one. And if the softmax is only needed to be applied to values, a few rows of it can be
-# made, used and overwritten by the next: a *slab* of 16 rows, 256 KiB, which stays in the cache.
+# **Temporaries.** `E = np.exp(S - m)` and `A = E / sums` make three arrays as large as $S$. Written
+# into one array they make one. And if the softmax is only needed to be applied to values, a few
+# rows of it can be made, used and overwritten by the next: a *slab* of 16 rows, 256 KiB, which
+# stays in the cache.
 
 # %%
 short = rng.standard_normal((2**14, 17)).astype("float32")  # 17 tokens
 ones = np.ones((17, 1), "float32")
-assert abs(row_sum(short) - short.sum(axis=-1, keepdims=True)).max() < 1e-5
-
-z = rng.standard_normal(2**20).astype("float32")
-z_sorted, one = np.sort(z), np.float32(1)
-e, e_sorted = np.exp(-abs(z)), np.exp(-abs(z_sorted))
-below = (z < 0).astype("float32")
-assert (np.where(z < 0, e, one) == below * e + (1 - below)).all()
+assert abs(short @ ones - row_sum(short)).max() < 1e-5
 
 S, v = rng.standard_normal((4096, 4096), "float32"), rng.standard_normal((4096, 16), "float32")
 m, E, o = S.max(axis=-1, keepdims=True), np.empty_like(S), np.empty((4096, 16), "float32")
@@ -290,13 +279,8 @@ assert abs(with_temporaries() - in_place()).max() < 1e-6 and abs(with_temporarie
 # %%
 measured = {
     "row sums, 17 in a row": {
-        "x.sum(axis=-1)": (lambda: short.sum(axis=-1, keepdims=True), short.size),
+        "x.sum(axis=-1)": (lambda: row_sum(short), short.size),
         "x @ ones": (lambda: short @ ones, short.size),
-    },
-    "1 or exp(-|z|)": {
-        "where, random signs": (lambda: np.where(z < 0, e, one), z.size),
-        "where, sorted signs": (lambda: np.where(z_sorted < 0, e_sorted, one), z.size),
-        "products, random signs": (lambda: below * e + (1 - below), z.size),
     },
     "softmax of 64 MiB, times v": {
         "new arrays": (with_temporaries, S.size),
@@ -304,7 +288,7 @@ measured = {
         "slab by slab": (in_slabs, S.size),
     },
 }
-fig, axes = plt.subplots(1, 3, figsize=(9, 2.5))
+fig, axes = plt.subplots(1, 2, figsize=(9, 2.5))
 for ax, (title, variants) in zip(axes, measured.items(), strict=True):
     ns = [1e9 * median_time(f) / count for f, count in variants.values()]
     ax.barh(range(len(ns)), ns, color=[ORANGE] + [BLUE] * (len(ns) - 1), height=0.6)
@@ -317,11 +301,11 @@ for ax, (title, variants) in zip(axes, measured.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# The orange bar is the line one writes first. In the middle, the same `where` on the same numbers,
-# but sorted: all negative signs first, then all positive. Only the guessing is easier. On the right
-# the operations are the same in all three; only the memory differs, and where it lies. The slab is
-# the idea of all that follows. But it still has whole rows of the map. For long sequences we want
-# more: **never to have the whole row**.
+# The orange bar is the plain line, and the library's formulas keep to it: over a whole step, row
+# sums as products saved a few per cent at most ([performance](../docs/performance.md)), and every
+# formula would have to explain them. On the right the operations are the same in all three; only
+# the memory differs, and where it lies. The slab is the idea of all that follows. But it still has
+# whole rows of the map. For long sequences we want more: **never to have the whole row**.
 #
 # ## 3. The softmax of two halves
 #
@@ -490,8 +474,8 @@ assert (
 # twicing attention applies 2A - A² to the values. Can it be streamed in one pass?</summary>
 #
 # Not like this. $A^2 v = A (A v)$: the second product needs $A v$ of *all* keys before it can
-# begin. It takes two passes over the keys, so it is no weighted sum of softmax maps, and the
-# library's table of tiled heads does not have it.
+# begin. It takes two passes over the keys, so it is no weighted sum of softmax maps, and its row in
+# the library's table of mechanisms has no tiled head.
 # </details>
 #
 # ## 6. Masks: tiles that need not be made
@@ -509,7 +493,7 @@ assert (
 
 # %%
 def tiles_of(allowed, width):
-    """The tiles of keys that these rows need, each with the limit of its scores.   allowed : (rows, S)"""
+    """The tiles of keys that these rows (rows, S) need, each with the limit of its scores."""
     seen = np.flatnonzero(allowed.any(axis=0))
     first, stop = (seen[0], seen[-1] + 1) if seen.size else (0, 0)
     tiles = []
@@ -721,7 +705,7 @@ for name, mask in {
 # it. Where they do, it is not, and section 9 shows that side too.
 # </details>
 #
-# ## 8. The library's fast file
+# ## 8. The library's tiles
 #
 # `dgsa_np/attention/tiled.py` is what you have just written, made to run on a batch, on heads, and
 # on two devices. This is its heart:
@@ -732,16 +716,15 @@ same = ("m_old, m = m, xp.maximum(m, E.real.max(axis=-1, keepdims=True))", "fade
 same += ("total = fade * total + row_sum(E)", "o = fade * o + E @ v[..., keys, :]")
 assert all(line in inspect.getsource(tiled._stream) for line in same)
 backward_source = inspect.getsource(tiled.streamed_backward)
-assert (
-    "dS = do_t @ swap(v[b, h, keys]) - dw_t" in backward_source
-    and "dw = row_dot(do, o_each)" in backward_source
-)
+assert "dS = do_t @ swap(v[b, h, keys]) - dw_t" in backward_source
+assert "dw = row_sum(do * o_each)" in backward_source
 
 # %% [markdown]
-# Our $Z$ is called `total` there. What else differs has been measured in section 2. `E -= m` and
-# `out=E` write in place; `row_sum` is a product; the scale $1/\sqrt d$ goes into $Q$ once, not into
-# every score. The $n$ maps of a head are stacked along a first axis, so that one call serves both.
-# And `_slabs` takes as many heads at once as the cache holds. The formulas are yours.
+# Our $Z$ is called `total` there. `E -= m` and `out=E` write in place, as measured in section 2;
+# the scale $1/\sqrt d$ goes into $Q$ once, not into every score. The $n$ maps of a head are stacked
+# along a first axis, so that one call serves both. And `_slabs` takes as many heads at once as the
+# cache holds. The formulas are yours. Each mechanism's row in the library's table, `MECHANISMS`,
+# has the plain head and, where there is one, the tiled head:
 
 # %%
 B, H, T, S_len = 2, 3, 70, 300  # more than one tile of 64 queries and 256 keys
@@ -749,14 +732,10 @@ q_exc, q_inh = rng.standard_normal((2, B, H, T, d))
 k_exc, k_inh = rng.standard_normal((2, B, H, S_len, d))
 v, do = rng.standard_normal((B, H, S_len, e)), rng.standard_normal((B, H, T, e))
 z_gate, lam = rng.standard_normal((B, H, T)), rng.random(H)[:, None]
-plain = {
-    "softmax": (softmax_head_forward, softmax_head_backward, (q_exc, k_exc, v)),
-    "diff_v1": (
-        differential_head_forward,
-        differential_head_backward,
-        (q_exc, k_exc, q_inh, k_inh, v, lam),
-    ),
-    "dgsa": (gated_head_forward, gated_head_backward, (q_exc, k_exc, q_inh, k_inh, v, z_gate)),
+arguments = {
+    "softmax": (q_exc, k_exc, v),
+    "diff_v1": (q_exc, k_exc, q_inh, k_inh, v, lam),
+    "dgsa": (q_exc, k_exc, q_inh, k_inh, v, z_gate),
 }
 keep = rng.random((B, S_len)) < 0.8
 masks = {
@@ -764,26 +743,25 @@ masks = {
     "causal": causal_mask(T, S_len),
     "causal and padding": causal_mask(T, S_len) & padding_mask(keep),
 }
-for kind, (forward, backward, args) in plain.items():
-    tiled_forward, tiled_backward = tiled.TILED[forward]
+for kind, args in arguments.items():
+    plain, on_tiles = MECHANISMS[kind].head, MECHANISMS[kind].tiled
     worst = 0
     for mask in masks.values():
-        (o, cache), (o_tiled, cache_tiled) = forward(*args, mask), tiled_forward(*args, mask)
-        pairs = [(o, o_tiled), *zip(backward(do, cache), tiled_backward(do, cache_tiled), strict=True)]
+        (o, cache), (o_tiled, cache_tiled) = plain.forward(*args, mask), on_tiles.forward(*args, mask)
+        pairs = [(o, o_tiled), *zip(plain.backward(do, cache), on_tiles.backward(do, cache_tiled), strict=True)]
         worst = max([worst, *(abs(a - b).max() for a, b in pairs)])
     assert worst < 1e-12
     print(f"{kind:8s} plain and tiled, outputs and gradients: {worst:.0e} apart at most")
 
 allowed = np.broadcast_to(masks["causal"], (1, 1, T, S_len))[0, 0]
-o, cache = gated_stream_forward(*plain["dgsa"][2], allowed)
-o_tiled, cache_tiled = tiled.tiled_gated_head_forward(*plain["dgsa"][2], masks["causal"])
+o, cache = gated_stream_forward(*arguments["dgsa"], allowed)
+o_tiled, cache_tiled = tiled.tiled_gated_head_forward(*arguments["dgsa"], masks["causal"])
 assert abs(o - o_tiled).max() < 1e-12
 gradients = tiled.tiled_gated_head_backward(do, cache_tiled)
 for ours, library in zip(gated_stream_backward(do, cache), gradients, strict=True):
     assert abs(ours - library).max() < 1e-12
-assert (
-    abs(cache_tiled.A - gated_head_forward(*plain["dgsa"][2], masks["causal"])[1].A).max() < 1e-12
-)  # made again
+_, cache_plain = gated_head_forward(*arguments["dgsa"], masks["causal"])
+assert abs(cache_tiled.A - cache_plain.A).max() < 1e-12  # made again
 
 # %% [markdown]
 # ## 9. Memory and time, drawn
@@ -797,10 +775,7 @@ assert (
 # $$ \frac{\mathrm{plain}(4T)}{\mathrm{plain}(T)} \to 16, \qquad \frac{\mathrm{tiled}(4T)}{\mathrm{tiled}(T)} \to 4 $$
 
 # %%
-heads = {
-    "plain": (gated_head_forward, gated_head_backward),
-    "tiled": (tiled.tiled_gated_head_forward, tiled.tiled_gated_head_backward),
-}
+heads = {"plain": MECHANISMS["dgsa"].head, "tiled": MECHANISMS["dgsa"].tiled}
 lengths, d = [64, 128, 256, 512, 1024, 2048], 16
 
 
@@ -867,13 +842,13 @@ print(f"T = 64: time, plain over tiled: {seconds['plain'][0] / seconds['tiled'][
 # dearer as well.) Tiling does not make attention linear. It saves the fetching and the skipped half
 # of the map, a factor and not a slope. And at the left end, where a whole map fits the cache
 # anyway, tiles gain little or nothing and cost some calls; see the last printed line. So the
-# library chooses by size: `tiled.pays`, used by `AttentionConfig(impl="auto")`, asks whether the
-# map is large.
+# library chooses by size: `tiled.tiles_are_faster`, used by `AttentionConfig(impl="auto")`, asks
+# whether the map is large.
 
 # %%
 for T in lengths:
-    print(f"T = S = {T:4d}: {'tiles' if tiled.pays(np, T, T) else 'plain'}")
-assert not tiled.pays(np, 64, 64) and tiled.pays(np, 2048, 2048)
+    print(f"T = S = {T:4d}: {'tiles' if tiled.tiles_are_faster(np, T, T) else 'plain'}")
+assert not tiled.tiles_are_faster(np, 64, 64) and tiled.tiles_are_faster(np, 2048, 2048)
 
 # %% [markdown]
 # ## 10. What threads add

@@ -812,7 +812,8 @@ print(f"{len(equal)} gradients, all equal to the last bit")
 # **Where to go next**
 #
 # - **The library** says the same with masks, other mechanisms, text and speed. Begin with
-#   `dgsa_np/attention/softmax.py` and `gated.py`: you know every line.
+#   `dgsa_np/attention/softmax.py` and `gated.py`: you know every formula. (`@takes` and `@undoes`
+#   above a function say what shapes come in, and refuse others.)
 # - **Exercises**: twelve of them, [here](exercises/README.md), with tests that name the mistake.
 # - **Deep dives**, each on its own: [00](00_how_to_read.ipynb) how to read the project,
 #   [01](01_lateral_inhibition.ipynb) lateral inhibition in the eye,

@@ -1,4 +1,7 @@
-"""Differential attention: one softmax map minus lambda times another (Differential Transformer V1)."""
+"""Differential attention: one softmax map minus lambda times another.
+
+This is the first version of the Differential Transformer (V1); the second is differential_v2.py.
+"""
 
 import math
 from typing import Annotated, NamedTuple
@@ -12,10 +15,11 @@ from .softmax import SoftmaxMapCache, softmax_map_backward, softmax_map_forward
 
 
 def as_lam(function, name, given):
-    """For takes: lam broadcasts to (B, H, T); a lone number takes the dtype of the queries."""
+    """For @takes: check that lam broadcasts to (B, H, T); a number takes the dtype of q_exc."""
     lam, q, shape = given[name], given["q_exc"], given["q_exc"].shape[:3]
     if isinstance(lam, (int, float)) or (getattr(lam, "shape", None) == () and lam.dtype.kind == "f"):
-        lam = array_module(q, lam).asarray(lam, q.dtype)  # in float64 it would widen float32
+        # As float64 it would turn all that follows from float32 into float64.
+        lam = array_module(q, lam).asarray(lam, q.dtype)
     arrays(function, {"q_exc": "...", "lam": "..."}, q, lam)
     if any(m not in (1, n) for m, n in zip(lam.shape[::-1], shape[::-1], strict=False)) or lam.ndim > 3:
         wanted = f"a shape that broadcasts to (B, H, T) = {shape}"
@@ -36,14 +40,14 @@ class DifferentialHeadCache(NamedTuple):
 @takes(q_exc="B H T d", k_exc="B H S d", q_inh="B H T d", k_inh="B H S d", v="B H S e", lam=as_lam,
        mask="mask B H T S")  # fmt: skip
 def differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None) -> tuple[Array, DifferentialHeadCache]:
-    """Excitatory minus lambda times inhibitory attention.                   [eq:differential-head, published]
+    """Excitatory minus lambda times inhibitory attention.         [eq:differential-head, published]
 
         o = A v,   A = softmax(q_exc k_exc^T / sqrt(d)) - lam softmax(q_inh k_inh^T / sqrt(d))
 
     lam : a number, or an array that broadcasts to (B, H, T); no unit
     returns o : (B, H, T, e), and a DifferentialHeadCache
 
-    Rows of A sum to 1 - lam and may be negative.
+    Rows of A sum to 1 - lam, and entries of A may be negative.
     """
     q_exc, q_inh, k_exc, k_inh, v = seen_only(mask, [q_exc, q_inh], [k_exc, k_inh, v])
     A_exc, exc = softmax_map_forward(q_exc, k_exc, mask)
@@ -55,7 +59,10 @@ def differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None) -> 
 
 @undoes(DifferentialHeadCache, "B H T e")
 def differential_head_backward(do, cache) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam, each shaped like its argument.   [derived]"""
+    """The six gradients, each shaped like its argument.                        [derived]
+
+    returns dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam
+    """
     A, A_exc, A_inh, lam, v, exc, inh = cache
     # o = A @ v
     dA, dv = do @ swap(v), swap(A) @ do
@@ -69,16 +76,16 @@ def differential_head_backward(do, cache) -> tuple[Array, Array, Array, Array, A
     return dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam
 
 
-# ------------------------------------------------------------------------------------ lambda, learned
+# ---------------------------------------------------------------------------------- lambda, learned
 
 
-def depth_schedule(layer):
-    """lambda_init grows from 0.2 at the first layer towards 0.8.            [eq:lambda-init, published]"""
+def depth_schedule(layer) -> float:
+    """lambda_init grows from 0.2 at the first layer towards 0.8.     [eq:lambda-init, published]"""
     return 0.8 - 0.6 * math.exp(-0.3 * layer)
 
 
-def lambda_specs(cfg):
-    """Four vectors of the key width per layer."""
+def lambda_specs(cfg) -> dict[str, Spec]:
+    """The four vectors of the key width d that lambda is made of; all heads share them."""
     return {f"lambda_{s}": Spec("d", std=0.1) for s in ("q_exc", "k_exc", "q_inh", "k_inh")}
 
 
@@ -90,7 +97,7 @@ class LambdaCache(NamedTuple):
 
 @takes(x="B T C")
 def lambda_forward(x, p, cfg) -> tuple[Array, LambdaCache]:
-    """One lambda for the whole layer; the tokens x play no part.            [eq:lambda, published]
+    """One lambda, learned for the whole layer; tokens do not change it.      [eq:lambda, published]
 
         lam = exp(lambda_q_exc . lambda_k_exc) - exp(lambda_q_inh . lambda_k_inh) + lambda_init
 
@@ -106,7 +113,7 @@ def lambda_forward(x, p, cfg) -> tuple[Array, LambdaCache]:
 
 @undoes(LambdaCache)
 def lambda_backward(dlam, cache) -> tuple[int, dict]:
-    """dx, which is 0, and the gradients of the four vectors."""
+    """dx, which is 0 since lambda does not depend on x, and the gradients of the four vectors."""
     p, e_exc, e_inh = cache
     # e_inh = exp((p["lambda_q_inh"] * p["lambda_k_inh"]).sum())
     # e_exc = exp((p["lambda_q_exc"] * p["lambda_k_exc"]).sum())

@@ -1,4 +1,8 @@
-"""Differential Transformer V2: two queries look at the same keys and values; lambda is a number per token and head."""
+"""The second version of the Differential Transformer (V2).
+
+The two branches have queries of their own and share the keys and values. Lambda is a number between
+0 and 1 for each token and head, made from the token.
+"""
 
 from typing import Annotated, NamedTuple
 
@@ -12,7 +16,7 @@ from .differential import DifferentialHeadCache, as_lam, differential_head_backw
 
 @takes(q_exc="B H T d", k="B H S d", q_inh="B H T d", v="B H S e", lam=as_lam, mask="mask B H T S")
 def differential_v2_head_forward(q_exc, q_inh, k, v, lam, mask=None) -> tuple[Array, DifferentialHeadCache]:
-    """The difference of two maps over shared keys.                          [eq:differential-v2-head, published]
+    """The difference of two maps over shared keys.             [eq:differential-v2-head, published]
 
         o = A v,   A = softmax(q_exc k^T / sqrt(d)) - lam softmax(q_inh k^T / sqrt(d))
 
@@ -25,17 +29,22 @@ def differential_v2_head_forward(q_exc, q_inh, k, v, lam, mask=None) -> tuple[Ar
 
 @undoes(DifferentialHeadCache, "B H T e")
 def differential_v2_head_backward(do, cache) -> tuple[Array, Array, Array, Array, Array]:
-    """dq_exc, dq_inh (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e), dlam (B, H, T).   [derived]"""
+    """The five gradients, each shaped like its argument.                       [derived]
+
+    returns dq_exc, dq_inh, dk, dv, dlam
+
+    Both branches use the keys, so that dk is the sum of two gradients.
+    """
     # o, head = differential_head_forward(q_exc, k, q_inh, k, v, lam, mask)
     dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam = differential_head_backward(do, cache)
     return dq_exc, dq_inh, dk_exc + dk_inh, dv, dlam
 
 
-# ---------------------------------------------------------------------------- lambda, from the token
+# --------------------------------------------------------------------------- lambda, from the token
 
 
-def token_lambda_specs(cfg):
-    """W_lambda starts at 0, so that every lambda starts at 1/2."""
+def token_lambda_specs(cfg) -> dict[str, Spec]:
+    """W_lambda (C, H). It starts at 0, so that every lambda starts at 1/2."""
     return {"W_lambda": Spec("C H")}
 
 
@@ -47,7 +56,7 @@ class TokenLambdaCache(NamedTuple):
 
 @takes(x="B T C")
 def token_lambda_forward(x, p, cfg) -> tuple[Array, TokenLambdaCache]:
-    """One lambda in (0, 1) per token and head.                              [eq:token-lambda, published]
+    """One lambda in (0, 1) per token and head.                         [eq:token-lambda, published]
 
         lam = sigmoid(x W_lambda)
 

@@ -1,4 +1,8 @@
-"""Differential gated self-attention (M-DGSA): excitation minus inhibition, mixed by a gate per token and head."""
+"""Differential gated self-attention (M-DGSA).
+
+Each head has two softmax maps, an excitatory and an inhibitory one, and subtracts the second from
+the first. A gate per token and head says how much each of the two weighs.
+"""
 
 from typing import Annotated, NamedTuple
 
@@ -26,16 +30,17 @@ class GatedHeadCache(NamedTuple):
 @takes(q_exc="B H T d", k_exc="B H S d", q_inh="B H T d", k_inh="B H S d", v="B H S e", z_gate="B H T",
        mask="mask B H T S")  # fmt: skip
 def gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None) -> tuple[Array, GatedHeadCache]:
-    """Excitatory minus inhibitory attention, mixed per query by a gate.     [eq:gated-head, machine review]
+    """Excitatory minus inhibitory attention, mixed by a gate.       [eq:gated-head, machine review]
 
-        A = g softmax(q_exc k_exc^T / sqrt(d)) - (1 - g) softmax(q_inh k_inh^T / sqrt(d)),   g = sigmoid(z_gate)
-        o = A v
+        A = g softmax(q_exc k_exc^T / sqrt(d)) - (1 - g) softmax(q_inh k_inh^T / sqrt(d))
+        g = sigmoid(z_gate),   o = A v
 
     returns o : (B, H, T, e), and a GatedHeadCache
 
-    Rows of A sum to 2 g - 1 and may be negative. Under a head norm only (1 - g) / g = exp(-z_gate)
-    acts, the lambda of differential attention in (0, inf); other readings of the paper have it in
-    (0, 1): docs/paper_questions.md.
+    Rows of A sum to 2 g - 1, and entries of A may be negative. A head norm divides o by its size,
+    so that after it (up to eps) only the ratio (1 - g) / g of the two weights counts. It is
+    exp(-z_gate), the lambda of differential attention, here anywhere in (0, inf). Other readings of
+    the paper have it in (0, 1): docs/paper_questions.md.
     """
     q_exc, q_inh, k_exc, k_inh, v = seen_only(mask, [q_exc, q_inh], [k_exc, k_inh, v])
     A_exc, exc = softmax_map_forward(q_exc, k_exc, mask)
@@ -48,7 +53,10 @@ def gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None) -> tupl
 
 @undoes(GatedHeadCache, "B H T e")
 def gated_head_backward(do, cache) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """dq_exc, dk_exc, dq_inh, dk_inh, dv, dz_gate, shaped like the arguments.   [eq:gated-head-backward, derived]"""
+    """The six gradients, each shaped like its argument.           [eq:gated-head-backward, derived]
+
+    returns dq_exc, dk_exc, dq_inh, dk_inh, dv, dz_gate
+    """
     A, A_exc, A_inh, gate, one_minus_gate, v, exc, inh = cache
     # o = A @ v
     dA, dv = do @ swap(v), swap(A) @ do
@@ -64,26 +72,30 @@ def gated_head_backward(do, cache) -> tuple[Array, Array, Array, Array, Array, A
     return dq_exc, dk_exc, dq_inh, dk_inh, dv, dz_gate
 
 
-# --------------------------------------------------------------------------------- the gate's logits
+# -------------------------------------------------------------------------------- the gate's logits
 
 
-def gate_specs(cfg):
-    """W_gate starts at 0, so that every gate starts at sigmoid(b_gate); gate="head" has no W_gate."""
+def gate_specs(cfg) -> dict[str, Spec]:
+    """The gate's parameters: W_gate (C, H), but not with gate="head", and b_gate (H,).
+
+    W_gate starts at 0, so that every gate starts at sigmoid(b_gate), whatever its token.
+    """
     b_gate = Spec("H", value=cfg.gate_bias)
     return {"W_gate": Spec("C H"), "b_gate": b_gate} if cfg.gate == "token" else {"b_gate": b_gate}
 
 
 class GateLogitsCache(NamedTuple):
-    linear: LinearCache | None  # None where the gate does not depend on the token
+    linear: LinearCache | None  # None with gate="head", where the gate does not depend on the token
 
 
 @takes(x="B T C")
 def gate_logits_forward(x, p, cfg) -> tuple[Array, GateLogitsCache]:
-    """One logit per query and head.                                         [eq:gate, machine review]
+    """The logit of the gate for each query and head.                      [eq:gate, machine review]
 
-        z_gate = x W_gate + b_gate        or, with gate="head", z_gate = b_gate: learned once per head
+        z_gate = x W_gate + b_gate
+        z_gate = b_gate                 with gate="head", one learned number per head
 
-    p : W_gate (C, H), b_gate (H,)
+    p : W_gate (C, H), b_gate (H,); with gate="head", b_gate alone
     returns z_gate : (B, H, T), and a GateLogitsCache
     """
     if cfg.gate == "head":
@@ -96,7 +108,7 @@ def gate_logits_forward(x, p, cfg) -> tuple[Array, GateLogitsCache]:
 
 @undoes(GateLogitsCache)
 def gate_logits_backward(dz_gate, cache) -> tuple[Array | int, dict]:
-    """dx (B, T, C), or 0 where x plays no part, and the gradients of W_gate and b_gate."""
+    """dx (B, T, C), or 0 where the gate ignores x, and the gradients of W_gate and b_gate."""
     (linear,) = cache
     if linear is None:
         return 0, {"b_gate": sum_to_shape(dz_gate, (dz_gate.shape[1], 1))[:, 0]}
@@ -114,14 +126,15 @@ class GateLambdaCache(NamedTuple):
 
 @takes(x="B T C")
 def gate_lambda_forward(x, p, cfg) -> tuple[Array, GateLambdaCache]:
-    """The gate as the lambda of differential attention: on inhibition alone.   [eq:gate-on-inhibition, choice]
+    """The gate as the lambda of differential attention.             [eq:gate-on-inhibition, choice]
 
         lam = g = sigmoid(z_gate),   A = A_exc - g A_inh
 
-    p : W_gate (C, H), b_gate (H,)
+    p : W_gate (C, H), b_gate (H,); with gate="head", b_gate alone
     returns lam : (B, H, T), and a GateLambdaCache
 
-    Rows of A sum to 1 - g. A_exc - (1 - g) A_inh, a third reading, is this one with W_gate and b_gate negated.
+    With gate_on="inhibition" the gate weighs the inhibitory map alone, and rows of A sum to 1 - g.
+    A third reading, A_exc - (1 - g) A_inh, is this one with W_gate and b_gate negated.
     """
     z_gate, logits = gate_logits_forward(x, p, cfg)
     gate, one_minus_gate = sigmoid(z_gate), sigmoid(-z_gate)
@@ -130,7 +143,7 @@ def gate_lambda_forward(x, p, cfg) -> tuple[Array, GateLambdaCache]:
 
 @undoes(GateLambdaCache, "B H T")
 def gate_lambda_backward(dlam, cache) -> tuple[Array | int, dict]:
-    """dx (B, T, C), or 0 where x plays no part, and the gradients of W_gate and b_gate."""
+    """dx (B, T, C), or 0 where the gate ignores x, and the gradients of W_gate and b_gate."""
     gate, one_minus_gate, logits = cache
     # gate, one_minus_gate = sigmoid(z_gate), sigmoid(-z_gate)
     dz_gate = gate * one_minus_gate * dlam

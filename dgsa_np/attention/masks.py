@@ -1,4 +1,8 @@
-"""Attention masks: boolean, True = may attend, four axes, broadcastable to (B, H, T, S). Join them with &."""
+"""Attention masks.
+
+A mask is boolean, True = may attend, and has four axes, which broadcast to (B, H, T, S). Join two
+masks with &.
+"""
 
 import numpy as np
 
@@ -9,30 +13,38 @@ from ..shapes import keep as check_keep
 
 @takes(T="whole >= 1", S="whole >= 1 or None")
 def causal_mask(T, S=None, xp=np) -> Array:
-    """(1, 1, T, S): a query sees the keys up to its own place. With S > T the queries are the last T of S.
+    """A mask (1, 1, T, S) that lets a query see the keys up to its own place, and no later ones.
 
-    Read-only: each row is a window on one line of T + S - 1 booleans, so that no (T, S) is made.
+    With S > T, as in decoding, the queries are the last T of the S tokens. The mask is read-only:
+    its rows are overlapping windows on one line of T + S - 1 booleans, so that no T S of them are
+    stored.
     """
     S = T if S is None else S
     return xp.lib.stride_tricks.sliding_window_view(xp.arange(1 - T, S) <= S - T, S)[::-1][None, None]
 
 
 def padding_mask(keep) -> Array:
-    """(B, 1, 1, S): no query sees a dropped key.      keep : (B, S) bool, True = a real token"""
+    """A mask (B, 1, 1, S) that lets no query see a dropped key.
+
+    keep : (B, S) bool, True = a real token
+    """
     is_array("padding_mask", "keep", keep)
     check_keep("padding_mask", keep, (*keep.shape[:2], "S")[:2] if keep.ndim else ("B", "S"), "its two axes (B, S)")
     return keep[:, None, None, :]
 
 
 def seen_only(mask, queries, keys):
-    """The same arrays, with 0 in the place of queries that see no key, and of keys and values that no query sees.
+    """The same arrays, with 0 for queries that see no key and for keys that no query sees.
 
-    queries : arrays (B, H, T, d)      keys : arrays (B, H, S, ...), values too      mask : as heads take it, or None
-    returns queries and keys, one after the other
+    queries : arrays (B, H, T, d)
+    keys    : arrays (B, H, S, ...), the values among them
+    mask    : as heads take it, or None
+    returns the queries and the keys, one after the other
 
-    The map is 0 there, but 0 times nan is nan. So what is masked away altogether is selected away before any product,
-    and may be nan or inf. A key that some queries see and others do not (causal masks) stays as it is: nan in a value
-    reaches all outputs of its head, nan in a key all gradients.
+    The weight of what a query does not see is 0, but 0 times nan is nan. With this, whatever is
+    masked away for all queries may hold nan or inf. A key that some queries see and others do not,
+    as with a causal mask, stays as it is: nan in such a value reaches all outputs of its head, nan
+    in such a key all gradients.
     """
     if mask is None:
         return *queries, *keys
@@ -41,6 +53,6 @@ def seen_only(mask, queries, keys):
 
 
 def select(kept, a):
-    """a, with 0 in the place of what is not kept: nan there, times 0, would still be nan."""
+    """a where kept is True, 0 elsewhere, even where a is nan: nan times 0 would still be nan."""
     xp = array_module(kept)
     return a if xp is np and kept.all() else xp.where(kept, a, 0)

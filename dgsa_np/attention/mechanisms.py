@@ -1,4 +1,8 @@
-"""The table of mechanisms: one row each. A new one is a file with its head pair, and a row here."""
+"""The table of mechanisms: one row each. A new one is a file with its head pair, and a row here.
+
+Everything else takes the kinds of attention from this table: the layer around the heads, the
+command line, the studies, the pictures and the tests.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,27 +11,35 @@ from . import differential, differential_v2, gated, output_gate, softmax, tiled,
 
 
 class Pair(NamedTuple):
+    """A forward, and the backward that undoes it."""
+
     forward: Callable
     backward: Callable
 
 
 class Control(NamedTuple):
-    """What weighs one map against the other: its parameters, and the pair that makes it from the tokens."""
+    """What makes the number that a head needs beside queries, keys and values: a lambda, or a gate.
 
-    specs: Callable  # of cfg: {name: Spec}
-    forward: Callable  # (x, p, cfg) -> lam, z_gate or gate, and a cache
-    backward: Callable  # (its gradient, cache) -> dx, grads
-    axes: str = "B H T"  # of what it makes; "" is one number for the whole layer
+    It is made from the tokens and from parameters of its own.
+    """
+
+    specs: Callable  # specs(cfg) -> {name of a parameter: Spec}
+    forward: Callable  # forward(x, p, cfg) -> the number, cache
+    backward: Callable  # backward(gradient of the number, cache) -> dx, grads
+    axes: str = "B H T"  # of the number: one per token and head; "" is one for the whole layer
 
 
 class Mechanism(NamedTuple):
-    head: Pair
-    projections: dict  # q, k, v and their kin, in the head's order, each with the axes of its W_
-    split: int = 1  # parts that the C / H columns of a head are split into for keys: d = C / (split H)
+    """All that the rest of the package knows about a kind of attention."""
+
+    head: Pair  # forward(q.., k.., v[, number of the control], mask=None) -> o, cache
+    projections: dict  # the head's queries, keys and values in its order, each with the axes of its W_
     control: Control | None = None  # makes the head's last argument, if it has one
-    lambda_init: Callable | None = None  # of the depth; None where heads are not normalised
+    maps: int = 1  # softmax maps of a head
+    split: int = 1  # parts that the C / H columns of a head are split into for keys: d = C / (split H)
+    value_passes: int = 1  # how often a map is applied to values; with maps, for counting products
+    lambda_init: Callable | None = None  # the head norm's number at a depth; None: no head norm
     decodes: bool = True  # can it see more keys than queries, as decoding with a past needs?
-    value_passes: int = 1  # how often a map is applied to values, for counting products
     tiled: Pair | None = None  # the head on tiles, for long sequences
 
 
@@ -37,43 +49,49 @@ SHARED = {"q_exc": "C C", "q_inh": "C C", "k": "C C", "v": "C C"}
 
 MECHANISMS = {
     "softmax": Mechanism(
-        Pair(softmax.softmax_head_forward, softmax.softmax_head_backward),
-        SINGLE,
+        head=Pair(softmax.softmax_head_forward, softmax.softmax_head_backward),
+        projections=SINGLE,
         tiled=Pair(tiled.tiled_softmax_head_forward, tiled.tiled_softmax_head_backward),
     ),
     "diff_v1": Mechanism(
-        Pair(differential.differential_head_forward, differential.differential_head_backward),
-        DUAL,
-        split=2,
+        head=Pair(differential.differential_head_forward, differential.differential_head_backward),
+        projections=DUAL,
         control=Control(differential.lambda_specs, differential.lambda_forward, differential.lambda_backward, axes=""),
+        maps=2,
+        split=2,
         lambda_init=differential.depth_schedule,
         tiled=Pair(tiled.tiled_differential_head_forward, tiled.tiled_differential_head_backward),
     ),
     "dgsa": Mechanism(
-        Pair(gated.gated_head_forward, gated.gated_head_backward),
-        DUAL,
-        split=2,
+        head=Pair(gated.gated_head_forward, gated.gated_head_backward),
+        projections=DUAL,
         control=Control(gated.gate_specs, gated.gate_logits_forward, gated.gate_logits_backward),
+        maps=2,
+        split=2,
         lambda_init=lambda layer: 0.8,
         tiled=Pair(tiled.tiled_gated_head_forward, tiled.tiled_gated_head_backward),
     ),
     "diff_v2": Mechanism(
-        Pair(differential_v2.differential_v2_head_forward, differential_v2.differential_v2_head_backward),
-        SHARED,
+        head=Pair(differential_v2.differential_v2_head_forward, differential_v2.differential_v2_head_backward),
+        projections=SHARED,
         control=Control(
             differential_v2.token_lambda_specs,
             differential_v2.token_lambda_forward,
             differential_v2.token_lambda_backward,
         ),
+        maps=2,
         tiled=Pair(tiled.tiled_differential_v2_head_forward, tiled.tiled_differential_v2_head_backward),
     ),
     "output_gate": Mechanism(
-        Pair(output_gate.output_gate_head_forward, output_gate.output_gate_head_backward),
-        SINGLE,
+        head=Pair(output_gate.output_gate_head_forward, output_gate.output_gate_head_backward),
+        projections=SINGLE,
         control=Control(output_gate.token_gate_specs, output_gate.token_gate_forward, output_gate.token_gate_backward),
     ),
     "twicing": Mechanism(
-        Pair(twicing.twicing_head_forward, twicing.twicing_head_backward), SINGLE, decodes=False, value_passes=2
+        head=Pair(twicing.twicing_head_forward, twicing.twicing_head_backward),
+        projections=SINGLE,
+        value_passes=2,
+        decodes=False,
     ),
 }
 ON_INHIBITION = {  # the row with gate_on="inhibition": differential attention whose lambda is the gate

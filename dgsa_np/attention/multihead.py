@@ -1,4 +1,8 @@
-"""Multi-head attention around any mechanism: project, split, attend, normalise each head, merge, project."""
+"""A layer of multi-head attention, with the heads of any mechanism.
+
+Its steps: project the tokens, split what comes out into heads, attend, normalise each head (in dgsa
+and diff_v1), merge the heads, project once more.
+"""
 
 import math
 from dataclasses import dataclass, replace
@@ -16,7 +20,7 @@ from ..ops.rmsnorm import RmsnormCache, rmsnorm_backward, rmsnorm_forward
 from ..ops.rotary import RotaryCache, rotary_backward, rotary_forward
 from ..params import Spec, draw
 from ..shapes import Array, takes, undoes
-from .mechanisms import KINDS, MECHANISMS, ON_INHIBITION, Pair
+from .mechanisms import KINDS, MECHANISMS, ON_INHIBITION, Mechanism, Pair
 from .tiled import tiles_are_faster
 
 TILED_KINDS = tuple(kind for kind in KINDS if MECHANISMS[kind].tiled)
@@ -24,7 +28,7 @@ TILED_KINDS = tuple(kind for kind in KINDS if MECHANISMS[kind].tiled)
 
 @dataclass(frozen=True)
 class AttentionConfig:
-    """The switches of one attention layer. A switch that a kind does not have is ignored by it."""
+    """The settings of one attention layer. A kind ignores the settings that it does not have."""
 
     kind: str = setting("dgsa", "", KINDS)
     width: int = setting(64, "C")
@@ -40,42 +44,44 @@ class AttentionConfig:
 
     def __post_init__(self):
         check.settings(self)
-        where = type(self).__name__
         if self.impl == "tiled":
-            check.one_of(where, "with impl='tiled', kind", self.kind, TILED_KINDS)
+            check.one_of(type(self).__name__, "with impl='tiled', kind", self.kind, TILED_KINDS)
         unit = self.mechanism.split * (2 if self.rotary else 1)
         if self.width % (unit * self.n_heads):
             parity = "an even" if self.rotary else "a"
             raise ValueError(
-                f"{where}: width is {self.width}, expected a multiple of {unit} n_heads = {unit * self.n_heads}, "
-                f"since d = width / ({self.mechanism.split} n_heads) is {parity} whole number "
+                f"{type(self).__name__}: width is {self.width}, expected a multiple of {unit} n_heads = "
+                f"{unit * self.n_heads}, since d = width / ({self.mechanism.split} n_heads) is {parity} whole number "
                 f"for kind {self.kind!r} with rotary={self.rotary}"
             )
 
     @property
-    def mechanism(self):
+    def mechanism(self) -> Mechanism:
         usual = MECHANISMS[self.kind]
         return ON_INHIBITION.get(self.kind, usual) if self.gate_on == "inhibition" else usual
 
     @property
-    def has_head_norm(self):
+    def has_head_norm(self) -> bool:
         return self.head_norm and self.mechanism.lambda_init is not None
 
     @cached_property
-    def sizes(self):
-        """The letters of the shapes and their values."""
+    def sizes(self) -> dict[str, int]:
+        """The letters of the shapes, and their values."""
         C, H = self.width, self.n_heads
         d = C // (self.mechanism.split * H)
         return {"C": C, "H": H, "d": d, "H*d": H * d, "2d": 2 * d}
 
     @cached_property
-    def known_sizes(self):
-        """The same for shapes.arrays: (letter, value, where it comes from)."""
+    def known_sizes(self) -> tuple:
+        """The same for shapes.arrays, as (letter, value, where it comes from)."""
         origin = f"cfg ({self.kind}, width {self.width}, n_heads {self.n_heads})"
         return tuple((letter, value, origin) for letter, value in self.sizes.items())
 
     def head_pair(self, xp, T, S) -> Pair:
-        """Forward and backward of the head, on tiles where impl says so, or leaves the choice to the size."""
+        """Forward and backward of the head, on tiles or not.
+
+        With impl="auto" the size of the maps decides.
+        """
         plain, tiled = self.mechanism.head, self.mechanism.tiled
         on_tiles = self.impl == "tiled" or (self.impl == "auto" and tiled and tiles_are_faster(xp, T, S))
         return tiled if on_tiles else plain
@@ -83,37 +89,36 @@ class AttentionConfig:
     def lambda_init_at(self, layer) -> float | None:
         """lambda_init at a depth, counted from 0; None for kinds that have none."""
         shapes.whole("AttentionConfig", least=0, layer=layer)
-        if self.lambda_init is not None or self.mechanism.lambda_init is None:
-            return self.lambda_init
-        return self.mechanism.lambda_init(layer)
+        usual = self.mechanism.lambda_init
+        return usual(layer) if usual and self.lambda_init is None else self.lambda_init
 
 
 @lru_cache
-def at_depth(cfg, layer):
-    """The same configuration, with lambda_init as it is there."""
+def at_depth(cfg, layer) -> AttentionConfig:
+    """The same configuration, with lambda_init as it is at this depth."""
     return replace(cfg, lambda_init=cfg.lambda_init_at(layer))
 
 
 @lru_cache
-def attention_specs(cfg):
-    """Names, axes and laws of the parameters, in the order in which they are drawn."""
+def attention_specs(cfg) -> dict[str, Spec]:
+    """A Spec for each parameter, by name: its axes and how it is drawn, in the order of drawing."""
     std = 1 / math.sqrt(cfg.width)
     specs = {f"W_{name}": Spec(axes, std) for name, axes in cfg.mechanism.projections.items()}
-    specs |= {"W_o": Spec("C C", std)}
-    specs |= cfg.mechanism.control.specs(cfg) if cfg.mechanism.control else {}
+    specs |= {"W_o": Spec("C C", std)} | (cfg.mechanism.control.specs(cfg) if cfg.mechanism.control else {})
     return specs | ({"w_norm": Spec("2d", value=1.0)} if cfg.has_head_norm else {})
 
 
 @takes(cfg=AttentionConfig)
-def init_attention(cfg: AttentionConfig, rng: np.random.Generator, dtype="float32") -> dict[str, Array]:
-    """Parameters of one layer.
+def init_attention(cfg: AttentionConfig, rng: np.random.Generator, dtype: str | type = "float32") -> dict[str, Array]:
+    """Random parameters for the start of one layer, by name.
 
-    W ~ N(0, 1/fan_in), W_gate 0, b_gate = cfg.gate_bias, gains 1, lambda vectors N(0, 0.1^2).
+    W ~ N(0, 1/fan_in), lambda vectors N(0, 0.1^2), W_gate and W_lambda 0, b_gate = cfg.gate_bias,
+    gains 1.
     """
     return draw(attention_specs(cfg), cfg.sizes, rng, dtype)
 
 
-# ------------------------------------------------------------------- from tokens to the heads and back
+# ---------------------------------------------------------------- from tokens to the heads and back
 
 
 class ProjectCache(NamedTuple):
@@ -124,9 +129,12 @@ class ProjectCache(NamedTuple):
 
 @takes(x="B T C", W="C H*d")
 def project_forward(x, W, n_heads, positions=None, past=None) -> tuple[Array, ProjectCache]:
-    """Queries, keys or values of all heads.                                 [eq:project, reading]
+    """Queries, keys or values of all heads.                                   [eq:project, reading]
 
-        h = split(x W), turned by its positions, if they are given; after those of the past, if there is one
+        h = split(x W)
+
+    With positions, each token of h is turned by its position (ops/rotary.py). With a past, h is put
+    after it.
 
     positions : (T,) or (B, T)
     past      : (B, H, S - T, d)
@@ -143,8 +151,8 @@ def project_forward(x, W, n_heads, positions=None, past=None) -> tuple[Array, Pr
 
 
 @undoes(ProjectCache)
-def project_backward(dh, cache) -> tuple[Array, Array]:
-    """dx (B, T, C), dW (C, H d); the past gets no gradient."""
+def project_backward(dh, cache) -> tuple[Array, ...]:
+    """The gradients dx (B, T, C) and dW (C, H d); the past gets none."""
     linear, rotary, n_past = cache
     # h, n_past = array_module(x).concatenate([past, h], axis=2), past.shape[2]
     dh = dh[:, :, n_past:]
@@ -164,11 +172,13 @@ class HeadNormCache(NamedTuple):
 
 @takes(o="B H T e", w_norm="e", lambda_init="number >= -inf")
 def head_norm_forward(o, w_norm, lambda_init, eps=1e-5) -> tuple[Array, HeadNormCache]:
-    """RMSNorm of each head's output, then a fixed factor; heads share the gain.   [eq:head-norm, reading]
+    """RMSNorm of each head's output, times a fixed factor.                  [eq:head-norm, reading]
 
         h = (1 - lambda_init) rmsnorm(o; w_norm, eps)
 
     returns h : (B, H, T, e), and a HeadNormCache
+
+    All heads share the gain w_norm.
     """
     n, rmsnorm = rmsnorm_forward(o, w_norm, eps)
     h = (1 - lambda_init) * n
@@ -177,7 +187,7 @@ def head_norm_forward(o, w_norm, lambda_init, eps=1e-5) -> tuple[Array, HeadNorm
 
 @undoes(HeadNormCache, "rmsnorm")
 def head_norm_backward(dh, cache) -> tuple[Array, Array]:
-    """do (B, H, T, e), dw_norm (e,)."""
+    """The gradients do (B, H, T, e) and dw_norm (e,)."""
     rmsnorm, lambda_init = cache
     # h = (1 - lambda_init) * n
     dn = (1 - lambda_init) * dh
@@ -185,50 +195,51 @@ def head_norm_backward(dh, cache) -> tuple[Array, Array]:
     return rmsnorm_backward(dn, rmsnorm)
 
 
-# ---------------------------------------------------------------------------------- the whole of a layer
+# ----------------------------------------------------------------------------- the whole of a layer
 
 
 class AttentionCache(NamedTuple):
-    heads: dict[str, Array]  # name -> (B, H, T or S, d): the queries, keys and values as the head saw them
+    # Queries, keys and values by name, as the head saw them: (B, H, T or S, d or e).
+    heads: dict[str, Array]
     projections: dict[str, ProjectCache]
-    control: tuple | None  # of what weighs one map against the other
+    control: tuple | None  # the cache of the gate or lambda, None where the kind has neither
     head: Any  # the mechanism's own cache: A_exc, A_inh, gate ...
-    pair: Pair  # which forward made it, and its backward
+    pair: Pair  # the forward that made the head's cache, and its backward
     norm: HeadNormCache | None
     output: LinearCache
     cfg: AttentionConfig
 
 
-@takes(cfg=AttentionConfig, x="B T C", p=parameters(attention_specs))
+@takes(cfg=AttentionConfig, x="B T C", p=parameters(attention_specs), layer="whole >= 0")
 def attention_forward(
     x, p, cfg: AttentionConfig, mask=None, layer=0, past=None, positions=None
 ) -> tuple[Array, AttentionCache]:
-    """Multi-head attention of a sequence to itself, by the mechanism of cfg.kind.   [eq:attention, reading]
+    """Multi-head attention of a sequence to itself, by cfg.kind.            [eq:attention, reading]
 
         y = concat(head_1 .. head_H) W_o
 
-    p    : as init_attention makes it
-    mask : bool, True = may attend, broadcastable to (B, H, T, S)
-    layer : depth from 0, used by diff_v1's schedule of lambda_init alone
-    past  : to decode: the AttentionCache of the tokens before x, whose keys and values are seen too; S = past + T
-    positions : (T,) or (B, T), whole numbers by which rotary turns; None: they count up, from the length of the past
+    p     : as init_attention makes it
+    mask  : bool, True = may attend, broadcastable to (B, H, T, S)
+    layer : depth of the layer, counted from 0; only the schedule of lambda_init in diff_v1 uses it
+    past  : for decoding, the AttentionCache of the tokens before x, whose keys and values are seen
+            too; then S is the length of the past plus T
+    positions : (T,) or (B, T), whole numbers by which rotary turns; None: they count up, from the
+                length of the past
     returns y : (B, T, C), and an AttentionCache
     """
     cfg = at_depth(cfg, layer)
     start = _check_past(past, cfg, x)
-    heads, projections, weights, control, norm = {}, {}, (), None, None
+    heads, projections = {}, {}
     places = range(start, start + x.shape[1]) if positions is None else positions
     for name in cfg.mechanism.projections:
         turned = places if cfg.rotary and name[0] in "qk" else None
         before = past.heads[name] if past is not None and name[0] in "kv" else None
         heads[name], projections[name] = project_forward(x, p[f"W_{name}"], cfg.n_heads, turned, before)
-    if cfg.mechanism.control:
-        *weights, control = cfg.mechanism.control.forward(x, p, cfg)  # lam, z_gate or gate
+    # lam, z_gate or gate, if the mechanism has one
+    *weights, control = cfg.mechanism.control.forward(x, p, cfg) if cfg.mechanism.control else (None,)
     pair = cfg.head_pair(array_module(x), x.shape[1], start + x.shape[1])
     o, head = pair.forward(*heads.values(), *weights, mask=mask)
-    h = o
-    if cfg.has_head_norm:
-        h, norm = head_norm_forward(o, p["w_norm"], cfg.lambda_init, cfg.eps)
+    h, norm = head_norm_forward(o, p["w_norm"], cfg.lambda_init, cfg.eps) if cfg.has_head_norm else (o, None)
     y, output = linear_forward(merge_heads(h), p["W_o"])
     return y, AttentionCache(heads, projections, control, head, pair, norm, output, cfg)
 
@@ -245,12 +256,12 @@ def attention_backward(dy, cache) -> tuple[Array, dict[str, Array]]:
     dh = split_heads(dmerged, cfg.n_heads)
     do = dh
     if norm is not None:
-        # h, norm = head_norm_forward(o, p["w_norm"], cfg.lambda_init, cfg.eps)
+        # h, norm = head_norm_forward(o, p["w_norm"], cfg.lambda_init, cfg.eps) if cfg.has_head_norm else (o, None)
         do, grads["w_norm"] = head_norm_backward(dh, norm)
     # o, head = pair.forward(*heads.values(), *weights, mask=mask)
     dheads = list(pair.backward(do, head))
     if control is not None:
-        # *weights, control = cfg.mechanism.control.forward(x, p, cfg)
+        # *weights, control = cfg.mechanism.control.forward(x, p, cfg) if cfg.mechanism.control else (None,)
         dx, dcontrol = cfg.mechanism.control.backward(dheads.pop(), control)
         grads |= dcontrol
     for name in reversed(heads):
@@ -261,21 +272,28 @@ def attention_backward(dy, cache) -> tuple[Array, dict[str, Array]]:
 
 
 def past_length(past) -> int:
-    """How many tokens an AttentionCache has seen; None has seen none."""
+    """The number of tokens that an AttentionCache has seen, 0 for None."""
     return 0 if past is None else past.heads["v"].shape[2]
 
 
 def _check_past(past, cfg, x):
-    """Its length, if it can be the past of x."""
+    """The length of the past; an error if it cannot be the past of x."""
     known = past is None or (isinstance(past, AttentionCache) and past.cfg == cfg and len(past.heads["v"]) == len(x))
     if not known or (past is not None and not cfg.mechanism.decodes):
-        why = "the AttentionCache of the tokens before x, by the same cfg" if not known else "None: its maps are square"
-        raise ValueError(f"attention_forward: past with x {x.shape} and kind {cfg.kind!r}, expected {why}")
+        wanted = (
+            "None: its maps are square"
+            if known
+            else "the AttentionCache of the tokens before x, by the same cfg at the same layer"
+        )
+        raise ValueError(f"attention_forward: past with x {x.shape} and kind {cfg.kind!r}, expected {wanted}")
     return past_length(past)
 
 
 def attention_map(cache) -> Array:
-    """The fused map (B, H, T, S) that a head applied to its values; of a head's cache, or of an AttentionCache."""
+    """The map (B, H, T, S) that a head applied to its values, all its branches fused into one.
+
+    cache : of a head, or an AttentionCache
+    """
     head = getattr(cache, "head", cache)
     if not hasattr(head, "A"):
         raise TypeError(f"attention_map: cache is {type(cache).__name__}, expected that of a head or an AttentionCache")
@@ -283,9 +301,12 @@ def attention_map(cache) -> Array:
 
 
 def attention_gate(cache) -> Array:
-    """The gate (B, H, T) of each token and head; of a head's cache, or of an AttentionCache.
+    """The gate (B, H, T), one number for each token and head.
 
-    In dgsa it weighs excitation, and with gate_on="inhibition" inhibition, where the head calls it lam, as in diff_v2.
+    cache : of a head, or an AttentionCache
+
+    In dgsa it weighs excitation against inhibition. With gate_on="inhibition", and in diff_v2, it
+    weighs inhibition alone, and the head's cache calls it lam.
     """
     head = getattr(cache, "head", cache)
     gate = getattr(head, "gate", None)

@@ -1,4 +1,4 @@
-"""Gated attention: softmax attention whose output a gate per token and head lets through."""
+"""Gated attention: softmax attention whose output is multiplied by a gate per token and head."""
 
 from typing import Annotated, NamedTuple
 
@@ -17,19 +17,19 @@ class OutputGateHeadCache(NamedTuple):
 
     @property
     def A(self):
-        """The fused map."""
+        """The map that is applied to the values: the gate times the softmax map."""
         return self.gate[..., None] * self.softmax.A
 
 
 @takes(q="B H T d", k="B H S d", v="B H S e", gate="B H T", mask="mask B H T S")
 def output_gate_head_forward(q, k, v, gate, mask=None) -> tuple[Array, OutputGateHeadCache]:
-    """Softmax attention times a gate.                                       [eq:output-gate-head, published]
+    """Softmax attention times a gate.                              [eq:output-gate-head, published]
 
         o = g softmax(q k^T / sqrt(d)) v
 
     returns o : (B, H, T, e), and an OutputGateHeadCache
 
-    Rows of the fused map sum to g.
+    Rows of the map that is applied to v, cache.A, sum to g.
     """
     o_softmax, softmax = softmax_head_forward(q, k, v, mask)
     o = gate[..., None] * o_softmax
@@ -38,7 +38,7 @@ def output_gate_head_forward(q, k, v, gate, mask=None) -> tuple[Array, OutputGat
 
 @undoes(OutputGateHeadCache, "B H T e")
 def output_gate_head_backward(do, cache) -> tuple[Array, Array, Array, Array]:
-    """dq (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e), dgate (B, H, T).   [derived]"""
+    """The gradients dq, dk, dv and dgate, each shaped like its argument.       [derived]"""
     gate, o_softmax, softmax = cache
     # o = gate[..., None] * o_softmax
     do_softmax, dgate = gate[..., None] * do, row_sum(do * o_softmax)[..., 0]
@@ -47,11 +47,11 @@ def output_gate_head_backward(do, cache) -> tuple[Array, Array, Array, Array]:
     return dq, dk, dv, dgate
 
 
-# ------------------------------------------------------------------------ a number per token and head
+# ------------------------------------------------------------------------- the gate, from the token
 
 
-def token_gate_specs(cfg):
-    """W_gate starts at 0, so that every gate starts at 1/2."""
+def token_gate_specs(cfg) -> dict[str, Spec]:
+    """W_gate (C, H). It starts at 0, so that every gate starts at 1/2."""
     return {"W_gate": Spec("C H")}
 
 
@@ -63,7 +63,7 @@ class TokenGateCache(NamedTuple):
 
 @takes(x="B T C")
 def token_gate_forward(x, p, cfg) -> tuple[Array, TokenGateCache]:
-    """A gate without bias, one number in (0, 1) per token and head.         [eq:token-gate, published]
+    """A gate without bias: one number in (0, 1) per token and head.      [eq:token-gate, published]
 
         g = sigmoid(x W_gate)
 

@@ -17,7 +17,7 @@ class SoftmaxMapCache(NamedTuple):
 
 @takes(q="B H T d", k="B H S d", mask="mask B H T S")
 def softmax_map_forward(q, k, mask=None) -> tuple[Array, SoftmaxMapCache]:
-    """Where each query looks.                                               [eq:softmax-map, standard]
+    """One softmax map: how much each query attends to each key.          [eq:softmax-map, standard]
 
         A = softmax(q k^T / sqrt(d))
 
@@ -31,7 +31,7 @@ def softmax_map_forward(q, k, mask=None) -> tuple[Array, SoftmaxMapCache]:
 
 @undoes(SoftmaxMapCache, "B H T S")
 def softmax_map_backward(dA, cache) -> tuple[Array, Array]:
-    """dq (B, H, T, d), dk (B, H, S, d)."""
+    """The gradients dq (B, H, T, d) and dk (B, H, S, d)."""
     q, k, softmax = cache
     scale = 1 / math.sqrt(q.shape[-1])
     # A, softmax = softmax_forward(S, mask)
@@ -50,13 +50,13 @@ class SoftmaxHeadCache(NamedTuple):
 
 @takes(q="B H T d", k="B H S d", v="B H S e", mask="mask B H T S")
 def softmax_head_forward(q, k, v, mask=None) -> tuple[Array, SoftmaxHeadCache]:
-    """Softmax attention: each query takes the mean of the values, weighted by its map.   [eq:softmax-head, standard]
+    """Softmax attention: for each query a weighted mean of the values.  [eq:softmax-head, standard]
 
         o = A v,   A = softmax(q k^T / sqrt(d))
 
     returns o : (B, H, T, e), and a SoftmaxHeadCache
 
-    Rows of A sum to 1, or are all 0 where the mask leaves no key.
+    Rows of A sum to 1. A row is all 0 where the mask leaves no key.
     """
     q, k, v = seen_only(mask, [q], [k, v])
     A, map = softmax_map_forward(q, k, mask)
@@ -66,7 +66,7 @@ def softmax_head_forward(q, k, v, mask=None) -> tuple[Array, SoftmaxHeadCache]:
 
 @undoes(SoftmaxHeadCache, "B H T e")
 def softmax_head_backward(do, cache) -> tuple[Array, Array, Array]:
-    """dq (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e).                    [eq:softmax-head-backward, derived]"""
+    """The gradients dq, dk and dv, shaped like q, k and v.   [eq:softmax-head-backward, derived]"""
     A, v, map = cache
     # o = A @ v
     dA, dv = do @ swap(v), swap(A) @ do

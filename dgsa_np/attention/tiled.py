@@ -1,10 +1,14 @@
-"""The heads once more, on tiles that fit the cache: the same results, and memory that grows with T, not with T S.
+"""The heads once more, computed tile by tile: the same results with less memory.
 
-Every head here is a weighted sum of softmax maps over the same values, so one body serves all of them:
+A tile is a part of the map, for some queries and some keys, that fits the processor's cache. No
+whole map is ever stored, so that memory grows with T, not with T S. Every head here is a weighted
+sum of softmax maps over the same values, so one function serves all of them. The weights are
 
-    softmax   w = 1        diff_v1, diff_v2   w = 1, -lam        dgsa   w = g, -(1 - g), or 1, -g
+    softmax            w = 1
+    diff_v1, diff_v2   w = 1, -lam
+    dgsa               w = g, -(1 - g);   with gate_on="inhibition" w = 1, -g
 
-Notebook 09 derives it; docs/performance.md measures it.
+Notebook 09 derives the method; docs/performance.md measures it.
 """
 
 import math
@@ -33,22 +37,32 @@ class TiledHeadCache(NamedTuple):
     gate: Array | None = None  # of a gated one
 
     def _map(self, i):
-        """(B, H, T, S), made again: nobody has kept it."""
+        """The map of branch i, (B, H, T, S), computed anew, since it was not stored."""
         keys = slice(0, self.K.shape[-2])
         limit = None if self.mask is None else _limit(self.mask, self.Q.dtype)
         return array_module(self.Q).exp(_scores(self.Q[i], self.K[i], keys, limit) - self.logsumexp[i])
 
-    A_exc = property(lambda self: self._map(0))
-    A_inh = property(lambda self: self._map(1))
-    A = property(lambda self: sum(self.w[i][..., None] * self._map(i) for i in range(len(self.w))))
+    @property
+    def A_exc(self):
+        return self._map(0)
+
+    @property
+    def A_inh(self):
+        return self._map(1)
+
+    @property
+    def A(self):
+        """The fused map."""
+        return sum(self.w[i][..., None] * self._map(i) for i in range(len(self.w)))
 
 
-def streamed_forward(queries, keys, v, weights, mask=None):
-    """A weighted sum of softmax maps, applied to values as the keys stream by.   [eq:streamed, standard]
+def streamed_forward(queries, keys, v, weights, mask=None) -> tuple[Array, TiledHeadCache]:
+    """A weighted sum of softmax maps, applied to the values tile by tile.   [eq:streamed, standard]
 
         o = sum_i w_i softmax(q_i k_i^T / sqrt(d)) v
 
-    queries, keys, weights : n arrays each, (B, H, T, d), (B, H, S, d), (B, H, T)      v : (B, H, S, e)
+    queries, keys, weights : n arrays each, (B, H, T, d), (B, H, S, d), (B, H, T)
+    v    : (B, H, S, e)
     mask : bool, True = may attend, broadcastable to (B, H, T, S)
     returns o : (B, H, T, e), and a TiledHeadCache
     """
@@ -67,9 +81,10 @@ def streamed_forward(queries, keys, v, weights, mask=None):
 
 
 def _stream(Q, K, v, tiles):
-    """The output of each map and the log-sum-exp of its rows.
+    """The output of each map, and the log-sum-exp of each row of its scores.
 
-    A tile with a larger score than all before lets what was summed so far fade by exp(m_old - m).
+    m is the largest score of a row so far. When a tile has a larger one, the sums over the tiles
+    before are multiplied by exp(m_old - m), as if they had been made with the new m from the start.
     """
     xp = array_module(v)
     m, total, o = xp.finfo(Q.dtype).min, 0, 0
@@ -86,21 +101,24 @@ def _stream(Q, K, v, tiles):
 
 
 def _scores(Q, K, keys, limit):
+    """The scores of some keys; a limit, where there is one, makes those of masked keys -inf."""
     S = Q @ swap(K[..., keys, :])
     return S if limit is None else array_module(S).fmin(S, limit, out=S)
 
 
 @undoes(TiledHeadCache, "B H T e")
-def streamed_backward(do, cache):
-    """dqueries, dkeys, dv, dweights, the lists as in forward.                 [eq:streamed-backward, derived]
+def streamed_backward(do, cache) -> tuple[list[Array], list[Array], Array, list[Array]]:
+    """dqueries, dkeys, dv and dweights, lists as in forward.        [eq:streamed-backward, derived]
 
-    Each tile of a map is made again from its scores, A = exp(S - logsumexp). The row sum of dA o A, which the
-    backward of a softmax takes off, needs no map: for dA = w_i do v^T it is w_i <do, o_i>.
+    Each tile of a map is computed anew from its scores, A = exp(S - logsumexp). The backward of a
+    softmax subtracts the row sum of dA * A, where * multiplies element by element. That sum needs
+    no map: with dA = w_i do v^T it is w_i <do, o_i>.
 
-        dS_i = w_i A_i o (do v^T - <do, o_i>),   dq_i = dS_i k_i / sqrt(d),   dk_i = dS_i^T q_i / sqrt(d)
-        dv = (sum_i w_i A_i)^T do,   dw_i = <do, o_i>
+        dS_i = w_i A_i * (do v^T - <do, o_i>),   dw_i = <do, o_i>,   dv = (sum_i w_i A_i)^T do
+        dq_i = dS_i k_i / sqrt(d),   dk_i = dS_i^T q_i / sqrt(d)
 
-    In the code dS is still without its weight: w and 1 / sqrt(d) are on Q already, or are put on dQ at the end.
+    In the code dS is still without its weight w_i: Q contains 1 / sqrt(d) and wQ also w, and dQ is
+    multiplied by both at the end.
     """
     Q, K, v, w, o_each, logsumexp, mask, *_ = cache
     xp = array_module(do)
@@ -126,21 +144,25 @@ def streamed_backward(do, cache):
     return dqueries, dkeys, dv, dweights
 
 
-# ------------------------------------------------------------------------------------------- the tiles
+# ---------------------------------------------------------------------------------------- the tiles
 
 
-CPU_TILES = 64, 256, 2**17  # queries and keys of a tile, numbers in a slab of tiles: half a megabyte in float32
+# Queries of a tile, keys of a tile, numbers in a slab of tiles (half a megabyte in float32).
+CPU_TILES = 64, 256, 2**17
 GPU_TILES = 1024, 1024, 2**26
 
 
 def tiles_are_faster(xp, T, S) -> bool:
-    """On a CPU from a size that was measured, see docs/performance.md; on a GPU they save memory."""
+    """Whether T queries and S keys are enough for tiles to pay.
+
+    The CPU's limit was measured, see docs/performance.md. On a GPU tiles save memory.
+    """
     least = 2**15 if xp is np else 2**24
     return least <= T * S
 
 
 def _slabs(Q, K, mask):
-    """Slices of batch, heads and queries, as large as a core's cache, and the tiles of keys that they see."""
+    """Slices of batch, heads and queries, to fit a core's cache, each with its tiles of keys."""
     queries, keys, slab = CPU_TILES if array_module(Q) is np else GPU_TILES
     n, B, H, T, _ = Q.shape
     S = K.shape[-2]
@@ -149,13 +171,16 @@ def _slabs(Q, K, mask):
     batch, heads = max(1, slab // (area * H)), max(1, slab // area)
     for t, b, h in product(_cuts(0, T, queries), _cuts(0, B, batch), _cuts(0, H, heads)):
         rows = tuple(cut if axis > 1 else slice(None) for cut, axis in zip((b, h, t), axes, strict=False))
-        if rows != last:  # a mask that batch and heads share is looked at once
+        if rows != last:  # a mask that batch and heads share is cut into tiles once
             last, tiles = rows, list(_key_tiles(mask if mask is None else mask[rows], S, keys, Q.dtype))
         yield b, h, t, tiles
 
 
 def _key_tiles(allowed, S, size, dtype):
-    """Slices of keys from the first to the last that a row sees, holes and all, each with the limit of its scores."""
+    """Slices of keys, each with the limit of its scores, or None where no mask acts on it.
+
+    They reach from the first key that any row sees to the last, and include what lies between.
+    """
     if allowed is None:
         yield from ((keys, None) for keys in _cuts(0, S, size))
         return
@@ -167,7 +192,10 @@ def _key_tiles(allowed, S, size, dtype):
 
 
 def _limit(allowed, dtype):
-    """For fmin: nan, no limit, where a query may attend; -inf, hence a weight of exactly 0, elsewhere."""
+    """What fmin limits scores to: nan, which is no limit, where a query may attend, else -inf.
+
+    A score of -inf gives a weight of exactly 0.
+    """
     xp = array_module(allowed)
     return xp.where(allowed, xp.nan, -xp.inf).astype(dtype)
 
@@ -176,12 +204,12 @@ def _cuts(start, stop, size):
     return [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
 
 
-# ------------------------------------------------------------------------------- the heads, one by one
+# ---------------------------------------------------------------------------- the heads, one by one
 
 
 @takes(q="B H T d", k="B H S d", v="B H S e", mask="mask B H T S")
 def tiled_softmax_head_forward(q, k, v, mask=None) -> tuple[Array, TiledHeadCache]:
-    """softmax_head_forward on tiles.                                        [eq:softmax-head, standard]
+    """softmax_head_forward on tiles.                                    [eq:softmax-head, standard]
 
     returns o : (B, H, T, e), and a TiledHeadCache
     """
@@ -192,7 +220,7 @@ def tiled_softmax_head_forward(q, k, v, mask=None) -> tuple[Array, TiledHeadCach
 
 @undoes(TiledHeadCache, "B H T e")
 def tiled_softmax_head_backward(do, cache) -> tuple[Array, Array, Array]:
-    """dq (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e)."""
+    """The gradients dq (B, H, T, d), dk (B, H, S, d) and dv (B, H, S, e)."""
     # o, head = streamed_forward([q], [k], v, weights, mask)
     (dq,), (dk,), dv, _ = streamed_backward(do, cache)
     return dq, dk, dv
@@ -201,7 +229,7 @@ def tiled_softmax_head_backward(do, cache) -> tuple[Array, Array, Array]:
 @takes(q_exc="B H T d", k_exc="B H S d", q_inh="B H T d", k_inh="B H S d", v="B H S e", lam=as_lam,
        mask="mask B H T S")  # fmt: skip
 def tiled_differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=None) -> tuple[Array, TiledHeadCache]:
-    """differential_head_forward on tiles.                                   [eq:differential-head, published]
+    """differential_head_forward on tiles.                         [eq:differential-head, published]
 
     lam : broadcastable to (B, H, T), a number or an array
     returns o : (B, H, T, e), and a TiledHeadCache
@@ -214,7 +242,7 @@ def tiled_differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, lam, mask=Non
 
 @undoes(TiledHeadCache, "B H T e")
 def tiled_differential_head_backward(do, cache) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam, each shaped like its argument."""
+    """The gradients dq_exc, dk_exc, dq_inh, dk_inh, dv and dlam, each shaped like its argument."""
     # o, head = streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
     (dq_exc, dq_inh), (dk_exc, dk_inh), dv, (_, dw_inh) = streamed_backward(do, cache)
     # weights = [xp.ones(shape, v.dtype), xp.broadcast_to(-lam, shape)]
@@ -224,7 +252,7 @@ def tiled_differential_head_backward(do, cache) -> tuple[Array, Array, Array, Ar
 
 @takes(q_exc="B H T d", k="B H S d", q_inh="B H T d", v="B H S e", lam=as_lam, mask="mask B H T S")
 def tiled_differential_v2_head_forward(q_exc, q_inh, k, v, lam, mask=None) -> tuple[Array, TiledHeadCache]:
-    """differential_v2_head_forward on tiles.                                [eq:differential-v2-head, published]
+    """differential_v2_head_forward on tiles.                   [eq:differential-v2-head, published]
 
     lam : broadcastable to (B, H, T)
     returns o : (B, H, T, e), and a TiledHeadCache
@@ -235,7 +263,7 @@ def tiled_differential_v2_head_forward(q_exc, q_inh, k, v, lam, mask=None) -> tu
 
 @undoes(TiledHeadCache, "B H T e")
 def tiled_differential_v2_head_backward(do, cache) -> tuple[Array, Array, Array, Array, Array]:
-    """dq_exc, dq_inh (B, H, T, d), dk (B, H, S, d), dv (B, H, S, e), dlam (B, H, T)."""
+    """The gradients dq_exc, dq_inh, dk, dv and dlam, each shaped like its argument."""
     # o, head = tiled_differential_head_forward(q_exc, k, q_inh, k, v, lam, mask)
     dq_exc, dk_exc, dq_inh, dk_inh, dv, dlam = tiled_differential_head_backward(do, cache)
     return dq_exc, dq_inh, dk_exc + dk_inh, dv, dlam
@@ -244,7 +272,7 @@ def tiled_differential_v2_head_backward(do, cache) -> tuple[Array, Array, Array,
 @takes(q_exc="B H T d", k_exc="B H S d", q_inh="B H T d", k_inh="B H S d", v="B H S e", z_gate="B H T",
        mask="mask B H T S")  # fmt: skip
 def tiled_gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None) -> tuple[Array, TiledHeadCache]:
-    """gated_head_forward on tiles.                                          [eq:gated-head, machine review]
+    """gated_head_forward on tiles.                                  [eq:gated-head, machine review]
 
     returns o : (B, H, T, e), and a TiledHeadCache
     """
@@ -255,7 +283,7 @@ def tiled_gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None) -
 
 @undoes(TiledHeadCache, "B H T e")
 def tiled_gated_head_backward(do, cache) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """dq_exc, dk_exc, dq_inh, dk_inh, dv, dz_gate, shaped like the arguments."""
+    """The gradients dq_exc, dk_exc, dq_inh, dk_inh, dv and dz_gate, shaped like the arguments."""
     # o, head = streamed_forward([q_exc, q_inh], [k_exc, k_inh], v, weights, mask)
     (dq_exc, dq_inh), (dk_exc, dk_inh), dv, (dw_exc, dw_inh) = streamed_backward(do, cache)
     # weights = [sigmoid(z_gate), -sigmoid(-z_gate)]

@@ -1,4 +1,4 @@
-"""Twicing attention: what a first pass of attention missed of the values is attended to once more."""
+"""Twicing attention: attend, then attend again to what the first pass left out of the values."""
 
 from typing import Annotated, NamedTuple
 
@@ -22,15 +22,16 @@ class TwicingHeadCache(NamedTuple):
 
 @takes(q="B H T d", k="B H T d", v="B H T e", mask="mask B H T T")
 def twicing_head_forward(q, k, v, mask=None) -> tuple[Array, TwicingHeadCache]:
-    """Softmax attention, and a second pass over what the first one missed.  [eq:twicing-head, published]
+    """Softmax attention, then a second pass over what it missed.       [eq:twicing-head, published]
 
         o = (2 A - A^2) v = A v + A (v - A v),   A = softmax(q k^T / sqrt(d))
 
     returns o : (B, H, T, e), and a TwicingHeadCache
 
-    There are as many keys as queries: A^2 is square. Rows of 2 A - A^2 sum to 1, where every row of A
-    does, and may hold negative weights. A^2 takes two steps: what the mask forbids stays 0 only if it
-    forbids every detour too, as causal and padding masks do.
+    There are as many keys as queries, since A^2 needs a square A. Rows of 2 A - A^2 sum to 1 where
+    every row of A does, and entries may be negative. A^2 leads from a query to a key through a
+    third token. So what the mask forbids stays 0 only if the mask forbids every such detour too, as
+    causal and padding masks do.
     """
     q, k, v = seen_only(mask, [q], [k, v])
     A, map = softmax_map_forward(q, k, mask)
@@ -42,7 +43,7 @@ def twicing_head_forward(q, k, v, mask=None) -> tuple[Array, TwicingHeadCache]:
 
 @undoes(TwicingHeadCache, "B H T e")
 def twicing_head_backward(do, cache) -> tuple[Array, Array, Array]:
-    """dq, dk (B, H, T, d), dv (B, H, T, e).                                 [eq:twicing-head-backward, derived]"""
+    """The gradients dq, dk and dv, shaped like q, k and v.   [eq:twicing-head-backward, derived]"""
     A, v, missed, map = cache
     # o = first + A @ missed
     dA, dmissed = do @ swap(missed), swap(A) @ do

@@ -1,17 +1,18 @@
 """Corruptions of images and of sentences. Level 0 is the identity; nothing is clipped unless asked.
 
-| kind            | level means                                                     | unit            |
-|-----------------|-----------------------------------------------------------------|-----------------|
-| gaussian        | standard deviation of noise added to each pixel                 | grey level, 0-1 |
-| salt-and-pepper | part of the pixels set to 0 or 1, half each                     | fraction, 0-1   |
-| brightness      | constant added to every pixel                                   | grey level, 0-1 |
-| contrast        | part of the contrast lost: 1 leaves the image's mean            | fraction, 0-1   |
-| occlusion       | side of a black square at a random place, over the image's side | fraction, 0-1   |
-| blur            | standard deviation of a Gaussian blur                           | pixels          |
-| substitution    | part of the tokens exchanged for tokens drawn from all of x     | fraction, 0-1   |
-| deletion        | part of the tokens dropped; one is always left                  | fraction, 0-1   |
-| insertion       | chance of a drawn token before each token; what is pushed over  | fraction, 0-1   |
-|                 | the end is lost                                                 |                 |
+| kind            | level means                                            | unit            |
+|-----------------|--------------------------------------------------------|-----------------|
+| gaussian        | standard deviation of noise added to each pixel        | grey level, 0-1 |
+| salt-and-pepper | part of the pixels set to 0 or 1, half each            | fraction, 0-1   |
+| brightness      | constant added to every pixel                          | grey level, 0-1 |
+| contrast        | part of the contrast lost: 1 leaves the image's mean   | fraction, 0-1   |
+| occlusion       | side of a black square at a random place, over the     | fraction, 0-1   |
+|                 | image's side                                           |                 |
+| blur            | standard deviation of a Gaussian blur                  | pixels          |
+| substitution    | part of the tokens exchanged for tokens drawn from x   | fraction, 0-1   |
+| deletion        | part of the tokens dropped; one is always left         | fraction, 0-1   |
+| insertion       | chance of a token, drawn from x, before each token;    | fraction, 0-1   |
+|                 | what is pushed over the end is lost                    |                 |
 """
 
 from collections.abc import Callable
@@ -22,15 +23,18 @@ import numpy as np
 from .. import check, shapes
 from ..params import check_rng
 
-PAD = 0  # the token that fills sentences up
+PAD = 0  # the token after the end of a sentence
 
 
 def corrupt(x, kind: str, level: float, rng, clip: bool = False) -> np.ndarray:
     """Images or sentences with one kind of damage, as a new array of the same dtype.
 
-    x    : images (N, h, w) or (N, h, w, channels), floating; or tokens (N, T), integers, 0 = padding; on the host
-    rng  : a numpy.random.Generator; equal seeds give equal damage
-    clip : cut images to [0, 1]
+    x      : images (N, h, w) or (N, h, w, channels), floating; or tokens (N, T), integers,
+             0 = padding; on the host (the CPU)
+    kind   : a name in the table at the top of this file
+    level  : how much damage, in the unit of that table
+    rng    : a numpy.random.Generator; equal seeds give equal damage
+    clip   : cut images to [0, 1]
     raises : ValueError, TypeError naming the argument
     """
     check.one_of("corrupt", "kind", kind, tuple(IMAGES | SENTENCES))
@@ -38,13 +42,13 @@ def corrupt(x, kind: str, level: float, rng, clip: bool = False) -> np.ndarray:
     check_rng("corrupt", rng)
     corruption = (IMAGES | SENTENCES)[kind]
     shapes.number(f"corrupt (kind {kind!r})", low=0, high=corruption.most, level=level)
-    some = level > 0 and (kind in IMAGES or x.any())  # of padding alone there is nothing to damage
+    some = level > 0 and (kind in IMAGES or x.any())  # in padding alone there is nothing to damage
     damaged = corruption.damage(x, level, rng).astype(x.dtype) if some else x.copy()
     return damaged.clip(0, 1) if clip else damaged
 
 
 def _check_damaged(x, kind):
-    """Images where images are damaged, tokens where tokens are."""
+    """Check that x is images, for a damage to images, or tokens, for a damage to sentences."""
     what = x.dtype if type(x) is np.ndarray else type(x).__name__
     if kind in SENTENCES and not (type(x) is np.ndarray and x.dtype.kind in "iu"):
         raise TypeError(f"corrupt: x is {what}, expected a NumPy array of integer tokens for kind {kind!r}")
@@ -91,7 +95,7 @@ def blur(x, level, rng):
     return gaussian_filter(x, sigma=level, axes=(1, 2), mode="nearest")
 
 
-# ------------------------------------------------------------------------------------------- sentences
+# ---------------------------------------------------------------------------------------- sentences
 
 
 def substitution(x, level, rng):
@@ -123,14 +127,14 @@ def _refill(x, change):
     return out
 
 
-# ------------------------------------------------------------------------------------------- the table
+# ---------------------------------------------------------------------------------------- the table
 
 
 class Corruption(NamedTuple):
     damage: Callable
     unit: str  # of the level, for a figure's axis
     levels: tuple  # what figures and tables show
-    most: float = np.inf
+    most: float = np.inf  # the largest level
 
 
 IMAGES = {

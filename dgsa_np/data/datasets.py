@@ -29,13 +29,15 @@ COUNTS = ("length", "overlap", "min_count", "max_words")  # options that are who
 def load(name: str = "digits", root=None, **options) -> Dataset:
     """A data set by its name, with fixed train, validation and test splits.
 
-    name    : digits, mnist, fashion-mnist, cifar10, cifar100 (images); pydoc, text (language); rt-polarity, imdb,
-              ag-news, 20newsgroups (labelled texts); needle (made in memory)
-    root    : the folder, archive or file that it is read from; None for digits, pydoc and needle, which are
-              everywhere; "download" fetches mnist, fashion-mnist, cifar10 or 20newsgroups
-    options : length, unit, overlap of a language, see data/text.py; length, min_count, max_words of labelled texts,
-              see data/labelled.py; encoding of rt-polarity; spurious of the needle
-    raises  : ValueError for a name or an option that does not exist; DataError for files, with path and offset
+    name    : digits, mnist, fashion-mnist, cifar10, cifar100 (images); pydoc, text (language);
+              rt-polarity, imdb, ag-news, 20newsgroups (labelled texts); needle (made in memory)
+    root    : the folder, archive or file that it is read from; None for digits (which come with
+              scikit-learn), pydoc (with Python) and needle; "download" fetches mnist,
+              fashion-mnist, cifar10 or 20newsgroups
+    options : length, unit, overlap of a language, see data/text.py; length, min_count, max_words of
+              labelled texts, see data/labelled.py; encoding of rt-polarity; spurious of the needle
+    raises  : ValueError for a name or an option that does not exist; DataError for files, with path
+              and offset
     """
     check.one_of("load", "name", name, tuple(LOADERS))
     shapes.instance("load", (*check.PATH, type(None)), root=root)

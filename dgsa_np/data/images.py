@@ -1,4 +1,4 @@
-"""Images: scikit-learn's digits, the idx files of MNIST and Fashion-MNIST, the binary files of CIFAR."""
+"""Images: scikit-learn's digits, MNIST and Fashion-MNIST as idx files, CIFAR as binary files."""
 
 import gzip
 import math
@@ -9,16 +9,21 @@ import numpy as np
 
 from .splits import DataError, Dataset, Split, sha256
 
-LARGEST = 2**31  # bytes: what a header may promise
-CIFAR = {  # the folder in the archive, its training files, its test file, the classes that each label byte tells apart
+LARGEST = 2**31  # bytes; a header that promises more is refused
+# The folder in the archive, its training files, its test file, the classes of each label byte.
+CIFAR = {
     "cifar10": ("cifar-10-batches-bin", "data_batch_*.bin", "test_batch.bin", (10,)),
     "cifar100": ("cifar-100-binary", "train.bin", "test.bin", (20, 100)),
 }
-OPENML = {"mnist": "mnist_784", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR_10"}  # names on openml.org
+# Names on openml.org.
+OPENML = {"mnist": "mnist_784", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR_10"}
 
 
 def load_digits(name, root=None):
-    """1,797 scans of 8 x 8, grey levels 0 to 16 divided by 16, split 70 / 10 / 20 % with equal shares of each digit."""
+    """scikit-learn's 1,797 scans of handwritten digits, 8 x 8, split 70 / 10 / 20 %.
+
+    Grey levels 0 to 16 are divided by 16. Each split has equal shares of each digit.
+    """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -33,9 +38,11 @@ def load_digits(name, root=None):
 
 
 def load_idx(name, root=None):
-    """The four idx files of a folder, gzipped or not; the last twelfth of the training file is the validation split.
+    """MNIST or Fashion-MNIST, from the four idx files of a folder, gzipped or not.
 
-    root : "download" fetches the images through scikit-learn
+    The last twelfth of the training file is the validation split.
+
+    root : the folder; "download" fetches the images through scikit-learn
     """
     if root == "download":
         return _dataset(name, *((x.reshape(-1, 28, 28), y) for x, y in _download(name)), 10)
@@ -50,9 +57,12 @@ def load_idx(name, root=None):
 
 
 def load_cifar(name, root=None):
-    """The binary files of CIFAR-10 or CIFAR-100; the last twelfth of the training images is the validation split.
+    """CIFAR-10 or CIFAR-100, from the binary files.
 
-    root : the folder that holds them, or the one above; "download" fetches CIFAR-10 through scikit-learn
+    The last twelfth of the training images is the validation split.
+
+    root : the folder that holds them, or the one above; "download" fetches CIFAR-10 through
+           scikit-learn
     """
     parts = _download(name) if root == "download" and name in OPENML else _read_parts(name, root)
     train, test = ((x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), y) for x, y in parts)
@@ -60,7 +70,10 @@ def load_cifar(name, root=None):
 
 
 def _dataset(name, train, test, n_out):
-    """Images and labels in bytes; the last twelfth of those for training is the validation split."""
+    """A data set from images and labels in bytes.
+
+    The last twelfth of those for training is the validation split.
+    """
     images, labels = train
     n = len(images) - max(1, len(images) // 12)
     parts = (images[:n], labels[:n]), (images[n:], labels[n:]), test
@@ -96,7 +109,11 @@ def _find(name, root, stem):
 
 
 def _read_idx(path, n_axes):
-    """An array of bytes. The format: 0 0 8 n_axes, the length of each axis in 4 bytes, big end first, the bytes."""
+    """The array of bytes in an idx file.
+
+    The format: the bytes 0, 0, 8 and n_axes; the length of each axis in 4 bytes, the highest first;
+    the bytes of the array.
+    """
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             head = file.read(4 + 4 * n_axes)
@@ -119,14 +136,18 @@ def _read_parts(name, root):
     if root is None:
         raise DataError(f"{name}: root is None, expected the folder that holds {train} and {test}")
     folder = Path(root) / folder if (Path(root) / folder).is_dir() else Path(root)
-    paths = sorted(folder.glob(train), key=lambda path: (len(path.name), path.name))  # batch 2 before batch 10
+    # Batch 2 comes before batch 10.
+    paths = sorted(folder.glob(train), key=lambda path: (len(path.name), path.name))
     batches = [_read_cifar(path, classes) for path in paths or [folder / train]]
     pixels, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
     return (pixels, labels), _read_cifar(folder / test, classes)
 
 
 def _read_cifar(path, classes):
-    """Pixels and labels. The format: records of a byte per label, the finest last, and three planes of 32 x 32."""
+    """Pixels and labels of one file.
+
+    The format: records of a byte per label, the finest last, and three planes of 32 x 32.
+    """
     try:
         content = np.fromfile(path, np.uint8)
     except (OSError, ValueError) as error:

@@ -1,8 +1,8 @@
 """Texts with a label: film reviews (rt-polarity, IMDB), news (AG News), posts (20 Newsgroups).
 
 length    : tokens per text; longer ones are cut, shorter ones padded
-min_count : rarer words of the training split become UNKNOWN
-max_words : so do all but the most frequent
+min_count : words that are rarer than this in the training split become UNKNOWN
+max_words : and so do all but this many words, the most frequent ones
 """
 
 import csv
@@ -22,13 +22,17 @@ from .corruptions import PAD
 from .splits import DataError, Dataset, Split, sha256
 from .text import UNKNOWN, Vocabulary, _read
 
-WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+|[^\w\s]|_")  # letters with apostrophes inside, digits, one mark
+# A word is letters with apostrophes inside, or digits, or one mark.
+WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+|[^\w\s]|_")
 REVIEW = re.compile(r"(?:\./)?(?:aclImdb/)?(train|test)/(neg|pos)/(\d+_\d+\.txt)")
 POST = re.compile(r"(?:\./)?(?:20news-bydate/)?20news-bydate-(train|test)/([^/]+)/(\d+)")
 
 
 def load_rt_polarity(name, root=None, length=64, min_count=2, encoding="utf-8"):
-    """Sentences of film reviews, negative (0) or positive (1), from rt-polarity.neg and .pos; split 80 / 10 / 10 %."""
+    """Sentences of film reviews, negative (0) or positive (1), split 80 / 10 / 10 %.
+
+    They are read from rt-polarity.neg and rt-polarity.pos, one per line.
+    """
     from sklearn.model_selection import train_test_split
 
     if root is None:
@@ -49,14 +53,20 @@ def _sentences(path, encoding):
 
 
 def load_imdb(name, root=None, length=256, min_count=2, max_words=20000):
-    """Film reviews, negative (0) or positive (1), a file each: aclImdb/train/pos/0_9.txt; line breaks are dropped."""
+    """Film reviews, negative (0) or positive (1), one per file, such as aclImdb/train/pos/0_9.txt.
+
+    Line breaks of HTML become spaces.
+    """
     files = _read_files(name, root, REVIEW, "aclImdb/train/pos/0_9.txt", "utf-8")
     texts = [(*place, text.replace("<br />", " ")) for *place, text in files]
     return _official(name, root, texts, length, min_count, max_words)
 
 
 def load_ag_news(name, root=None, length=128, min_count=2, max_words=20000):
-    """News of four classes, from the rows of train.csv and test.csv: "class", "title", "description"; class 1 to 4."""
+    """News of four classes, from the rows of train.csv and test.csv.
+
+    A row is "class", "title", "description", with the classes 1 to 4.
+    """
     if root is None:
         raise DataError(f"{name}: root is None, expected the folder that holds train.csv and test.csv")
     texts = [(part, *row) for part in ("train", "test") for row in _read_news(Path(root) / f"{part}.csv")]
@@ -64,7 +74,7 @@ def load_ag_news(name, root=None, length=128, min_count=2, max_words=20000):
 
 
 def _read_news(path):
-    """(class, line, text) of each row; the first may be a header."""
+    """(class, line, text) of each row; the first row may be a header."""
     rows = csv.reader(io.StringIO(_read(path)), strict=True)
     try:
         for row in rows:
@@ -79,20 +89,32 @@ def _read_news(path):
 
 
 def load_newsgroups(name, root=None, length=128, min_count=2, max_words=20000):
-    """Posts to newsgroups, a file each: 20news-bydate-train/sci.space/59848; without headers, footers and quotes.
+    """Posts to newsgroups, one per file, such as 20news-bydate-train/sci.space/59848.
 
-    Headers name the group.      root : "download" fetches the posts through scikit-learn
+    Headers, which name the group, are left out, and so are footers and quotes.
+
+    root : the folder or archive; "download" fetches the posts through scikit-learn
     """
     texts = _fetch_posts(name) if root == "download" else _read_posts(name, root)
     return _official(name, root, texts, length, min_count, max_words)
 
 
-def _read_posts(name, root):
-    from sklearn.datasets import _twenty_newsgroups as strip
+SPEAKS = "writes in", "writes:", "wrote:", "says:", "said:"  # in a line that says whom the next ones quote
+QUOTES = "In article", "Quoted from", "|", ">"  # at the start of a quoted line
 
+
+def _read_posts(name, root):
     for *place, text in _read_files(name, root, POST, "20news-bydate-train/sci.space/59848", "latin-1"):
-        body = strip.strip_newsgroup_header(text.replace("\r\n", "\n"))
-        yield *place, strip.strip_newsgroup_quoting(strip.strip_newsgroup_footer(body))
+        yield *place, _body(text.replace("\r\n", "\n"))
+
+
+def _body(post):
+    """A post without its header, its footer and what it quotes, as scikit-learn takes them off."""
+    _, _, text = post.partition("\n\n")
+    lines = text.strip().split("\n")
+    last_rule = max((i for i, line in enumerate(lines) if not line.strip().strip("-")), default=0)
+    lines = lines[:last_rule] if last_rule else text.split("\n")  # a last paragraph is the footer
+    return "\n".join(line for line in lines if not line.startswith(QUOTES) and not any(s in line for s in SPEAKS))
 
 
 def _fetch_posts(name):
@@ -107,11 +129,11 @@ def _fetch_posts(name):
             yield part, posts.target_names[label], Path(path).name, text
 
 
-# ------------------------------------------------------------------------------------ folders and archives
+# ----------------------------------------------------------------------------- folders and archives
 
 
 def _read_files(name, root, layout, example, encoding):
-    """[(part, label, file, text)] of the files with this layout of path, in a folder or a tar archive."""
+    """[(part, label, file, text)] of the files with this layout of path, in a folder or archive."""
     if root is None:
         raise DataError(f"{name}: root is None, expected a folder or a .tar.gz that holds {example} and its like")
     root, texts = Path(root), []
@@ -134,7 +156,11 @@ def _walk(root, layout):
 
 
 def _unpack(root, layout):
-    """Members of an archive, read in memory. It ends in zeros: tarfile takes other bytes for an end in silence."""
+    """Path and content of each member of an archive that has this layout, read in memory.
+
+    An archive has to end in zeros. That is checked here, since tarfile takes other bytes for the
+    end too, and says nothing.
+    """
     opened = gzip.open if root.suffix in (".gz", ".tgz") else open
     with opened(root, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
@@ -146,11 +172,16 @@ def _unpack(root, layout):
             raise tarfile.ReadError(f"offset {tar.offset}: neither a file nor the end of an archive")
 
 
-# ------------------------------------------------------------------------------------------- texts to tokens
+# ---------------------------------------------------------------------------------- texts to tokens
 
 
 def _official(name, root, texts, *sizes):
-    """Texts as (part, label, place, text), put in order; a tenth of train, with equal shares, validates."""
+    """A data set that comes with a train and a test part.
+
+    texts : tuples (part, label, ..., text), put in order here
+
+    A tenth of the train part, with equal shares of each label, is the validation split.
+    """
     from sklearn.model_selection import train_test_split
 
     texts = sorted(texts)
@@ -168,7 +199,12 @@ def _official(name, root, texts, *sizes):
 
 
 def _dataset(name, texts, labels, rows, length, min_count, max_words=None):
-    """Tokens of texts, words between spaces; rows of train, valid and test; the vocabulary is that of train alone."""
+    """A data set from texts, which are words between spaces.
+
+    rows : which texts are in train, valid and test
+
+    The vocabulary is that of train alone.
+    """
     counts = Counter(word for row in rows[0] for word in texts[row].split())
     del counts[UNKNOWN]
     words = sorted(word for word, n in counts.most_common(max_words) if n >= min_count)

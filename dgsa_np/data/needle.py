@@ -7,17 +7,20 @@ from .corruptions import PAD
 from .splits import Dataset, Split, sha256
 
 KEYS, VALUES = 8, 4
-PAIR, SPURIOUS, QUERY = 1, 1 + KEYS * VALUES, 1 + 2 * KEYS * VALUES  # where each sort of token begins
+# The first token of each sort.
+PAIR, SPURIOUS, QUERY = 1, 1 + KEYS * VALUES, 1 + 2 * KEYS * VALUES
 
 
 def load_needle(name, root=None, length=12, spurious=1):
     """A query, then pairs of a key and a value, one token each: which value has the query's key?
 
-    One pair is the needle, right in key and value; `spurious` pairs have its key too, but a mark and any value,
-    so that whoever looks for the key finds them as well; the others have other keys. 4 classes, chance 1/4.
+    One pair is the needle, right in key and value. Spurious pairs have its key too, but a mark and
+    any value, so that a look for the key finds them as well. The other pairs have other keys. There
+    are 4 classes, and chance is 1/4. As words: the query is "3?", the needle "3=1", a spurious pair
+    "3!0", another pair "5=2".
 
-    length   : tokens per sentence      spurious : spurious pairs in each, 0 to length - 2
-    As words: the query is "3?", the needle "3=1", a spurious pair "3!0", another "5=2".
+    length   : tokens per sentence
+    spurious : spurious pairs in each sentence, 0 to length - 2
     """
     if root is not None:
         raise ValueError(f"load: root is {root!r}, expected None: {name} is made in memory")

@@ -1,7 +1,7 @@
-"""What every loader returns."""
+"""What every loader returns: a data set of three splits."""
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ class Split(NamedTuple):
 
     def length(self) -> int:
         """How many rows; raises ValueError where inputs, targets and keep disagree."""
-        arrays = {name: a for name, a in self._asdict().items() if a is not None or name != "keep"}
+        arrays: dict[str, Any] = {name: a for name, a in self._asdict().items() if a is not None or name != "keep"}
         for name, a in arrays.items():
             shapes.is_array("Split", name, a)
         if len({a.shape[:1] for a in arrays.values()}) != 1 or not self.inputs.shape[:1] > (0,):
@@ -28,12 +28,12 @@ class Split(NamedTuple):
             raise shapes.ShapeError(f"Split: {sizes}, expected as many rows of each, and one at least")
         return len(self.inputs)
 
-    def take(self, rows):
+    def take(self, rows) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Inputs, targets and keep of some rows."""
         return self.inputs[rows], self.targets[rows], None if self.keep is None else self.keep[rows]
 
-    def corrupted(self, kind, level, rng):
-        """The split with damaged inputs; of sentences the damage may drop or add tokens."""
+    def corrupted(self, kind: str, level: float, rng) -> "Split":
+        """The split with damaged inputs, and a keep that follows dropped and added tokens."""
         inputs = corrupt(self.inputs, kind, level, rng)
         return self._replace(inputs=inputs, keep=None if self.keep is None else inputs != PAD)
 
@@ -42,11 +42,12 @@ class Dataset(NamedTuple):
     train: Split
     valid: Split
     test: Split
-    meta: dict  # name, sha256, what a ModelConfig needs to know (task, n_out ...); of text: vocabulary and unit
+    # Name, SHA-256, what a ModelConfig has to know (task, n_out ...); of text, vocabulary and unit.
+    meta: dict[str, Any]
 
 
 def sha256(*parts) -> str:
-    """Of bytes and arrays, one after the other."""
+    """The SHA-256 of bytes and arrays, one after the other, in hexadecimal digits."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part)

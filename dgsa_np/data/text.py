@@ -9,7 +9,7 @@ import numpy as np
 from .. import check, indices, shapes
 from .splits import DataError, Dataset, Split, sha256
 
-UNKNOWN = "\ufffd"  # what the vocabulary lacks
+UNKNOWN = "\ufffd"  # the symbol for what the vocabulary lacks
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,16 @@ class Vocabulary:
     symbols: list
 
     @cached_property
-    def index(self):
+    def index(self) -> dict:
         return {symbol: i for i, symbol in enumerate(self.symbols)}
 
-    def split(self, text):
+    def split(self, text) -> list:
         """The symbols of a text."""
         shapes.instance("Vocabulary", str, text=text)
         ways = {"characters": list, "bytes": lambda t: list(t.encode(errors="surrogateescape")), "words": str.split}
         return ways[self.unit](text)
 
-    def encode(self, text):
+    def encode(self, text) -> np.ndarray:
         """(n,) tokens; what the vocabulary lacks becomes the token of UNKNOWN."""
         unknown = self.index.get(UNKNOWN)
         return np.array([self.index.get(s, unknown) for s in self.split(text)], "int64")
@@ -44,7 +44,10 @@ class Vocabulary:
 
 
 def load_pydoc(name, root=None, length=128, unit="characters", overlap=4):
-    """The reference manual that comes with every CPython, topic after topic; it changes with Python's version."""
+    """The reference manual that comes with every CPython, topic after topic.
+
+    It changes with Python's version.
+    """
     if root is not None:
         raise ValueError(f"load: root is {root!r}, expected None: {name} comes with Python")
     try:
@@ -55,14 +58,14 @@ def load_pydoc(name, root=None, length=128, unit="characters", overlap=4):
 
 
 def load_text(name, root=None, length=128, unit="characters", overlap=4):
-    """Any UTF-8 file."""
+    """Any text file in UTF-8, as a language."""
     if root is None:
         raise DataError(f"{name}: root is None, expected the path of a text file")
     return _language(_read(Path(root)), name, length, unit, overlap)
 
 
 def _language(text, name, length, unit, overlap):
-    """Windows of a text, cut 90 / 5 / 5 % in its order.
+    """Windows of a text, cut 90 / 5 / 5 % into splits, in the order of the text.
 
     length  : tokens per window
     unit    : "characters", with a vocabulary of those in the training part, or "bytes"
@@ -81,7 +84,7 @@ def _language(text, name, length, unit, overlap):
 
 
 def _windows(tokens, length, stride, name):
-    """Views of the tokens, nothing is copied; the target of each token is the next."""
+    """Windows as views of the tokens, without copies; the target of each token is the next one."""
     if len(tokens) <= length:
         raise DataError(f"{name}: a part of the text has {len(tokens)} tokens, expected more than length = {length}")
     rows = np.lib.stride_tricks.sliding_window_view(tokens, length + 1)[::stride]

@@ -1,9 +1,10 @@
-"""Elementwise chains as one kernel on a GPU, written once, in NumPy's words.
+"""Chains of elementwise operations, written once, in NumPy's words, and one kernel on a GPU.
 
-A GPU spends more on starting an operation, and on fetching its numbers from memory, than on the operation. A chain
-of ten is therefore made one kernel. It is run once on symbols, and what it does to them is written down in C:
+A GPU spends more time on starting an operation, and on fetching its numbers from memory, than on
+the operation itself. So a chain of ten operations is made one kernel. The chain is run once on
+symbols, and what it does to them is written down in C:
 
-    >>> print(kernel_source(lambda g, A_exc, A_inh: g * A_exc - (1 - g) * A_inh, ("T", "T", "T"))[2])
+    >>> print(kernel_source(lambda g, A_exc, A_inh: g * A_exc - (1 - g) * A_inh, ("T",) * 3)[2])
     const T t0 = x0 * x1;
     const T t1 = T(1) - x0;
     const T t2 = t1 * x2;
@@ -21,7 +22,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..backend import owner_of
 
-C_TYPES = {"T": "T", "float64": "double", "bool": "bool"}  # T: the one dtype of all floating arrays of a call
+# T is the one dtype of all floating arrays of a call.
+C_TYPES = {"T": "T", "float64": "double", "bool": "bool"}
 IN_C = {"add": "{} + {}", "subtract": "{} - {}", "multiply": "{} * {}", "divide": "{} / {}", "negative": "-{}"}
 IN_C |= {"less": "{} < {}", "equal": "{} == {}", "exp": "exp({})", "sqrt": "sqrt({})", "fmin": "fmin({}, {})"}
 IN_C |= {"maximum": "maximum({}, {})", "where": "where({}, {}, {})"}
@@ -32,13 +34,15 @@ template <typename T> __device__ T where(bool c, T a, T b) { return c ? a : b; }
 
 
 def fused(chain):
-    """A decorator: on NumPy arrays the chain itself, on CuPy arrays one kernel that gives the same bits.
+    """A decorator: the chain itself on NumPy arrays, one kernel for all of it on CuPy arrays.
 
-    chain : a function of arrays, the first argument, and of arrays, masks and Python's numbers; made of the operators
-            and functions of IN_C, of .real and .astype(dtype of an argument), without branches. It returns an array
-            or a tuple of arrays; all have the shape to which the arguments broadcast.
+    chain : a function of arrays, the first argument, and of arrays, masks and Python's numbers.
+            It is made of the operators and functions of IN_C, of .real and .astype(dtype of an
+            argument), without branches. It returns an array or a tuple of arrays; all have the
+            shape to which the arguments broadcast.
 
-    Complex arrays, for a complex step, arrays of two dtypes and arguments by name take the chain step by step.
+    The results are equal bit for bit. The chain runs step by step for complex arrays (of a complex
+    step), arrays of two dtypes, and arguments by name.
     """
 
     @wraps(chain)
@@ -51,7 +55,10 @@ def fused(chain):
 
 @lru_cache
 def _make_kernel(cupy, chain, kinds):
-    """The kernel of a chain, made once. CuPy compiles it when it is first called, for each dtype and layout anew."""
+    """The kernel of a chain, made once.
+
+    CuPy compiles it at the first call, and anew for each dtype and layout.
+    """
     inputs, outputs, operation = kernel_source(chain, kinds)
     exact = ("--fmad=false",)  # no a * b + c in one rounding, which NumPy lacks
     return cupy.ElementwiseKernel(inputs, outputs, operation, _name(chain), preamble=IN_C_TOO, options=exact)
@@ -68,14 +75,14 @@ def _kinds(args):
 
 
 def _name(chain):
-    """What a profiler calls it: the chain's own name, or for a lambda where it is written, line_214_of_ops."""
+    """What a profiler calls the kernel: the chain's name, or for a lambda line_214_of_ops."""
     named, code = chain.__name__.isidentifier(), chain.__code__
     where = f"line_{code.co_firstlineno}_of_{Path(code.co_filename).stem}"
     return chain.__name__ if named else re.sub(r"\W", "_", where)
 
 
 def kernel_source(chain, kinds):
-    """The parameters, the results and the operation of the kernel of a chain, as cupy.ElementwiseKernel takes them.
+    """The parameters, results and operation of a chain's kernel, for cupy.ElementwiseKernel.
 
     kinds  : for each argument a key of C_TYPES: "T" an array, "bool" a mask, "float64" a number
     raises : TypeError for what has no counterpart in IN_C
@@ -89,7 +96,7 @@ def kernel_source(chain, kinds):
 
 
 class _Symbol(NDArrayOperatorsMixin):
-    """A value of the kernel: what is done to it, NumPy tells it, and it adds a line of C."""
+    """A value of the kernel: it writes in C each operation that NumPy applies to it."""
 
     dtype = "T"
 
@@ -102,7 +109,8 @@ class _Symbol(NDArrayOperatorsMixin):
     def __bool__(self):
         raise TypeError("fused: a branch on a value, which a kernel does not have; use numpy.where")
 
-    def __array_ufunc__(self, ufunc, method, *operands, out=None):  # the kernel has memory of its own for out
+    # out is ignored: the kernel has memory of its own.
+    def __array_ufunc__(self, ufunc, method, *operands, out=None):
         return self._write(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", operands)
 
     def __array_function__(self, function, types, operands, _):
@@ -116,7 +124,10 @@ class _Symbol(NDArrayOperatorsMixin):
         return self._assign("T", f"T({self})")
 
     def _write(self, name, operands):
-        """As NumPy promotes: beside an array, numbers and masks take its dtype; among themselves they are float64."""
+        """One operation in C, with the dtype that NumPy would give it.
+
+        Beside an array, numbers and masks take its dtype; among themselves they are float64.
+        """
         if name not in IN_C:
             raise TypeError(f"fused: {name} has no counterpart in C, expected one of {', '.join(IN_C)}")
         if any(not isinstance(x, _Symbol) and (type(x) not in (int, float) or not math.isfinite(x)) for x in operands):
@@ -137,7 +148,7 @@ SUMS = {"square_sum": ("T x", "float64 z", "double(x) * double(x)")}
 
 
 def sum_kernel(name, *arrays):
-    """A sum of products in one kernel, which takes axis and keepdims; None for arrays that no kernel is for."""
+    """The kernel of a sum, called with axis and keepdims; None where the arrays have no kernel."""
     return _make_sum(owner_of(arrays[0]), name) if _kinds(arrays) else None
 
 

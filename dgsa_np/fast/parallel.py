@@ -1,4 +1,7 @@
-"""One step split over threads: NumPy computes outside Python's lock, so large arrays use all cores."""
+"""One step split over threads.
+
+NumPy computes outside Python's lock, so that large arrays use all cores.
+"""
 
 import ctypes
 import os
@@ -16,15 +19,19 @@ from ..params import tree_map
 LARGE_STEP = 2**16  # B T C, below which handing work to threads costs more than it saves
 
 
-def loss_and_grads_threaded(params, inputs, targets, cfg, keep=None, threads=None):
-    """loss_and_grads, equal to rounding: the batch is cut into one shard per thread.
+def loss_and_grads_threaded(
+    params, inputs, targets, cfg: ModelConfig, keep=None, threads: int | None = None
+) -> tuple[np.ndarray, dict]:
+    """loss_and_grads, equal up to rounding: the batch is cut into one shard per thread.
 
-    Shards are weighted by their kept targets and added in a fixed order: the same threads give the same bits.
+    Shards are weighted by their kept targets and added in a fixed order, so that the same number of
+    threads gives the same bits.
+
     threads : None chooses, see choose_threads
     """
     shapes.instance("loss_and_grads_threaded", ModelConfig, cfg=cfg)
     lengths = {getattr(a, "shape", ())[:1] for a in (inputs, targets, targets if keep is None else keep)}
-    if len(lengths) != 1 or lengths == {()}:  # it is refused there
+    if len(lengths) != 1 or lengths == {()}:  # loss_and_grads says what is wrong
         return loss_and_grads(params, inputs, targets, cfg, keep)
     if threads is None:
         threads = choose_threads("cpu" if array_module(params["head"]["W"]) is np else "cuda", len(targets), cfg)
@@ -48,28 +55,30 @@ def loss_and_grads_threaded(params, inputs, targets, cfg, keep=None, threads=Non
 
 
 def choose_threads(device, batch_size, cfg) -> int:
-    """One per core where the step is large enough, one in all for small steps and on a GPU."""
+    """How many threads: one per core for large steps on a CPU, one in all for others."""
     large = batch_size * cfg.n_tokens * cfg.width >= LARGE_STEP
     return min(cores(), batch_size) if large and device == "cpu" else 1
 
 
 def cores() -> int:
-    """Those that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @lru_cache
 def keep_freed_memory():
-    """Have glibc keep what is freed for the next step; given back, every page of it is cleared and mapped anew.
+    """Have glibc keep freed memory for the next step.
 
-    One arena for all threads, and no large array outside of it. Another allocator than glibc's stays as it is.
+    What is given back to the system is cleared and mapped anew, page by page. All threads share one
+    arena, and large arrays come from it too. An allocator other than glibc's stays as it is.
     """
     trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # of glibc's malloc.h
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
         mallopt(arena_max, 1)
         mallopt(trim_threshold, 2**31 - 1)
-        mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25)  # the most that an older glibc takes
+        # 2^25 is the most that an older glibc takes.
+        mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25)
 
 
 @lru_cache

@@ -89,7 +89,7 @@ def op_cases(rng):
     ]
 
 
-IN_ORDER = ("q", "k", "v", "z", "q_inh", "k_inh", "lam")  # the arguments of today's heads, as they are drawn
+IN_ORDER = ("q", "k", "v", "B H T", "q_inh", "k_inh", "")  # the arguments of today's heads, as they are drawn
 
 
 def head_cases(rng):
@@ -99,9 +99,9 @@ def head_cases(rng):
         heads = [(row.head, head_arguments(row)) for row in rows]
         used = {argument for _, arguments in heads for argument in arguments}
         order = [argument for argument in dict.fromkeys([*IN_ORDER, *sorted(used)]) if argument in used]
-        shapes = {"q": (B, H, T, D), "k": (B, H, keys, D), "v": (B, H, keys, E), "z": (B, H, T), "l": (H, 1)}
+        shapes = {argument: _shape_of(argument, keys) for argument in order}
         for name, mask in masks(rng, T, keys).items():
-            drawn = {argument: rng.standard_normal(shapes[argument[0]]) for argument in order}
+            drawn = {argument: rng.standard_normal(shape) for argument, shape in shapes.items()}
             if decodes:
                 args = drawn["q"], drawn["k"], mask
                 yield _case(softmax.softmax_map_forward, softmax.softmax_map_backward, name, args, {"d": D})
@@ -110,9 +110,16 @@ def head_cases(rng):
 
 
 def head_arguments(row) -> list:
-    """Names of what a head takes; q_exc is q. Its control gives z per token, or lam per head."""
-    made = [] if row.control is None else ["z" if row.control.axes else "lam"]
+    """Names of what a head takes; q_exc is q, and what its control makes goes by its axes."""
+    made = [] if row.control is None else [row.control.axes]
     return [*(name.removesuffix("_exc") for name in row.projections), *made]
+
+
+def _shape_of(argument, keys):
+    """One number for all is drawn per head, since a head may be given that too."""
+    known = {"q": (B, H, T, D), "k": (B, H, keys, D), "v": (B, H, keys, E), "": (H, 1)}
+    sizes = {"B": B, "H": H, "T": T}
+    return known.get(argument[:1]) or tuple(sizes[letter] for letter in argument.split())
 
 
 def tiled_cases(rng):
@@ -155,7 +162,7 @@ def switches_of(cfg) -> list:
     return [name for name in SWITCHES if changes.get(name, True)]
 
 
-SMALL = {"width": 8, "n_heads": 2, "depth": 2, "ffn_width": 5, "n_out": 3}
+SMALL: dict = {"width": 8, "n_heads": 2, "depth": 2, "ffn_width": 5, "n_out": 3}
 VISION = SMALL | {"image_size": 6, "patch_size": 3}
 TOKENS = SMALL | {"vocab_size": 7, "max_len": 6}
 

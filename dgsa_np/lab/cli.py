@@ -346,7 +346,7 @@ CORRUPTION = flag("--corruption", "all, none, or the name of one", "all")
 COMMANDS = {
     "demo": Command(
         demo_command,
-        "three mechanisms on noisy handwritten digits, with pictures, in two minutes",
+        "three mechanisms on noisy handwritten digits, with pictures, in about a minute",
         (
             flag("--out", "folder to write to; must not exist", "demo"),
             flag("--seeds", "seeds per mechanism", 3, type=partial(number, int, 1)),

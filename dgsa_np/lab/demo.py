@@ -1,4 +1,4 @@
-"""A demonstration: three mechanisms on noisy handwritten digits, with pictures, in two minutes."""
+"""A demonstration: three mechanisms on noisy digits, with pictures, in about a minute."""
 
 import json
 import math

@@ -37,7 +37,7 @@ def race(contest, rounds=15, enough=10.0) -> dict:
 
 def seconds(run, fill=0.0) -> float:
     """Of one run, or the median of as many runs as fill so many seconds."""
-    times = []
+    times: list[float] = []
     while not times or sum(times) < fill:
         started = time.perf_counter()
         run()

@@ -150,7 +150,10 @@ def check_repeats():
 
 
 def check_waiting(products, width):
-    """A step is given to a busy GPU. It returns while that is still busy, if nothing in it reads."""
+    """A step is given to a busy GPU.
+
+    It returns while the GPU is still busy, if nothing in it reads from the GPU.
+    """
     task = _task(device="cuda")
     _step(*task)
     for n in (1, products, 5 * products):  # 1 to warm up; the last for a host that is slow

@@ -93,7 +93,7 @@ def settle(given: dict, load=DataConfig.load):
     """
     data_config = make(DataConfig, given)
     data = load(data_config)
-    fixed = own(ModelConfig, data.meta)
+    fixed = settings_of(ModelConfig, data.meta)
     for name, value in fixed.items():
         if given.get(name, value) != value:
             raise SettingsError(
@@ -134,7 +134,7 @@ def _value(path, name, value):
     return value
 
 
-def own(config, settings) -> dict:
+def settings_of(config, settings) -> dict:
     """Those of the settings that a configuration has."""
     return {f.name: settings[f.name] for f in fields(config) if f.name in settings}
 
@@ -142,6 +142,6 @@ def own(config, settings) -> dict:
 def make(config, settings):
     """One configuration from those of the settings that are its own; raises SettingsError."""
     try:
-        return config(**own(config, settings))
+        return config(**settings_of(config, settings))
     except ValueError as error:
         raise SettingsError(error) from error

@@ -66,7 +66,10 @@ def workers(jobs, dask):
 
 
 def on_one_thread(task):
-    """The workers share the cores, and bits do not depend on their number. Ctrl-C ends the worker."""
+    """Run a task with one thread for BLAS. Ctrl-C ends the worker.
+
+    The workers share the cores, and so the bits of a result do not depend on their number.
+    """
     keep_freed_memory()
     try:
         with threadpool_limits(1):

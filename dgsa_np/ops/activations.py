@@ -9,51 +9,54 @@ from .softmax import sigmoid
 
 
 class SiluCache(NamedTuple):
-    y: Annotated[Array, "..."]
+    y: Annotated[Array, "... n"]
     sigma: Array
 
 
-@takes(x="...")
+@takes(x="... n")
 def silu_forward(x) -> tuple[Array, SiluCache]:
-    """x sigmoid(x), element by element.                                     [eq:silu, standard]
+    """x sigmoid(x), element by element.                                        [eq:silu, standard]
 
-    returns y : (...), and a SiluCache
+    returns y : (..., n), and a SiluCache
     """
     sigma = sigmoid(x)
     y = x * sigma
     return y, SiluCache(y, sigma)
 
 
-@undoes(SiluCache, "...")
+@undoes(SiluCache, "... n")
 def silu_backward(dy, cache) -> Array:
-    """dx (...)."""
+    """dx (..., n)."""
     y, sigma = cache
     # y = x * sigma
     # sigma = sigmoid(x)
-    return dy * (sigma + y * (1 - sigma))  # x times sigma's own slope, sigma (1 - sigma), is y (1 - sigma)
+    # The slope of sigma is sigma (1 - sigma); times x, this is y (1 - sigma).
+    return dy * (sigma + y * (1 - sigma))
 
 
 class GeluCache(NamedTuple):
-    x: Annotated[Array, "..."]
+    x: Annotated[Array, "... n"]
     Phi: Array
 
 
-@takes(x="...")
+@takes(x="... n")
 def gelu_forward(x) -> tuple[Array, GeluCache]:
-    """x times the normal distribution function, exact, not the tanh approximation.   [eq:gelu, standard]
+    """x times the normal distribution function of x.                           [eq:gelu, standard]
 
         y = x Phi(x),   Phi(x) = (1 + erf(x / sqrt(2))) / 2
 
-    returns y : (...), and a GeluCache
+    returns y : (..., n), and a GeluCache
+
+    This is the exact formula, not its approximation by tanh.
     """
     Phi = 0.5 * (1 + erf(x * math.sqrt(0.5)))
     y = x * Phi
     return y, GeluCache(x, Phi)
 
 
-@undoes(GeluCache, "...")
+@undoes(GeluCache, "... n")
 def gelu_backward(dy, cache) -> Array:
-    """dx (...)."""
+    """dx (..., n)."""
     x, Phi = cache
     # y = x * Phi
     # Phi = 0.5 * (1 + erf(x * math.sqrt(0.5)))

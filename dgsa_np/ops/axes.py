@@ -1,29 +1,29 @@
-"""Which axes: transposing, summing, and the heads beside each other or on an axis of their own."""
+"""Small steps on axes: transpose, sum, and give the heads an axis of their own or take it away."""
 
 import numpy as np
 
 from ..shapes import Array, ShapeError, takes
 
 
-def swap(x):
+def swap(x) -> Array:
     """Transpose the last two axes."""
     return x.swapaxes(-1, -2)
 
 
-def row_sum(x):
-    """The sum over the last axis, kept as 1."""
+def row_sum(x) -> Array:
+    """The sum over the last axis, which stays as an axis of length 1."""
     return x.sum(axis=-1, keepdims=True)
 
 
-def row_mean(x):
-    """The mean over the last axis, kept as 1."""
+def row_mean(x) -> Array:
+    """The mean over the last axis, which stays as an axis of length 1."""
     return x.mean(axis=-1, keepdims=True)
 
 
-def sum_to_shape(x, shape):
+def sum_to_shape(x, shape) -> Array:
     """The gradient of a broadcast: sum over the axes along which one number served many.
 
-    In float64 at least: over a million rows float32 would lose two digits.
+    The sum is taken in float64 or wider: over a million rows float32 would lose two digits.
     """
     lead = x.ndim - len(shape)
     axes = tuple(i for i, n in enumerate(x.shape) if i < lead or shape[i - lead] != n)
@@ -31,7 +31,7 @@ def sum_to_shape(x, shape):
     return x.sum(axis=axes, dtype=wide).astype(x.dtype).reshape(shape) if axes else x
 
 
-def sum_rows(x):
+def sum_rows(x) -> Array:
     """The gradient of a bias or gain: sum over all axes but the last."""
     return sum_to_shape(x, x.shape[-1:])
 

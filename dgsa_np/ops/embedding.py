@@ -1,4 +1,4 @@
-"""A row of a table for each token."""
+"""Embedding: one row of a table for each token."""
 
 from typing import Annotated, NamedTuple
 
@@ -16,11 +16,11 @@ class EmbeddingCache(NamedTuple):
 
 @takes(table="V C", tokens=index(into="table", axis=0))
 def embedding_forward(tokens, table) -> tuple[Array, EmbeddingCache]:
-    """One row of the table per token.                                       [eq:embedding, standard]
+    """One row of the table per token.                                      [eq:embedding, standard]
 
         x = table[tokens]
 
-    tokens : integers (...), on the host, where they are looked at and stay
+    tokens : integers (...), on the host (the CPU), where they are checked and stay
     returns x : (..., C), and an EmbeddingCache
     raises    : IndexError for a token outside [0, V)
     """
@@ -31,10 +31,11 @@ def embedding_forward(tokens, table) -> tuple[Array, EmbeddingCache]:
 
 @undoes(EmbeddingCache, "... C")
 def embedding_backward(dx, cache) -> Array:
-    """dtable (V, C): each row sums the gradients of the places where its token stood.
+    """dtable (V, C): for each token, the sum of dx over the places where it stood.
 
-    The places of a token are added in pairs, then pairs of pairs: no place twice in one addition, so
-    no atomics, the same bits on every run, on a GPU too, and the accuracy of a balanced sum.
+    The places of one token are added in pairs, the results in pairs again, and so on. No addition
+    writes to one place twice, so a GPU needs no atomic operations. Every run gives the same bits,
+    with the accuracy of a balanced sum.
     """
     tokens, table = cache
     xp = array_module(dx)
@@ -49,11 +50,16 @@ def embedding_backward(dx, cache) -> Array:
 
 
 def _pair_equal(tokens):
-    """Rounds of (into, source): in each, a place is added into another of the same token; and the places left over."""
+    """How to add up equal tokens: rounds of additions, and the places where the sums end up.
+
+    A round is (into, source), two arrays of places: what is at source is added to what is at into,
+    where the same token stood.
+    """
     places, rounds = np.argsort(tokens, kind="stable"), []
     while True:
         t = tokens[places]
-        rank = np.arange(t.size) - np.searchsorted(t, t)  # first, second, third ... of its token
+        # Each place is number 0, 1, 2 ... among those of its token.
+        rank = np.arange(t.size) - np.searchsorted(t, t)
         odd = np.flatnonzero(rank % 2)
         if not odd.size:
             return rounds, places

@@ -1,4 +1,4 @@
-"""The two feed-forward layers of a block."""
+"""The two kinds of feed-forward layer that a block can have."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ class SwigluCache(NamedTuple):
 
 @takes(x="... C", W_gate="C F", W_up="C F", W_down="F C")
 def swiglu_forward(x, W_gate, W_up, W_down) -> tuple[Array, SwigluCache]:
-    """The gated feed-forward layer.                                         [eq:swiglu, standard]
+    """The gated feed-forward layer, SwiGLU.                                   [eq:swiglu, standard]
 
         y = (silu(x W_gate) * (x W_up)) W_down
 
@@ -54,7 +54,7 @@ class GeluMlpCache(NamedTuple):
 
 @takes(x="... C", W_up="C F", W_down="F C")
 def gelu_mlp_forward(x, W_up, W_down) -> tuple[Array, GeluMlpCache]:
-    """The feed-forward layer of the ViT baseline.                           [eq:gelu-mlp, standard]
+    """The plain feed-forward layer with GELU, that of the ViT baseline.     [eq:gelu-mlp, standard]
 
         y = gelu(x W_up) W_down
 

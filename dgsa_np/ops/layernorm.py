@@ -1,4 +1,4 @@
-"""LayerNorm, of the last axis."""
+"""LayerNorm of the last axis."""
 
 from typing import Annotated, NamedTuple
 
@@ -15,15 +15,15 @@ class LayernormCache(NamedTuple):
 
 @takes(x="... n", w="n", b="n", eps="number >= 0")
 def layernorm_forward(x, w, b, eps=1e-5) -> tuple[Array, LayernormCache]:
-    """Centre the last axis, divide by its standard deviation, apply gain and bias.   [eq:layernorm, standard]
+    """Centre and scale the last axis, then apply gain and bias.            [eq:layernorm, standard]
 
         y = w (x - mean(x)) r + b,   r = (var(x) + eps)^(-1/2)
 
     eps : added to the variance, in its units
     returns y : (..., n), and a LayernormCache
 
-    The mean is taken off twice: once far from 0 it is rounded, and what is left of it the second time takes off.
-    A row of equal numbers gives b.
+    The mean is subtracted twice: far from 0 the first mean is rounded, and the second one removes
+    what the rounding left. A row of equal numbers gives b.
     """
     centred = x - row_mean(x)
     centred = centred - row_mean(centred)

@@ -14,7 +14,7 @@ class LinearCache(NamedTuple):
 
 @takes(x="... n", W="n m", b="m or None")
 def linear_forward(x, W, b=None) -> tuple[Array, LinearCache]:
-    """A linear map of the last axis.                                        [eq:linear, standard]
+    """A linear map of the last axis.                                          [eq:linear, standard]
 
         y = x W + b
 
@@ -27,8 +27,8 @@ def linear_forward(x, W, b=None) -> tuple[Array, LinearCache]:
 
 
 @undoes(LinearCache, "... m")
-def linear_backward(dy, cache):
-    """dx (..., n), dW (n, m) and, where forward had a b, db (m,)."""
+def linear_backward(dy, cache) -> tuple[Array, ...]:
+    """dx (..., n), dW (n, m) and, where forward was given a b, db (m,)."""
     x, W, b = cache
     rows = dy.reshape(-1, dy.shape[-1])
     # y = x @ W

@@ -1,4 +1,4 @@
-"""RMSNorm, of the last axis: the norm of this project."""
+"""RMSNorm of the last axis, the norm that the models here use."""
 
 from typing import Annotated, NamedTuple
 
@@ -15,7 +15,7 @@ class RmsnormCache(NamedTuple):
 
 @takes(x="... n", w="n", eps="number >= 0")
 def rmsnorm_forward(x, w, eps=1e-5) -> tuple[Array, RmsnormCache]:
-    """Divide the last axis by its root mean square, then apply a gain.      [eq:rmsnorm, standard]
+    """Divide the last axis by its root mean square, then apply a gain.       [eq:rmsnorm, standard]
 
         y = w x r,   r = (mean(x^2) + eps)^(-1/2)
 
@@ -30,7 +30,7 @@ def rmsnorm_forward(x, w, eps=1e-5) -> tuple[Array, RmsnormCache]:
 
 @undoes(RmsnormCache, "... n")
 def rmsnorm_backward(dy, cache) -> tuple[Array, Array]:
-    """dx (..., n), dw (n,).                                                 [eq:rmsnorm-backward, derived]"""
+    """dx (..., n), dw (n,).                                       [eq:rmsnorm-backward, derived]"""
     n, r, w = cache
     # y = n * w
     dn, dw = dy * w, sum_rows(dy * n)

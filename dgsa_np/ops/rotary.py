@@ -1,4 +1,4 @@
-"""Rotary positions: queries and keys turned by where they stand."""
+"""Rotary positions: queries and keys are turned by angles that depend on their positions."""
 
 from typing import NamedTuple
 
@@ -14,17 +14,18 @@ class RotaryCache(NamedTuple):
 
 @takes(x="B H T d")
 def rotary_forward(x, positions) -> tuple[Array, RotaryCache]:
-    """Turn each pair of neighbouring columns by an angle that grows with the position.   [eq:rotary, published]
+    """Turn each pair of columns by an angle that grows with the position.    [eq:rotary, published]
 
-        y_2i = x_2i cos a - x_2i+1 sin a,   y_2i+1 = x_2i sin a + x_2i+1 cos a,   a = position / 10000^(2i/d)
+        y_2i   = x_2i cos a - x_2i+1 sin a
+        y_2i+1 = x_2i sin a + x_2i+1 cos a,   a = position / 10000^(2i/d)
 
-    x         : d is even
+    x         : its width d is even, so that neighbouring columns make pairs
     positions : (T,), or (B, T) where batch entries differ
     returns y : (B, H, T, d), and a RotaryCache
 
-    The product of a query and a key depends on the distance of their positions alone.
+    The product of a query and a key, both turned, depends on the distance of their positions alone.
     """
-    angles = _angles(x, positions)  # (1 or B, 1, T, d/2)
+    angles = _angles(x, positions)
     cos, sin = (f(angles).astype(x.real.dtype) for f in (array_module(x).cos, array_module(x).sin))
     y = _rotate(x, cos, sin)
     return y, RotaryCache(cos, sin, x.shape)
@@ -32,13 +33,14 @@ def rotary_forward(x, positions) -> tuple[Array, RotaryCache]:
 
 @undoes(RotaryCache, "shape")
 def rotary_backward(dy, cache) -> Array:
-    """dx (B, H, T, d): turned back."""
+    """dx (B, H, T, d): dy turned back by the same angles."""
     cos, sin, _ = cache
     # y = _rotate(x, cos, sin)
     return _rotate(dy, cos, -sin)
 
 
 def _angles(x, positions):
+    """The angle of each token and pair of columns, (1 or B, 1, T, d/2)."""
     (B, _, T, d), xp = x.shape, array_module(x)
     if hasattr(positions, "dtype"):
         is_array("rotary_forward", "positions", positions)

@@ -14,19 +14,20 @@ class SoftmaxCache(NamedTuple):
 
 @takes(scores="... S", mask="mask ... S")
 def softmax_forward(scores, mask=None) -> tuple[Array, SoftmaxCache]:
-    """Softmax over the last axis; what the mask forbids gets exactly nothing.    [eq:softmax, standard]
+    """Softmax over the last axis; what is masked gets exactly 0.             [eq:softmax, standard]
 
         A_ij = exp(S_ij) / sum_k exp(S_ik)
 
     returns A : (..., S), and a SoftmaxCache
     raises    : TypeError for a mask that is not boolean, ShapeError for one that does not broadcast
 
-    Rows sum to 1, or are all 0 where nothing may be attended.
+    Rows sum to 1. A row is all 0 where nothing may be attended.
     """
     xp = array_module(scores, mask)
     if mask is not None:
         scores = xp.where(mask, scores, -math.inf)
-    lowest = xp.finfo(scores.dtype).min  # in place of -inf, the largest score of a row without a key
+    # The largest score of a row without a key is -inf, and -inf minus -inf would be nan.
+    lowest = xp.finfo(scores.dtype).min
     E = xp.exp(scores - xp.maximum(scores.real.max(axis=-1, keepdims=True), lowest))
     total = row_sum(E)
     A = E / (total + (total == 0))
@@ -35,7 +36,12 @@ def softmax_forward(scores, mask=None) -> tuple[Array, SoftmaxCache]:
 
 @undoes(SoftmaxCache, "... S")
 def softmax_backward(dA, cache) -> Array:
-    """dscores (..., S): the Jacobian p_i (delta_ij - p_j), applied row by row.   [eq:softmax-backward, derived]"""
+    """dscores (..., S), row by row.                                  [eq:softmax-backward, derived]
+
+        dS_i = sum_j dA_j A_j (delta_ij - A_i) = A_i (dA_i - sum_j dA_j A_j)
+
+    A_j (delta_ij - A_i), with delta_ij = 1 for i = j and 0 otherwise, is the Jacobian of a row.
+    """
     (A,) = cache
     # A = E / (total + (total == 0))
     # total = row_sum(E)
@@ -43,7 +49,11 @@ def softmax_backward(dA, cache) -> Array:
 
 
 def sigmoid(z) -> Array:
-    """1 / (1 + exp(-z)), as the first of softmax(z, 0), so that no exp is above 1; 1 - sigmoid(z) is sigmoid(-z)."""
+    """1 / (1 + exp(-z)), computed as the first entry of softmax(z, 0).
+
+    No exp is above 1 this way, so that none overflows. 1 - sigmoid(z) is sigmoid(-z), which loses
+    no digits where sigmoid(z) is close to 1.
+    """
     xp = array_module(z)
     e, e_0 = xp.exp(xp.minimum(z, 0)), xp.exp(-xp.maximum(z, 0))
     return e / (e + e_0)

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support.problems import weighs
 from support.training import TINY, planned
 
 from dgsa_np.attention import KINDS
+from dgsa_np.attention.mechanisms import MECHANISMS
 from dgsa_np.data import load
 from dgsa_np.lab.evidence import grid, measures
 from dgsa_np.model import ModelConfig
@@ -66,7 +68,7 @@ def test_every_kind_can_be_measured(kind):
     (settings,) = planned([TINY | {"kind": kind}], reference=TINY)
     record, params = grid.run(settings)
     assert len(record["layers"]) == 1 and len(record["accuracy"]) == 6 and params is not None
-    assert (record["gates"] is None) == (kind in ("softmax", "twicing"))
+    assert (record["gates"] is not None) == weighs(MECHANISMS[kind])
     assert record["accuracy"]["gaussian"][0] == pytest.approx(record["clean"]["accuracy"])
     assert json.loads(json.dumps(record)) == record
     if kind == "softmax":

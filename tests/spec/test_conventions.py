@@ -1,36 +1,34 @@
-"""The rules of the house, read from the source: mirrored pairs, true shapes, known symbols, short functions."""
+"""The rules of the house, read from the source.
+
+Mirrored pairs, true shapes, known symbols, short functions.
+"""
 
 import ast
 import inspect
 import pkgutil
 import re
 import statistics
+import subprocess
+import sys
 import tokenize
+import types
 from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
+from support.modules import subject
 
 import dgsa_np
-from dgsa_np import attention, losses, model, ops
-from dgsa_np.attention import (
-    AttentionConfig,
-    differential,
-    differential_v2,
-    gated,
-    multihead,
-    output_gate,
-    softmax,
-    twicing,
-)
+from dgsa_np import attention, model, ops
+from dgsa_np.attention import AttentionConfig, softmax
 from dgsa_np.lab import cases
 from dgsa_np.params import flatten
 
 PACKAGE = Path(dgsa_np.__file__).parent
 DOCS = PACKAGE.parent / "docs"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-HEADS = (softmax, differential, gated, differential_v2, output_gate, twicing)
-MODULES = (ops, losses, model, *HEADS, multihead)
+MODULES = subject()
 
 
 LABEL = re.compile(r"\[(eq:[\w-]+), ([\w ]+)\]")
@@ -50,7 +48,7 @@ def find_pairs():
 PAIRS = list(find_pairs())
 
 
-# -------------------------------------------------------------------------------------- the mirror rule
+# ---------------------------------------------------------------------------------- the mirror rule
 
 
 def statements(function):
@@ -101,11 +99,14 @@ def test_the_mirror_rule_sees_a_backward_that_runs_downwards():
     assert quotes(wrong_backward)[1] not in statements(softmax.softmax_map_forward)
 
 
-# ------------------------------------------------------------------------------- shapes in the docstrings
+# ------------------------------------------------------------------------- shapes in the docstrings
 
 
 def documented_shapes(function):
-    """{"q": ("B", "H", "T", "d"), "returns o": ...} from lines like `q, k : (B, T, d)      v : (B, S, e)`."""
+    """{"q": ("B", "H", "T", "d"), "returns o": ...} from docstrings.
+
+    A line that it reads: `q, k : (B, T, d)      v : (B, S, e)`.
+    """
     shapes = {}
     for names, axes in re.findall(
         r"((?:returns )?\w+(?:, \w+)*) *: *(?:bool |integers )?\(([^()]*)\)", inspect.getdoc(function)
@@ -150,7 +151,7 @@ def test_every_label_has_its_row_and_its_status():
     solutions = (PACKAGE.parent / "notebooks/exercises/solutions").glob("*.py")
     for path in (*SOURCES, *solutions):
         for label, status in LABEL.findall(path.read_text(encoding="utf-8")):
-            assert label in rows, f"{path.name}: {label} is not in docs/equations.md"
+            assert label in rows, f"{path.name}: write a row for {label} into docs/equations.md"
             assert status in statuses, f"{path.name}: {status!r} is none of {statuses}"
             assert f"| {status}" in rows[label], f"{path.name}: docs/equations.md gives {label} another status"
 
@@ -166,7 +167,50 @@ def test_every_place_that_a_page_names_is_there(page):
         pkgutil.resolve_name(f"dgsa_np.{name}")
 
 
-# ------------------------------------------------------------------------------------------------ symbols
+# --------------------------------------------------------------------------------- types of results
+
+
+def fits(value, said):
+    """Is a value of the type that an annotation says, down to the fields of caches?"""
+    origin, inner = get_origin(said) or said, get_args(said)
+    if said is Any:
+        return True
+    if origin in (types.UnionType, Union):
+        return any(fits(value, one) for one in inner)
+    if origin is np.ndarray:
+        return isinstance(value, (np.ndarray, np.generic))  # NumPy makes numbers of arrays without axes
+    if origin is dict and inner:
+        return isinstance(value, dict) and all(fits(branch, inner[1]) for branch in value.values())
+    if origin in (tuple, list) and inner:
+        wanted = inner[:1] * len(value) if origin is list or inner[-1] is ... else inner
+        return isinstance(value, origin) and len(value) == len(wanted) and all(map(fits, value, wanted))
+    return isinstance(value, origin) and all(map(fits, *fields_of(value)))
+
+
+def fields_of(value):
+    """The fields of a NamedTuple and what its class says of them; of another thing, nothing."""
+    hints = get_type_hints(type(value)) if hasattr(value, "_fields") else {}
+    return [getattr(value, name) for name in hints], hints.values()
+
+
+def test_results_are_what_the_annotations_say(case):
+    out, cache = case.forward(*case.args)
+    assert fits((out, cache), get_type_hints(case.forward)["return"])
+    grads = case.backward(*([out] if out.ndim else []), cache)  # the backward of a loss takes its cache alone
+    assert fits(grads, get_type_hints(case.backward)["return"])
+
+
+def test_a_wrong_annotation_is_seen():
+    _, cache = ops.linear_forward(np.ones((2, 3)), np.ones((3, 4)))
+    assert fits(cache, ops.LinearCache) and not fits(cache, ops.SoftmaxCache)
+    assert not fits(cache._replace(b="no array"), ops.LinearCache)
+    assert fits((1, 2.0), tuple[int, float]) and not fits((1, 2), tuple[int, float])
+    assert fits((1, 2), tuple[int, ...]) and not fits((1, 2), tuple[int, int, int])
+    assert fits({"a": [1]}, dict[str, list[int]]) and not fits({"a": [None]}, dict[str, list[int]])
+    assert fits(None, int | None) and not fits(0.5, int | None)
+
+
+# ------------------------------------------------------------------------------------------ symbols
 
 
 def test_every_cache_field_and_parameter_stands_in_the_notation():
@@ -181,10 +225,11 @@ def test_every_cache_field_and_parameter_stands_in_the_notation():
                 cfg = model.ModelConfig(kind=kind, ffn=ffn, n_heads=2, task=task)
                 params = model.init_model(cfg, np.random.default_rng(0))
                 parameters |= {name.split(".")[-1] for name in flatten(params)}
-    assert fields | parameters <= known, f"docs/notation.md lacks {sorted((fields | parameters) - known)}"
+    lacking = sorted((fields | parameters) - known)
+    assert not lacking, f"write a row for each of {', '.join(lacking)} into docs/notation.md"
 
 
-# ------------------------------------------------------------------------------------------- size and style
+# ----------------------------------------------------------------------------------- size and style
 
 
 def code_lines(path):
@@ -207,9 +252,11 @@ def docstring_lines(path):
     return {line for d in docs for line in range(d.lineno, d.end_lineno + 1)}
 
 
-# Bounds in statements, so that packing lines wins nothing; a mechanism and attention with all that they import.
+# Bounds in statements, so that packing lines wins nothing. "one mechanism" and "attention" count
+# all that they import. They are meant for six mechanisms; each one more may bring its file and row.
+ONE_MORE = 60
 PARTS = {"data": ("data",), "fast": ("fast",), "lab": ("lab", "__main__")}  # the rest is the subject
-missed = pytest.mark.xfail(strict=True, reason="missed until the package is divided into its parts: docs/decisions.md")
+missed = pytest.mark.xfail(strict=True, reason="missed, and why: docs/decisions.md")
 
 
 def syntax(path):
@@ -275,7 +322,19 @@ def test_the_budget_in_statements(part, bound):
         paths = with_imports(*(PACKAGE / "attention").glob("[!_]*.py"), without=(tiles,))
     else:
         paths = files_of(part)
-    assert count_statements(paths) <= bound
+    more = len(attention.KINDS) - 6 if part in ("attention", "subject") else 0
+    assert count_statements(paths) <= bound + more * ONE_MORE
+
+
+def test_the_subject_imports_what_is_fast_in_two_places_only():
+    """Until there is a fast step that the training loop is handed: docs/decisions.md."""
+    fast = [p for p in files_of("subject") if any(PACKAGE / "fast" in q.parents for q in imported(p))]
+    assert sorted(p.name for p in fast) == ["optim.py", "train.py"]
+
+
+def test_the_subject_never_imports_the_laboratory():
+    lab = files_of("lab")
+    assert [p.name for p in with_imports(*files_of("subject")) if p in lab] == []
 
 
 def test_the_count_sees_packed_lines_and_imports_in_functions(tmp_path):
@@ -301,16 +360,22 @@ def test_functions_are_short():
     assert {name: n for name, n in lengths.items() if n > 40} == {}
 
 
-def test_importing_is_light():
-    import subprocess
-    import sys
+def modules_after(statement):
+    """The names of all modules that a fresh Python has loaded after it."""
+    code = f"{statement}; import sys; print(*sys.modules)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
-    heavy = ("cupy", "torch", "sklearn", "scipy", "matplotlib")
+
+def test_importing_is_light():
     names = ("attention", "model", "train", "data", "gradcheck", "lab.cases", "lab.viz", "lab.experiments")
-    modules = ", ".join(f"dgsa_np.{name}" for name in names)
-    code = f"import sys, {modules}; print([m for m in {heavy} if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+    loaded = modules_after(f"import {', '.join(f'dgsa_np.{name}' for name in names)}")
+    assert not {"cupy", "torch", "sklearn", "scipy", "matplotlib"} & set(loaded)
+
+
+def test_importing_the_face_loads_nothing_behind_it():
+    loaded = modules_after("import dgsa_np")
+    assert [m for m in loaded if m == "numpy" or m.startswith("dgsa_np.")] == []
+    assert "dgsa_np.model" not in modules_after("import dgsa_np.fast")
 
 
 def test_only_the_backend_names_cupy():

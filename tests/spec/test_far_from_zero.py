@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.compare import error
 from support.planting import assert_caught
-from support.problems import TILED, head_arguments, heads, run_head
+from support.problems import TILED, head_arguments, heads, powers_of_two, run_head
 
 from dgsa_np import attention, ops
 from dgsa_np.attention import AttentionConfig, causal_mask, differential_v2, gated, padding_mask, tiled
@@ -29,6 +29,8 @@ def far_scores(kind, level, dtype):
             a[:] = [2, 0, 0, 0]  # / sqrt(d) is 1
         if name[0] == "k":
             a[..., 0] = level + step * offsets
+    for a in args[len(names) :]:
+        a[:] = powers_of_two(a)
     near = [a.copy() for a in args]
     for a, name in zip(near, names, strict=False):
         if name[0] == "k":

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.compare import bits, rel
-from support.problems import B, C, E, H, T, gated_arguments, kinds, layer, run_layer, seeds
+from support.problems import B, C, E, H, T, gated_arguments, kinds, layer, run_layer, seeds, weighs
 
 from dgsa_np.attention import (
     AttentionConfig,
@@ -122,7 +122,7 @@ def test_a_gate_is_found_where_there_is_one(kind):
     x, p, cfg, _ = layer(kind, 0)
     for impl in ("plain", "tiled") if kind in TILED_KINDS else ("plain",):
         _, cache = attention_forward(x, p, replace(cfg, impl=impl))
-        if "W_gate" in p or "W_lambda" in p:
+        if weighs(cfg.mechanism) and cfg.mechanism.control.axes:  # one lambda for all is no gate
             gate = attention_gate(cache)
             assert gate.shape == (B, H, T) and gate.min() > 0 and gate.max() < 1
         else:

@@ -2,8 +2,9 @@
 the check itself is tested in test_gradcheck.py.
 """
 
-from dgsa_np import attention, losses, model, ops
-from dgsa_np.attention import differential, differential_v2, gated, multihead, output_gate, softmax, tiled, twicing
+from support.modules import subject
+
+from dgsa_np.attention.mechanisms import MECHANISMS, ON_INHIBITION
 from dgsa_np.gradcheck import (
     SAFETY,
     _upstream,
@@ -35,15 +36,8 @@ def test_a_second_call_gives_the_same_bits(case):
 
 
 def test_the_catalogue_holds_every_public_pair():
-    heads = (softmax, differential, gated, differential_v2, output_gate, twicing, tiled)
-    modules = (ops, losses, model, *heads, multihead, attention)
-    public = {n for m in modules for n in vars(m) if n.endswith("_forward") and not n.startswith("_")}
+    public = {n for m in subject() for n in vars(m) if n.endswith("_forward") and not n.startswith("_")}
     checked = {c.forward.__name__ for c in cases.all_cases()}
-    inside_attention = {
-        "lambda_forward",
-        "gate_logits_forward",
-        "gate_lambda_forward",
-        "token_gate_forward",
-        "token_lambda_forward",
-    }  # arguments of a mechanism, checked through it
-    assert public - inside_attention == checked
+    rows = [*MECHANISMS.values(), *ON_INHIBITION.values()]
+    through_attention = {row.control.forward.__name__ for row in rows if row.control}
+    assert public - through_attention == checked

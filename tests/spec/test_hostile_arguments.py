@@ -20,6 +20,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 import pytest
+from support.problems import weighs
 
 import dgsa_np
 from dgsa_np import (
@@ -44,6 +45,7 @@ from dgsa_np.attention import (
     differential_v2,
     gated,
     masks,
+    mechanisms,
     multihead,
     output_gate,
     softmax,
@@ -61,6 +63,7 @@ from dgsa_np.train import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
 
+CONTROLS = [row.control for row in (*mechanisms.MECHANISMS.values(), *mechanisms.ON_INHIBITION.values()) if row.control]
 OUTSIDE = {"check", "shapes", "indices", "__main__", "lab"}
 FROM_THE_LAB = {"dgsa_np.lab.rollout", "dgsa_np.lab.sample", "dgsa_np.lab.settings"}
 
@@ -231,14 +234,14 @@ def attention_rows(folder):
     for kind, chosen in (FORMS | ON_INHIBITION).items():
         cfg = AttentionConfig(**chosen, width=12, n_heads=3)
         p = drawn(multihead.init_attention, cfg)
-        past = multihead.attention_forward(normal(B, 3, 12), p, cfg)[1] if cfg.mechanism.decodes else None
+        past = multihead.attention_forward(normal(B, 3, 12), p, cfg, layer=1)[1] if cfg.mechanism.decodes else None
         mask = causal_mask(T, 3 + T) if past else square
         yield row(multihead.attention_forward, "x: B T C -> B T C", variant=kind, free=("mask",), least={"layer": 0},
             x=xs, p=p, cfg=cfg, mask=mask, layer=1, past=past, positions=None)
         cache = multihead.attention_forward(xs, p, cfg, square)[1]
         yield row(multihead.attention_backward, variant=kind, dy=normal(B, T, 12), cache=cache)
         yield row(multihead.attention_map, variant=kind, cache=cache)
-        if any(name.startswith(("W_gate", "W_lambda")) for name in p):
+        if weighs(cfg.mechanism) and cfg.mechanism.control.axes:  # one lambda for all is no gate
             yield row(multihead.attention_gate, variant=kind, cache=cache,
                 right=lambda out, cache: out.shape == (B, 3, T))
         control = cfg.mechanism.control
@@ -264,15 +267,8 @@ def attention_rows(folder):
     yield row(differential.depth_schedule, layer=1)
     yield row(differential.as_lam, function="f", name="lam", given={"lam": z, "q_exc": q})
     yield row(masks.seen_only, mask=allowed, queries=[q], keys=[k, v])
-    for specs in (
-        differential.lambda_specs,
-        gated.gate_specs,
-        output_gate.token_gate_specs,
-        differential_v2.token_lambda_specs,
-        multihead.attention_specs,
-        model.mlp_specs,
-        model.model_specs,
-    ):
+    of_controls = dict.fromkeys(control.specs for control in CONTROLS)
+    for specs in (*of_controls, multihead.attention_specs, model.mlp_specs, model.model_specs):
         yield row(specs, cfg=VISION)
 
 
@@ -517,17 +513,19 @@ def covers(names, name):
 
 # Public by name alone: no pair, offered by no package, and called with what a checked function has
 # checked. They are only held to leave their arguments unchanged; loaders are called as load(name).
-LAYER_STEPS = ("lambda", "gate_logits", "gate_lambda", "token_gate", "token_lambda", "head_norm", "softmax_map")
-LAYER_STEPS += ("mean_pool", "patch_embed", "token_embed", "block", "project")
+LAYER_STEPS = ("head_norm", "softmax_map", "mean_pool", "patch_embed", "token_embed", "block", "project")
 INNER = {
     "steps of a layer or a model, whose arguments attention_forward and model_forward have checked": " ".join(
         f"{name}_{way}" for name in LAYER_STEPS for way in ("forward", "backward")
+    ),
+    "make a head's last argument, for a layer": " ".join(
+        function.__name__ for control in CONTROLS for function in (control.forward, control.backward)
     ),
     "work on trees": "tree_map leaves count zeros_like flatten draw same_bits sha256",
     "calls of a pair that check_pair has been given": (
         "CheckedPair.run CheckedPair.gradients CheckedPair.name check_finite described name_of"
     ),
-    "parts of a run, which settle and train have checked": "choose_threads make own with_bar Split.take Spec",
+    "parts of a run, which settle and train have checked": "choose_threads make settings_of with_bar Split.take Spec",
     "the body of the heads on tiles, and the choice of them, whose arguments a layer has checked": (
         "streamed_forward streamed_backward tiles_are_faster AttentionConfig.head_pair"
     ),
@@ -539,7 +537,7 @@ INNER = {
     "has no arguments": "keep_freed_memory cores describe_gpu",
     "speaks to a GPU alone": "start_products gpu_memory",
     "parameters of a configuration": (
-        "attention_specs model_specs mlp_specs lambda_specs gate_specs token_gate_specs token_lambda_specs at_depth"
+        "attention_specs model_specs mlp_specs at_depth " + " ".join(control.specs.__name__ for control in CONTROLS)
     ),
     "where an array lives, and checks": "owner_of plainly as_lam check_rng",
     "a line about what resolve_device returned": "describe_device",
@@ -914,7 +912,9 @@ def test_every_public_function_has_a_row_with_every_argument(rows):
     given = {}
     for row in itertools.chain(*rows.values()):
         given.setdefault(row.name, set()).update(row.args)
-    assert public().keys() - given.keys() - INNER.keys() == set(), "write a row of good arguments for them"
+    lacking = sorted(public().keys() - given.keys() - INNER.keys())
+    what = "write a row of good arguments for {} into tests/spec/test_hostile_arguments.py, for a head into head_rows"
+    assert not lacking, what.format(", ".join(lacking))
     assert (given.keys() | INNER.keys()) - public().keys() == set(), "rows of what is not there"
     for name, args in given.items():
         parameters = inspect.signature(public()[name]).parameters.values()

@@ -24,7 +24,8 @@ def parameters_of_attention(kind, C, H):
         "output_gate": square + C * H,
         "twicing": square,
     }
-    assert kind in formulas, f"write the number of parameters of {kind!r} above, by its formula"
+    where = "parameters_of_attention of tests/spec/test_model.py"
+    assert kind in formulas, f"write the number of parameters of {kind!r}, by its formula, into {where}"
     return formulas[kind]
 
 

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from support import oracles
+from support.problems import powers_of_two
 
 import dgsa_np
 from dgsa_np import attention, layers, losses, model, ops
@@ -30,7 +31,7 @@ from dgsa_np.attention import (
     output_gate,
     softmax,
 )
-from dgsa_np.attention.mechanisms import MECHANISMS
+from dgsa_np.attention.mechanisms import MECHANISMS, ON_INHIBITION
 from dgsa_np.lab.cases import all_cases, random_params
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads
 
@@ -124,8 +125,8 @@ def test_the_comparison_fails_where_zero_is_announced(got, want):
 
 NAMES = [str(case) for case in all_cases()]
 drawn = cache(lambda seed: {str(case): case for case in all_cases(seed)})
-OUTSIDE = {"lambda_forward", "gate_logits_forward", "gate_lambda_forward"}  # checked below
-OUTSIDE |= {"token_gate_forward", "token_lambda_forward"}
+CONTROLS = [row.control for row in (*MECHANISMS.values(), *ON_INHIBITION.values()) if row.control]
+OUTSIDE = {control.forward.__name__ for control in CONTROLS}  # checked below, and through attention
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -151,6 +152,8 @@ def test_every_formula_of_a_forward_has_an_oracle_that_names_it():
     rows = re.findall(r"^\| `(eq:[\w-]+)` \|.*\| `[\w.]+\.(\w+)` \|", FORMULAS, re.MULTILINE)
     wanted = {label for label, function in rows if function.endswith("_forward") or function == "depth_schedule"}
     named = set(re.findall(r"\[(eq:[\w-]+)\]", Path(oracles.__file__).read_text(encoding="utf-8")))
+    lacking = sorted(wanted - named)
+    assert not lacking, f"write an oracle that names {', '.join(lacking)} into tests/support/oracles.py"
     assert len(wanted) > 25 and named == wanted
 
 
@@ -285,6 +288,8 @@ def extreme(arrays, head, rng):
         if name in "qk":
             a[:] = rng.integers(-2, 3, a.shape)
             a[..., 0] = rng.choice([-1, 1], a.shape[:-1]) * (2e4 if name == "q" else 1)
+        if name == "w":
+            a[:] = powers_of_two(a)
     return arrays
 
 

@@ -6,9 +6,9 @@ import subprocess
 from dgsa_np.lab.cli import main
 
 
-def output(*command):
+def output(*command, **options):
     """What a command prints; it must end well."""
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -42,7 +42,7 @@ PROJECTIONS = {  # the kinds whose matrices are all (C, C)
     "output_gate": ("q", "k", "v", "o"),
     "twicing": ("q", "k", "v", "o"),
 }
-GATES = {"diff_v2": "W_lambda", "output_gate": "W_gate"}  # (C, H)
+OTHERS = {"diff_v2": {"W_lambda": "CH"}, "output_gate": {"W_gate": "CH"}}  # what else they have, by its axes
 
 
 class Case(NamedTuple):
@@ -104,10 +104,13 @@ class Draw:
 def attention_parameters(draw, kind, C, H, head_norm=True, gate="token"):
     """Everything that one layer of attention owns, by its kind."""
     if kind not in (*PROJECTIONS, "diff_v1", "dgsa"):
-        raise NotImplementedError(f"write the matrices of {kind!r} into PROJECTIONS of tests/support/make_golden.py")
+        what = f"write the matrices of {kind!r} into PROJECTIONS, and what else it has into OTHERS"
+        raise NotImplementedError(f"{what} of tests/support/make_golden.py")
     if kind in PROJECTIONS:
         shapes = {f"W_{name}": (C, C) for name in PROJECTIONS[kind]}
-        return draw.parameters(**shapes, **({GATES[kind]: (C, H)} if kind in GATES else {}))
+        sizes = {"C": C, "H": H}
+        others = {name: [sizes[axis] for axis in axes] for name, axes in OTHERS.get(kind, {}).items()}
+        return draw.parameters(**shapes, **others)
     branches, d = ("q_exc", "k_exc", "q_inh", "k_inh"), C // (2 * H)
     shapes = {f"W_{name}": (C, H * d) for name in branches} | {"W_v": (C, C), "W_o": (C, C)}
     if kind == "diff_v1":
@@ -211,8 +214,8 @@ def loss_cases(seed):
 def head_cases(seed):
     def argument(draw, name, function, mask, sizes):
         B, H, T, S, d, e = sizes
-        if name not in ("lam", "gate"):
-            shapes = {"q": (B, H, T, d), "k": (B, H, S, d), "v": (B, H, S, e), "z": (B, H, T)}
+        shapes = {"q": (B, H, T, d), "k": (B, H, S, d), "v": (B, H, S, e), "z": (B, H, T)}
+        if name[0] in shapes:
             return draw.normal(*shapes[name[0]])
         lam_shapes = {"none": (), "causal": (H, 1), "padding": (B, H, T), "rows": (B, 1, T), "nothing": (1, H, 1)}
         shape = lam_shapes[mask] if function == "differential_head" else (B, H, T)
@@ -275,7 +278,7 @@ def small_attention_cases(seed):
     def case(name, kind, mask="none", sizes=(4, 5, 6, 2), **switches):  # B, T, C, H; d = 3
         return attention_case(seed, name, kind, mask, 1, sizes, switches)
 
-    for kind in ("diff_v2", "output_gate", "twicing"):
+    for kind in [kind for kind in PROJECTIONS if kind != "softmax"]:
         yield case("plain", kind)
         yield case("causal", kind, "causal")
         yield case("rows", kind, "rows")
@@ -434,6 +437,8 @@ def unpack(record):
 
 def load(name):
     """The case in a file, and the results that belong to it."""
+    if not (GOLDEN / f"{name}.npz").exists():
+        raise FileNotFoundError(f"run tests/support/make_golden.py: it writes {name}.npz into tests/support/golden")
     with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as file:
         spec = json.loads(str(file["meta"]))["spec"]
         return Case(name, spec, unpack(file["inputs"]), file.get("upstream")), unpack(file["results"])
@@ -588,4 +593,5 @@ def write_golden(check):
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # where support lies
     sys.exit(main())

@@ -312,7 +312,7 @@ def head_norm(o, w_norm, lambda_init, eps=1e-5):
 
 
 def project(x, W, n_heads, positions=None, past=None):
-    """q_bhtd = sum_c x_btc W_c,hD+d: head h owns the columns h D .. (h + 1) D of W.   [eq:project]"""
+    """q_bhtd = sum_c x_btc W_c,hD+d: head h owns columns h D .. (h + 1) D of W.  [eq:project]"""
     (B, T, C), H = shape(x), n_heads
     D = len(W[0]) // H
     h = build(lambda b, h, t, d: fsum(x[b][t][c] * W[c][h * D + d] for c in range(C)), B, H, T, D)
@@ -340,36 +340,36 @@ def lambda_of(x, p, cfg, layer):
     return build(lambda b, h, t: lam, len(x), cfg.n_heads, len(x[0]))
 
 
-def gated_heads(branches, v, x, p, cfg, mask=None):
-    """o_bhte of dgsa: its gate weighs both maps, or the inhibitory one;
-    one per token, or one per head.
-    """
-    head, weigh = {"both": (gated_head, gate_logits), "inhibition": (differential_head, gate_lambda)}[cfg.gate_on]
-    weight = weigh(x, p["b_gate"], p["W_gate"] if cfg.gate == "token" else None)
-    return head(*branches, v, weight, mask)
+def gate_weight(weigh, x, p, cfg):
+    """What weighs in dgsa, by a gate per token or per head."""
+    return weigh(x, p["b_gate"], p["W_gate"] if cfg.gate == "token" else None)
+
+
+BRANCHES = ("q_exc", "k_exc", "q_inh", "k_inh")
+HEADS = {  # kind: its head, the names of its queries and keys, and what weighs, of x, p, cfg, layer; None: nothing does
+    "softmax": (softmax_head, ("q", "k"), None),
+    "diff_v1": (differential_head, BRANCHES, lambda_of),
+    "dgsa": (gated_head, BRANCHES, lambda x, p, cfg, layer: gate_weight(gate_logits, x, p, cfg)),
+    "dgsa, inhibition": (differential_head, BRANCHES, lambda x, p, cfg, layer: gate_weight(gate_lambda, x, p, cfg)),
+    "diff_v2": (differential_v2_head, ("q_exc", "q_inh", "k"), lambda x, p, cfg, layer: token_gate(x, p["W_lambda"])),
+    "output_gate": (output_gate_head, ("q", "k"), lambda x, p, cfg, layer: token_gate(x, p["W_gate"])),
+    "twicing": (twicing_head, ("q", "k"), None),
+}
 
 
 def heads(x, p, cfg, mask=None, layer=0, positions=None):
     """o_bhte of the mechanism cfg.kind:
     project, turn queries and keys where cfg.rotary says so, attend.
     """
-
-    def some(*names):
-        a = [project(x, p[f"W_{name}"], cfg.n_heads) for name in names]
-        return [rotary(a_i, positions or range(len(x[0]))) for a_i in a] if cfg.rotary else a
-
-    v = project(x, p["W_v"], cfg.n_heads)
-    if cfg.kind == "diff_v1":
-        return differential_head(*some("q_exc", "k_exc", "q_inh", "k_inh"), v, lambda_of(x, p, cfg, layer), mask)
-    if cfg.kind == "dgsa":
-        return gated_heads(some("q_exc", "k_exc", "q_inh", "k_inh"), v, x, p, cfg, mask)
-    if cfg.kind == "diff_v2":
-        return differential_v2_head(*some("q_exc", "q_inh", "k"), v, token_gate(x, p["W_lambda"]), mask)
-    if cfg.kind == "output_gate":
-        return output_gate_head(*some("q", "k"), v, token_gate(x, p["W_gate"]), mask)
-    if cfg.kind not in ("softmax", "twicing"):
-        raise NotImplementedError(f"write the head of {cfg.kind!r} into tests/support/oracles.py, and call it here")
-    return {"softmax": softmax_head, "twicing": twicing_head}[cfg.kind](*some("q", "k"), v, mask)
+    kind = "dgsa, inhibition" if (cfg.kind, cfg.gate_on) == ("dgsa", "inhibition") else cfg.kind
+    if kind not in HEADS:
+        raise NotImplementedError(f"write a row for {kind!r} into HEADS of tests/support/oracles.py")
+    head, names, weigh = HEADS[kind]
+    branches = [project(x, p[f"W_{name}"], cfg.n_heads) for name in names]
+    if cfg.rotary:
+        branches = [rotary(a, positions or range(len(x[0]))) for a in branches]
+    weights = [weigh(x, p, cfg, layer)] if weigh else []
+    return head(*branches, project(x, p["W_v"], cfg.n_heads), *weights, mask)
 
 
 def attention(x, p, cfg, mask=None, layer=0, positions=None):

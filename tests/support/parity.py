@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from dgsa_np import attention, losses, model, ops
+from dgsa_np.attention.mechanisms import MECHANISMS
 from dgsa_np.params import flatten
 from support.make_golden import TOLERANCE, load, nest
 
 VACUOUS = 1e-6  # a reference below this would agree with almost anything
 CONFIGS = {"attention": attention.AttentionConfig, "model": model.ModelConfig, "loss": model.ModelConfig}
 HOMES = {"attention": attention, "cross_entropy": losses, "model": model}
+HEADS = {row.head.forward.__name__: row.head for row in MECHANISMS.values()}
 
 
 def run(case):
@@ -29,7 +31,9 @@ def run(case):
 
 
 def pair(function):
-    home = HOMES.get(function, attention if function.endswith("_head") else ops)
+    if f"{function}_forward" in HEADS:
+        return HEADS[f"{function}_forward"]
+    home = HOMES.get(function, ops)
     return getattr(home, f"{function}_forward"), getattr(home, f"{function}_backward")
 
 

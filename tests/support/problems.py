@@ -1,5 +1,7 @@
 """Small heads and models of every kind, with random numbers in them."""
 
+from typing import get_args, get_type_hints
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,17 @@ def head_arguments(kind, seed=0, T=4, dtype="float64"):
     shapes = [(2, 3, T, 5 if name == "v" else 4) for name in mechanism.projections]
     shapes += [(2, 3, T)] if mechanism.control else []
     return [rng.standard_normal(shape).astype(dtype) for shape in shapes], [*mechanism.projections]
+
+
+def weighs(mechanism):
+    """Does the cache of its head hold a gate or a lambda?"""
+    _, cache = get_args(get_type_hints(mechanism.head.forward)["return"])
+    return not {"gate", "lam"}.isdisjoint(cache._fields)
+
+
+def powers_of_two(a):
+    """Near a, of its signs, and 1 at most: what is multiplied by them is not rounded."""
+    return np.copysign(np.exp2(-np.floor(abs(a))), a)
 
 
 def run_head(pair, args, mask=None):

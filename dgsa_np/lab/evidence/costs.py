@@ -44,8 +44,8 @@ def multiplications(model) -> int:
     """Of the matrix products of one sequence, forward and backward (twice the forward)."""
     params, T, C = init_model(model, np.random.default_rng(0)), model.n_tokens, model.width
     matrices = sum(W.size for block in params["blocks"] for W in flatten(block).values() if W.ndim == 2)
-    maps = sum(name.startswith("q") for name in model.mechanism.projections)  # one for each sort of queries
+    maps, passes = model.mechanism.maps, model.mechanism.value_passes
     embed = params["embed"].get("W", np.empty(0)).size
-    attention = T * T * (maps * model.sizes["H*d"] + model.mechanism.value_passes * C)
+    attention = T * T * (maps * model.sizes["H*d"] + passes * C)
     logits = T if model.task == "lm" else 1
     return 3 * (T * (matrices + embed) + model.depth * attention + logits * params["head"]["W"].size)

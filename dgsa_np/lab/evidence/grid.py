@@ -18,7 +18,7 @@ from ...checkpoint import save_checkpoint
 from ...train import NonFiniteError, train
 from ..experiments import count_parameters, evened, run_baselines
 from ..measure import system, versions
-from ..settings import DataConfig, SettingsError, make, own, settle
+from ..settings import DataConfig, SettingsError, make, settings_of, settle
 from ..workers import results
 from .measures import measure
 
@@ -123,7 +123,7 @@ def run_grid(folder, runs, jobs=2, dask=None, models=()) -> list:
     folder, log = Path(folder), Path(folder) / "runs.jsonl"
     (folder / "models").mkdir(parents=True, exist_ok=True)
     tasks = {key(s): partial(run, s) for s in runs}
-    tasks |= {key(s): partial(run_trivial, s) for s in (own(DataConfig, settings) for settings in runs)}
+    tasks |= {key(s): partial(run_trivial, s) for s in (settings_of(DataConfig, settings) for settings in runs)}
     done = {record["key"]: record for record in read_runs(log, repair=True)}
     check_data_of(folder, done, runs)
     missing = [task for name, task in tasks.items() if name not in done]

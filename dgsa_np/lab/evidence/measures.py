@@ -20,7 +20,7 @@ BRIGHTER = 0.3  # grey levels added to every pixel
 
 def measure(model, cfg, params, data, data_config) -> dict:
     """All that is kept of a trained model."""
-    measured = {"valid": evaluate(params, data.valid, model), "clean": evaluate(params, data.test, model)}
+    measured: dict = {"valid": evaluate(params, data.valid, model), "clean": evaluate(params, data.test, model)}
     if model.task == "lm":
         return measured
     start = init_model(model, np.random.default_rng(cfg.seed))  # where this training began

@@ -22,7 +22,7 @@ def figure_block(name, figure, caption) -> tuple:
 
 def section(folder, records) -> list:
     """For each data set the first kept model with a token gate on both maps and head norm."""
-    first = {}
+    first: dict = {}
     for record in records:
         settings, path = record["settings"], folder / "models" / f"{record['key']}.npz"
         usual = {"kind": "dgsa", "head_norm": True, "gate": "token", "gate_on": "both"}

@@ -11,7 +11,7 @@ from ...data import CORRUPTIONS
 from .. import viz
 from ..experiments import markdown_table, with_interval
 from ..runs import write_whole
-from ..settings import DataConfig, SettingsError, own
+from ..settings import DataConfig, SettingsError, settings_of
 from . import pictures
 from .compare import read_comparisons
 from .grid import key, read_runs
@@ -54,7 +54,7 @@ def check_hashes(folder, records):
     """All runs on one data set saw the same data."""
     seen = {}
     for record in records:
-        data = own(DataConfig, record["settings"])
+        data = settings_of(DataConfig, record["settings"])
         if seen.setdefault(key(data), record["data_sha256"]) != record["data_sha256"]:
             raise SettingsError(f"{folder}: its runs on {data['data']} saw different data; begin a new folder")
 
@@ -124,7 +124,7 @@ def what_ended(cells) -> tuple:
 def baselines_of(cells, records) -> dict:
     """{name: as much of a record as the trivial classifiers on the data of these cells have}"""
     settings = next(iter(cells.values()))[0]["settings"]
-    found = records.get(key(own(DataConfig, settings)), {}).get("baselines", {})
+    found = records.get(key(settings_of(DataConfig, settings)), {}).get("baselines", {})
     return {  # the first level of any corruption is none
         name: {"clean": {"accuracy": next(iter(accuracy.values()))[0]}, "accuracy": accuracy}
         for name, accuracy in found.items()

@@ -1,6 +1,6 @@
 """Exercise 10: right and wrong submissions, each the solution with some of its text exchanged."""
 
-# The two sums of the forward pass and of the backward pass, in the pre-norm and in the post-norm block.
+# The two sums of the forward and of the backward pass, in the pre-norm and the post-norm block.
 SUM_1 = ("        x = x + a\n        n2", '        x, norm1 = rmsnorm_forward(x + a, p["norm1"])\n        m, mlp')
 SUM_2 = ("        x = x + m\n    else:", '        x, norm2 = rmsnorm_forward(x + m, p["norm2"])\n    return')
 BACK_2 = ("        dx = dx + dx_mlp\n        # x = x + a\n", "        dx = dx + dx_mlp\n        # x, norm1")

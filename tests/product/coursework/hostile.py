@@ -1,4 +1,4 @@
-"""Submissions that do not play fair: {name: code}. NAME is exchanged for the function that is asked for.
+"""Submissions that do not play fair: {name: code}. NAME stands for the function that is asked for.
 
 Each gets a verdict within 15 s, and no point.
 """

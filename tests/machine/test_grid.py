@@ -124,6 +124,7 @@ def blas_threads():
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
 
+@pytest.mark.slow
 def test_each_task_has_one_thread_of_blas():
     for threads in workers.results([blas_threads] * 2):
         assert threads and set(threads) == {1}

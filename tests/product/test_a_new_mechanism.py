@@ -99,6 +99,7 @@ def test_it_has_a_look_and_costs_of_its_own(do):
     do("-c", SAME)
 
 
+@pytest.mark.slow
 def test_it_is_trained_and_its_curves_are_drawn(run):
     assert (run / "training.png").stat().st_size > 5000
 

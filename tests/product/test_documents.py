@@ -78,6 +78,7 @@ def test_the_map_names_every_page_and_every_module():
 # -------------------------------------------------------------------------------- code and commands
 
 
+@pytest.mark.slow
 def test_the_examples_run():
     namespace = {}
     for block in blocks(ROOT / "docs/check_your_own.md"):

@@ -136,6 +136,7 @@ BUGS = {  # what is wrong: (the test that catches it, the change)
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUGS)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_planted_bugs_are_caught(name):

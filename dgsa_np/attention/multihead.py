@@ -83,8 +83,8 @@ class AttentionConfig:
         With impl="auto" the size of the maps decides.
         """
         plain, tiled = self.mechanism.head, self.mechanism.tiled
-        on_tiles = self.impl == "tiled" or (self.impl == "auto" and tiled and tiles_are_faster(xp, T, S))
-        return tiled if on_tiles else plain
+        on_tiles = self.impl == "tiled" or (self.impl == "auto" and tiles_are_faster(xp, T, S))
+        return tiled if tiled and on_tiles else plain
 
     def lambda_init_at(self, layer) -> float | None:
         """lambda_init at a depth, counted from 0; None for kinds that have none."""

@@ -123,10 +123,11 @@ def _name_factor(factor, sizes, tolerance):
     for letter, n in sizes.items():
         causes |= {cause.format(letter): n**power for cause, power in POWERS.items() if n != 1}
     likely = [cause for cause, value in causes.items() if abs(abs(factor) - value) <= tolerance * value]
-    unknown = "look for a constant that the derivative brings down" + ("" if sizes else "; sizes={'d': ..} names more")
+    unknown = "look for a constant that the derivative brings down"
+    more = "" if sizes else "; sizes={'d': ..} names more"
     sign = "the sign is wrong, and " if factor < 0 else ""
     times = f"{abs(factor):.6g}" if abs(abs(factor) - 1) > 1e-4 else f"{abs(factor):.12g}"
-    return f"{sign}the gradient is {times} times what it should be everywhere: {' or '.join(likely) or unknown}"
+    return f"{sign}the gradient is {times} times what it should be everywhere: {' or '.join(likely) or unknown}{more}"
 
 
 def _order(right, given, axis, tolerance):

@@ -116,9 +116,13 @@ class Result(NamedTuple):
 
 
 def check_pair(forward: Callable, backward: Callable, args: Sequence, **options) -> list[Result]:
-    """The Results of compare_pair, which has the options; raises GradientError if one is wrong.
+    """The Results of compare_pair; raises GradientError if one is wrong.
 
-    check_pair(ops.silu_forward, ops.silu_backward, (x,))
+    check_pair(forward, backward, (q, k, v), sizes={"d": 4})
+
+    args    : a tuple of what forward takes
+    options : those of compare_pair, among them sizes={"d": 4}, by which a factor is recognised as
+              sqrt(d), and without=("mask",), names of arguments that have no gradient
     """
     results = compare_pair(forward, backward, args, **options)
     if wrong := [r for r in results if not r.ok]:

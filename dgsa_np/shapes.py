@@ -204,7 +204,7 @@ def _bind(function, name, shape, letters, bound):
 def _disagreement(function, name, shape, letters, bound):
     wanted = _tuple([str(bound[n][0]) if n in bound else n for n in letters])
     origins = "; ".join(f"{n} comes from {bound[n][1]}" for n in dict.fromkeys(letters) if n in bound)
-    return f"{function}: {name} is {shape}, expected {_tuple(letters)} = {wanted}" + (f"; {origins}" if origins else "")
+    return f"{function}: {name} is {shape}, expected {_tuple(letters)}" + (f" = {wanted}; {origins}" if origins else "")
 
 
 def _tuple(words):

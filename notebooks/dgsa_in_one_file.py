@@ -10,7 +10,7 @@
 # - `x_forward` returns its output and a cache, what `x_backward` needs. A map is its own cache.
 # - `dx` is the derivative of the loss with respect to x, and has the shape of x.
 # - A backward is its forward read upwards. Where a value was used twice, its gradients add up.
-# - B images, T tokens (patches) each, C numbers per token, H heads, d = C / 2H numbers per query.
+# - B images, T tokens (patches) each, C numbers per token, H heads, d = C / (2 H) numbers per query, 2 d per value.
 
 # %% On a GPU the second line reads `import cupy as np`. The first one stays: the random numbers are
 # drawn on the host.
@@ -54,7 +54,9 @@ def softmax_backward(dA, A):
     return A * (dA - (dA * A).sum(axis=-1, keepdims=True))
 
 
-# %% One map: how much each token looks at each other token.
+# %% One map: how much each token looks at each other token. Each token makes a query q, what it
+# looks for, a key k, what it offers, and a value v, what it hands over. The score q k^T says how
+# well a query and a key fit; the output A v is a sum of the values, weighted by the map.
 # Why / sqrt(d)? A score is a sum of d products. With queries and keys near N(0, 1) it has the
 # variance d; divided by sqrt(d) it has the variance 1, however wide a head is. Larger scores would
 # make the softmax all but one-hot, and a one-hot softmax has next to no gradient.

@@ -163,6 +163,7 @@ def map_backward(dA, A, q, k):
     return dS @ k, swap(dS) @ q
 
 
+# Arrays have four axes: B images, H heads, T tokens, d numbers of each; here (1, 1, 3, 4).
 weights_exc = np.array([[1, 2, 5], [4, 2, 2], [2, 5, 1]]) / 8  # three tokens: row 0 is the one above
 weights_inh = np.array([[1, 6, 1], [2, 2, 4], [6, 1, 1]]) / 8
 k_exc = k_inh = np.eye(3, 4)[None, None]  # (1, 1, 3, 4): with these keys and sqrt(d) = 2 ...
@@ -170,10 +171,11 @@ q_exc, q_inh = (2 * np.log(w) @ np.eye(3, 4) for w in (weights_exc, weights_inh)
 q_exc, q_inh = q_exc[None, None], q_inh[None, None]  # ... these queries give just these weights
 A_exc, A_inh = map_forward(q_exc, k_exc), map_forward(q_inh, k_inh)
 assert abs(A_exc - weights_exc).max() < 1e-14 and abs(A_inh - weights_inh).max() < 1e-14
-print("row 0 of A_exc - A_inh / 3, times 24:", np.round((A_exc - A_inh / 3)[0, 0, 0] * 24, 12) + 0)
+print("row 0 of A_exc - A_inh / 3, times 24:", np.round((A_exc - A_inh / 3)[0, 0, 0] * 24, 12) + 0)  # + 0: no -0
 assert abs((A_exc - A_inh / 3)[0, 0, 0] - np.array([2, 0, 14]) / 24).max() < 1e-14
 
-wide = np.einsum("nd,nd->n", *rng.standard_normal((2, 10000, 64)))  # 10,000 inner products, d = 64
+a, b = rng.standard_normal((2, 10000, 64))
+wide = (a * b).sum(axis=-1)  # 10,000 inner products, d = 64
 print(f"standard deviation of a score: {wide.std():.1f}, divided by sqrt(64): {wide.std() / 8:.2f}")
 assert abs(wide.std() / 8 - 1) < 0.05
 

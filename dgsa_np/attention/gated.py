@@ -62,6 +62,7 @@ def gated_head_backward(do, cache) -> tuple[Array, Array, Array, Array, Array, A
     dA, dv = do @ swap(v), swap(A) @ do
     # A = gate[..., None] * A_exc - one_minus_gate[..., None] * A_inh
     dA_exc, dA_inh = gate[..., None] * dA, -one_minus_gate[..., None] * dA
+    # more gate is more of A_exc, and less of A_inh is taken away: both count with a plus
     dgate = row_sum(dA * (A_exc + A_inh))[..., 0]
     # gate, one_minus_gate = sigmoid(z_gate), sigmoid(-z_gate)
     dz_gate = gate * one_minus_gate * dgate

@@ -235,10 +235,10 @@ def attention_forward(
         turned = places if cfg.rotary and name[0] in "qk" else None
         before = past.heads[name] if past is not None and name[0] in "kv" else None
         heads[name], projections[name] = project_forward(x, p[f"W_{name}"], cfg.n_heads, turned, before)
-    # lam, z_gate or gate, if the mechanism has one
-    *weights, control = cfg.mechanism.control.forward(x, p, cfg) if cfg.mechanism.control else (None,)
+    # lam, z_gate or gate, if the mechanism has one: mechanisms.py names the function that makes it
+    *extra, control = cfg.mechanism.control.forward(x, p, cfg) if cfg.mechanism.control else (None,)
     pair = cfg.head_pair(array_module(x), x.shape[1], start + x.shape[1])
-    o, head = pair.forward(*heads.values(), *weights, mask=mask)
+    o, head = pair.forward(*heads.values(), *extra, mask=mask)
     h, norm = head_norm_forward(o, p["w_norm"], cfg.lambda_init, cfg.eps) if cfg.has_head_norm else (o, None)
     y, output = linear_forward(merge_heads(h), p["W_o"])
     return y, AttentionCache(heads, projections, control, head, pair, norm, output, cfg)
@@ -258,11 +258,11 @@ def attention_backward(dy, cache) -> tuple[Array, dict[str, Array]]:
     if norm is not None:
         # h, norm = head_norm_forward(o, p["w_norm"], cfg.lambda_init, cfg.eps) if cfg.has_head_norm else (o, None)
         do, grads["w_norm"] = head_norm_backward(dh, norm)
-    # o, head = pair.forward(*heads.values(), *weights, mask=mask)
+    # o, head = pair.forward(*heads.values(), *extra, mask=mask)
     dheads = list(pair.backward(do, head))
     if control is not None:
-        # *weights, control = cfg.mechanism.control.forward(x, p, cfg) if cfg.mechanism.control else (None,)
-        dx, dcontrol = cfg.mechanism.control.backward(dheads.pop(), control)
+        # *extra, control = cfg.mechanism.control.forward(x, p, cfg) if cfg.mechanism.control else (None,)
+        dx, dcontrol = cfg.mechanism.control.backward(dheads.pop(), control)  # the head's last gradient
         grads |= dcontrol
     for name in reversed(heads):
         # heads[name], projections[name] = project_forward(x, p[f"W_{name}"], cfg.n_heads, turned, before)

@@ -1,4 +1,7 @@
-"""Softmax attention, and the softmax map that every other mechanism is built from."""
+"""Softmax attention, and the softmax map that every other mechanism is built from.
+
+B batch entries and H heads; T queries and S keys, each of d numbers; e numbers per value.
+"""
 
 import math
 from typing import Annotated, NamedTuple

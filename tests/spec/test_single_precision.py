@@ -86,10 +86,15 @@ def over(ratio_of):
     return {name: ratio for name, ratio in ratio_of.items() if not ratio <= BAR}
 
 
+# Lambda is one number per layer, and its gradient a sum in which much cancels. In this model the
+# medians of 20 seeds put it at 2.2 times torch's error, those of 200 below 1.2: the many judge.
+SWINGS = {"model_diff_v1_gelu"}
+
+
 def judge(name, peer, here):
     """peer(name, n) are torch's medians over n seeds; here says what kernels the two ran on."""
     misses = over(ratios(measured(run, name, FEW), peer(name, FEW)))
-    if here.items() <= STORED["meta"].items():
+    if here.items() <= STORED["meta"].items() and name not in SWINGS:
         assert not misses
     elif misses:
         assert not over(ratios(measured(run, name, MANY), peer(name, MANY))), f"{misses} over {FEW} seeds"

@@ -62,8 +62,6 @@ MODULE_OF = {  # where the names come from that are no modules themselves
     "loss_and_grads": "model",
     "model_backward": "model",
     "model_forward": "model",
-    "softmax_head_backward": "attention",
-    "softmax_head_forward": "attention",
 }
 
 if TYPE_CHECKING:  # for editors and type checkers, which see the names without importing anything

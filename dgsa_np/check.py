@@ -65,7 +65,7 @@ def parameters(make_specs):
     """
 
     def look_at(function, name, given):
-        p, (cfg,) = given[name], (a for a in given.values() if hasattr(a, "known_sizes"))
+        p, cfg = given[name], next(a for a in given.values() if hasattr(a, "known_sizes"))
         specs = make_specs(cfg)
         _check_names(function, p, specs, f"the parameters of kind {cfg.kind!r}" if name == "p" else name)
         flat, axes = flatten(p), {name: spec.axes for name, spec in flatten(specs).items()}

@@ -143,7 +143,8 @@ def _is_array(name, a, without):
 
 def _check_leaf(name, a):
     if a.dtype != "float64" or not a.size:
-        expected = "an array that is not empty" if not a.size else "float64, .astype('float64'): single precision hides small mistakes"
+        precise = "float64, by .astype('float64'): single precision hides small mistakes"
+        expected = precise if a.size else "an array that is not empty"
         raise TypeError(f"check_pair: {name} is {described(a)}, expected {expected}")
     check_finite(f"check_pair: {name}", a, "nothing can be compared there")
 

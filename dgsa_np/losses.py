@@ -30,15 +30,15 @@ def cross_entropy_forward(logits, targets, keep=None) -> tuple[Array, CrossEntro
 
     Logits of dropped targets are never read, so that they may be nan.
     """
-    xp, (rows, targets) = array_module(logits), _kept(keep, to_numpy(targets).reshape(-1))
-    targets, rows = xp.asarray(targets), rows if rows is None else xp.asarray(rows)
+    xp = array_module(logits)
+    rows, targets = _kept(keep, to_numpy(targets).reshape(-1), xp)
     z = logits.reshape(-1, logits.shape[-1])
     z = z if rows is None else z[rows]  # (N, V)
     z = z - z.real.max(axis=-1, keepdims=True)
     E = xp.exp(z)
     total = E.sum(axis=-1)
     log_p = xp.take_along_axis(z, targets[:, None], axis=-1)[:, 0] - xp.log(total)
-    loss = -(log_p * (1 / len(z))).sum()
+    loss = -log_p.mean()
     return loss, CrossEntropyCache(E / total[:, None], targets, rows, logits.shape)
 
 
@@ -48,8 +48,8 @@ def cross_entropy_backward(cache) -> Array:
     P, targets, rows, shape = cache
     xp = array_module(P)
     one_hot = targets[:, None] == xp.arange(P.shape[-1])
-    # loss = -(log_p * (1 / len(z))).sum()
-    dz = (P - one_hot) * (1 / len(P))
+    # loss = -log_p.mean()
+    dz = (P - one_hot) / len(P)
     if rows is None:
         return dz.reshape(shape)
     # z = z if rows is None else z[rows]
@@ -58,11 +58,11 @@ def cross_entropy_backward(cache) -> Array:
     return dlogits.reshape(shape)
 
 
-def _kept(keep, targets):
-    """Which rows are kept, None for all of them, and the targets of these rows."""
+def _kept(keep, targets, xp):
+    """Which rows are kept, None for all of them, and the targets of these rows, as arrays of xp."""
     if keep is None or (keep := to_numpy(keep)).all():
-        return None, targets
+        return None, xp.asarray(targets)
     rows = np.flatnonzero(keep)
     if not rows.size:
         raise ValueError("cross_entropy_forward: keep is all False, expected at least one kept target")
-    return rows, targets[rows]
+    return xp.asarray(rows), xp.asarray(targets[rows])

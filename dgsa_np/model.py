@@ -219,13 +219,15 @@ def model_forward(inputs, params, cfg: ModelConfig, keep=None, past=None) -> tup
     start, xp = _start(cfg, past), array_module(params["head"]["W"])
     T = _check_inputs(inputs, params["embed"], cfg, start)
     keep = _check_keep(keep, past, start, inputs, T)
-    kept, places = None if keep is None else xp.asarray(keep), None
+    kept = None if keep is None else xp.asarray(keep)
+    places = None
     if cfg.task == "vision":
         x, embed = patch_embed_forward(inputs, params["embed"], cfg, kept)
     else:
         places, shown = _places(keep, start), None if keep is None else keep[:, start:]
         x, embed = token_embed_forward(inputs, params["embed"], cfg, start, shown, places)
-    mask, blocks = _mask(cfg, kept, T, start, xp), []
+    mask = _mask(cfg, kept, T, start, xp)
+    blocks = []
     for layer, p in enumerate(params["blocks"]):
         x, block = block_forward(x, p, cfg, mask, layer, None if past is None else past.blocks[layer], places)
         blocks.append(block)

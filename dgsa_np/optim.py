@@ -12,7 +12,7 @@ from .params import flatten, tree_map, zeros_like
 from .shapes import Array, ShapeError, arrays, number, takes, whole
 
 
-@takes(lr="number >= -inf")
+@takes(lr="number")
 def sgd_step(params, grads, lr) -> dict[str, Any]:
     """One step of gradient descent: params - lr grads."""
     _check_like("sgd_step", params, grads=grads)
@@ -92,8 +92,8 @@ def clip_by_norm(grads, max_norm) -> tuple[dict[str, Any], Array]:
     return tree_map(lambda g: g * factors[g.dtype], grads), norm
 
 
-@takes(step="number >= -inf", total="number >= -inf", peak="number >= -inf", warmup="number >= -inf",
-       final="number >= -inf")  # fmt: skip
+@takes(step="number", total="number", peak="number", warmup="number",
+       final="number")  # fmt: skip
 def warmup_cosine(step, total, peak, warmup, final=0.0) -> float:
     """The learning rate at a step: linear up, then half a cosine.     [eq:warmup-cosine, published]
 

@@ -27,18 +27,21 @@ import math
 import sys
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Any, TypeAlias, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, get_type_hints
 
 import numpy as np
 
 from .backend import array_module, owner_of, plainly
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]  # NumPy's, or CuPy's with the same methods
+if TYPE_CHECKING:  # NumPy's, or CuPy's with the same methods
+    Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+else:
+    Array = np.ndarray
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 FLOATS = [np.dtype(name) for name in ("float32", "float64", "complex64", "complex128")]
 PASSED: set = set()  # the types, shapes and dtypes that arrays() has found right
-OUTPUT: dict = {}  # {name of a cache's class: a function from such a cache to the output's shape}
+OUTPUT: dict = {}  # {class of a cache: a function from such a cache to the output's shape}
 
 
 class ShapeError(ValueError):
@@ -59,9 +62,10 @@ def takes(**declared) -> Callable[[Function], Function]:
 
     def look_at(function, given):
         sizes = ()
-        for name in classes.keys() & given.keys():
-            instance(function, classes[name], **{name: given[name]})
-            sizes += getattr(given[name], "known_sizes", ())
+        for name in classes:
+            if name in given:
+                instance(function, classes[name], **{name: given[name]})
+                sizes += getattr(given[name], "known_sizes", ())
         arrays(function, floating, *map(given.get, floating), sizes=sizes, optional=optional)
         for name, what in others.items():
             if name not in given or (name in optional and given[name] is None):
@@ -74,8 +78,8 @@ def takes(**declared) -> Callable[[Function], Function]:
                 given[name] = what(function, name, given)
 
     alike = {text: ", ".join(n for n in texts if texts[n] == text) for text in texts.values()}
-    said = "".join(f"\n        {names} : {_in_words(text)}" for text, names in alike.items())
-    return partial(_behind, look_at, said and f"\n\n    Arguments, checked at each call:{said}\n    ")
+    said = "".join(f"\n    {names} : {_in_words(text)}" for text, names in alike.items())
+    return partial(_behind, look_at, said and f"\n\nArguments, checked at each call:{said}\n")
 
 
 def _in_words(text) -> str:
@@ -98,9 +102,9 @@ def undoes(kind, output=None) -> Callable[[Function], Function]:
              A: Annotated[Array, "B H T S"]
     output : the axes of what forward returned, in letters of these fields; or the field that
              holds the shape itself, or the cache of the pair that made the output; None where the
-             gradient is checked in the body
+             fields do not tell: then the gradient is not checked
     """
-    shape_of = OUTPUT[kind.__name__] = _find_output(kind, output)
+    shape_of = OUTPUT[kind] = _find_output(kind, output)
 
     def look_at(function, given):
         *dout, cache = given.values()
@@ -123,14 +127,15 @@ def _behind(look_at, said, function) -> Any:
 
     @wraps(function)
     def checked(*args, **keywords):
-        both = dict(zip(parameters, args, strict=False)) | keywords
-        given = {name: both[name] for name in parameters if name in both}
+        given = dict(zip(parameters, args, strict=False))
+        if keywords:
+            given = {n: keywords.get(n, given.get(n)) for n in parameters if n in keywords or n in given}
         if len(given) < len(args) + len(keywords) or not needed <= given.keys():
             return function(*args, **keywords)  # Python says what is wrong with this call
         look_at(function.__name__, given)
         return function(**given)
 
-    checked.__doc__ = function.__doc__ and function.__doc__.rstrip() + said
+    checked.__doc__ = function.__doc__ and inspect.cleandoc(function.__doc__) + said
     return checked
 
 
@@ -153,10 +158,15 @@ def _sizes(where, get, letters) -> tuple:
     return shape, f"{name} {get(name).shape}"
 
 
+def _output_shape(made) -> tuple:
+    """The shape that a cache says its output has; a shape itself as it is."""
+    return OUTPUT[type(made)](made) if type(made) in OUTPUT else tuple(made)
+
+
 def _find_output(kind, output):
     """A function from a cache to the shape of what its forward returned."""
     if output is None or output in kind._fields:
-        return lambda cache: OUTPUT.get(type(made := getattr(cache, output)).__name__, tuple)(made)
+        return lambda cache: _output_shape(getattr(cache, output))
     hints = get_type_hints(kind, include_extras=True)
     where = _find_letters({name: h.__metadata__[0] for name, h in hints.items() if hasattr(h, "__metadata__")})
     return lambda cache: _sizes(where, partial(getattr, cache), output.split())[0]
@@ -173,7 +183,7 @@ def arrays(function: str, axes: dict, *arrays, sizes: tuple = (), optional: tupl
     optional : names that may be None
     """
     seen = [(type(a), getattr(a, "shape", None), getattr(a, "dtype", None)) for a in arrays]
-    given = function, *axes.items(), sizes, *seen
+    given = function, *axes.items(), sizes, optional, *seen
     if given in PASSED:
         return
     named = [(name, letters, a) for (name, letters), a in zip(axes.items(), arrays, strict=True)]
@@ -231,8 +241,9 @@ def mask(function: str, name: str, mask, shape: tuple):
         raise TypeError(f"{function}: {name} has dtype {mask.dtype}, expected bool, True = may attend")
     if mask.ndim != len(shape):
         hint = "; write mask[None, None] for one that every batch entry and head shares" if mask.ndim == 2 else ""
-        wanted = f"{len(shape)} axes, broadcastable to {shape}"
-        raise ShapeError(f"{function}: {name} is {mask.shape}, expected {wanted}{hint}")
+        raise ShapeError(
+            f"{function}: {name} is {mask.shape}, expected {len(shape)} axes, broadcastable to {shape}{hint}"
+        )
     if any(m not in (1, n) for m, n in zip(mask.shape, shape, strict=True)):
         raise ShapeError(f"{function}: {name} is {mask.shape}, expected a shape that broadcasts to the scores {shape}")
 
@@ -250,8 +261,10 @@ def upstream(function: str, dout, shape: tuple):
     """Check that the upstream gradient is floating and has the shape of what forward returned."""
     given = type(dout).__name__ if owner_of(dout) is None else dout.shape
     if given != shape:
-        wanted = f"an array {shape}, the shape of what forward returned"
-        raise ShapeError(f"{function}: the upstream gradient is {given}, expected {wanted}")
+        raise ShapeError(
+            f"{function}: the upstream gradient is {given}, "
+            f"expected an array {shape}, the shape of what forward returned"
+        )
     floating(function, "the upstream gradient", dout.dtype)
 
 
@@ -269,7 +282,7 @@ def number(function: str, low=-math.inf, high=math.inf, **values):
     for name, value in values.items():
         number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
         if not (number and abs(value) <= sys.float_info.max and low <= value <= high):  # nan is not
-            within = f", {low} <= {name} <= {high}" if (low, high) != (-math.inf, math.inf) else ""
+            within = f", {low:g} <= {name} <= {high:g}" if (low, high) != (-math.inf, math.inf) else ""
             raise ValueError(f"{function}: {name} is {value!r}, expected a finite number{within}")
 
 
@@ -283,6 +296,6 @@ def whole(function: str, least: int = 1, **values):
 SORTS = {  # the first word of a declaration, and what looks at the argument
     "mask": lambda function, name, a, letters, sizes: mask(function, name, a, sizes(letters)[0]),
     "keep": lambda function, name, a, letters, sizes: keep(function, a, *sizes(letters)),
-    "number": lambda function, name, a, words, sizes: number(function, float(words[1]), **{name: a}),
+    "number": lambda function, name, a, words, sizes: number(function, *map(float, words[1:]), **{name: a}),
     "whole": lambda function, name, a, words, sizes: whole(function, int(words[1]), **{name: a}),
 }

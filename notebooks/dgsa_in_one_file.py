@@ -10,7 +10,8 @@
 # - `x_forward` returns its output and a cache, what `x_backward` needs. A map is its own cache.
 # - `dx` is the derivative of the loss with respect to x, and has the shape of x.
 # - A backward is its forward read upwards. Where a value was used twice, its gradients add up.
-# - B images, T tokens (patches) each, C numbers per token, H heads, d = C / (2 H) numbers per query, 2 d per value.
+# - B images, T tokens (patches) each, C numbers per token, H heads, d = C / (2 H) numbers per query
+#   and key, 2 d per value.
 
 # %% On a GPU the second line reads `import cupy as np`. The first one stays: the random numbers are
 # drawn on the host.

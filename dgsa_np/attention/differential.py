@@ -102,6 +102,7 @@ def lambda_forward(x, p, cfg) -> tuple[Array, LambdaCache]:
         lam = exp(lambda_q_exc . lambda_k_exc) - exp(lambda_q_inh . lambda_k_inh) + lambda_init
 
     p : lambda_q_exc, lambda_k_exc, lambda_q_inh, lambda_k_inh (d,)
+    cfg.lambda_init : a number, as at_depth makes it
     returns lam : (), and a LambdaCache
     """
     exp = array_module(x).exp

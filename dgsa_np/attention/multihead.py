@@ -170,7 +170,7 @@ class HeadNormCache(NamedTuple):
     lambda_init: float
 
 
-@takes(o="B H T e", w_norm="e", lambda_init="number >= -inf")
+@takes(o="B H T e", w_norm="e", lambda_init="number")
 def head_norm_forward(o, w_norm, lambda_init, eps=1e-5) -> tuple[Array, HeadNormCache]:
     """RMSNorm of each head's output, times a fixed factor.                  [eq:head-norm, reading]
 
@@ -227,8 +227,7 @@ def attention_forward(
                 length of the past
     returns y : (B, T, C), and an AttentionCache
     """
-    cfg = at_depth(cfg, layer)
-    start = _check_past(past, cfg, x)
+    start, settled = _check_past(past, cfg, x), at_depth(cfg, layer)  # lambda_init is a number now
     heads, projections = {}, {}
     places = range(start, start + x.shape[1]) if positions is None else positions
     for name in cfg.mechanism.projections:
@@ -236,10 +235,10 @@ def attention_forward(
         before = past.heads[name] if past is not None and name[0] in "kv" else None
         heads[name], projections[name] = project_forward(x, p[f"W_{name}"], cfg.n_heads, turned, before)
     # lam, z_gate or gate, if the mechanism has one: mechanisms.py names the function that makes it
-    *extra, control = cfg.mechanism.control.forward(x, p, cfg) if cfg.mechanism.control else (None,)
+    *extra, control = cfg.mechanism.control.forward(x, p, settled) if cfg.mechanism.control else (None,)
     pair = cfg.head_pair(array_module(x), x.shape[1], start + x.shape[1])
     o, head = pair.forward(*heads.values(), *extra, mask=mask)
-    h, norm = head_norm_forward(o, p["w_norm"], cfg.lambda_init, cfg.eps) if cfg.has_head_norm else (o, None)
+    h, norm = head_norm_forward(o, p["w_norm"], settled.lambda_init, cfg.eps) if cfg.has_head_norm else (o, None)
     y, output = linear_forward(merge_heads(h), p["W_o"])
     return y, AttentionCache(heads, projections, control, head, pair, norm, output, cfg)
 
@@ -256,12 +255,12 @@ def attention_backward(dy, cache) -> tuple[Array, dict[str, Array]]:
     dh = split_heads(dmerged, cfg.n_heads)
     do = dh
     if norm is not None:
-        # h, norm = head_norm_forward(o, p["w_norm"], cfg.lambda_init, cfg.eps) if cfg.has_head_norm else (o, None)
+        # h, norm = head_norm_forward(o, p["w_norm"], settled.lambda_init, cfg.eps) if cfg.has_head_norm else (o, None)
         do, grads["w_norm"] = head_norm_backward(dh, norm)
     # o, head = pair.forward(*heads.values(), *extra, mask=mask)
     dheads = list(pair.backward(do, head))
     if control is not None:
-        # *extra, control = cfg.mechanism.control.forward(x, p, cfg) if cfg.mechanism.control else (None,)
+        # *extra, control = cfg.mechanism.control.forward(x, p, settled) if cfg.mechanism.control else (None,)
         dx, dcontrol = cfg.mechanism.control.backward(dheads.pop(), control)  # the head's last gradient
         grads |= dcontrol
     for name in reversed(heads):
@@ -283,7 +282,7 @@ def _check_past(past, cfg, x):
         wanted = (
             "None: its maps are square"
             if known
-            else "the AttentionCache of the tokens before x, by the same cfg at the same layer"
+            else "the AttentionCache of the tokens before x, by the same cfg"
         )
         raise ValueError(f"attention_forward: past with x {x.shape} and kind {cfg.kind!r}, expected {wanted}")
     return past_length(past)

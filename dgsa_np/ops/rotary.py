@@ -26,7 +26,8 @@ def rotary_forward(x, positions) -> tuple[Array, RotaryCache]:
     The product of a query and a key, both turned, depends on the distance of their positions alone.
     """
     angles = _angles(x, positions)
-    cos, sin = (f(angles).astype(x.real.dtype) for f in (array_module(x).cos, array_module(x).sin))
+    xp = array_module(x)
+    cos, sin = xp.cos(angles).astype(x.real.dtype), xp.sin(angles).astype(x.real.dtype)
     y = _rotate(x, cos, sin)
     return y, RotaryCache(cos, sin, x.shape)
 

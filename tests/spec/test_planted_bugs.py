@@ -89,7 +89,7 @@ BACKWARD = {  # what is wrong: (case, function, old, new)
     "swiglu by one path": ("swiglu", ops.swiglu_backward, "dx_up + dx_gate", "dx_up"),
     "rotary turned on instead of back": ("rotary", ops.rotary_backward, "-sin", "sin"),
     "equal tokens overwrite each other": ("embedding", ops.embedding_backward, "+= rows", "= rows"),
-    "dropped targets count": ("cross_entropy [some dropped]", losses.cross_entropy_backward, "(1 / len(P))", "(1 / math.prod(shape[:-1]))"),
+    "dropped targets count": ("cross_entropy [some dropped]", losses.cross_entropy_backward, "/ len(P)", "/ math.prod(shape[:-1])"),
     "gradients of the kept come first": ("cross_entropy [some dropped]", losses.cross_entropy_backward, "dlogits[rows]", "dlogits[: len(dz)]"),
     "the residual path is lost": ("block [dgsa]", model.block_backward, "dx = dx + dx_mlp", "dx = dx_mlp"),
     "blocks in reverse order": ("model softmax [swiglu, none]", model.model_backward, "dblocks.insert(0, dblock)", "dblocks.append(dblock)"),
@@ -160,8 +160,8 @@ TOGETHER = {  # what is wrong: (case of the gradient check, golden case, changes
         (rotary._rotate, "x[..., 0::2], x[..., 1::2]", "x[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :]"),
         (rotary._rotate, "turned.reshape(x.shape)", "turned.swapaxes(-1, -2).reshape(x.shape)")]),
     "the mean over all targets": ("cross_entropy [some dropped]", "cross_entropy_keep", [
-        (losses.cross_entropy_forward, "(1 / len(z))", "(1 / math.prod(logits.shape[:-1]))"),
-        (losses.cross_entropy_backward, "(1 / len(P))", "(1 / math.prod(shape[:-1]))")]),
+        (losses.cross_entropy_forward, "log_p.mean()", "log_p.sum() / math.prod(logits.shape[:-1])"),
+        (losses.cross_entropy_backward, "/ len(P)", "/ math.prod(shape[:-1])")]),
     "depth counted from 1": ("attention diff_v1 [none]", "attention_diff_v1_first_layer", [
         (differential.depth_schedule, "-0.3 * layer", "-0.3 * (layer + 1)")]),
     "the mean over dropped tokens": ("mean_pool [some dropped]", "model_dgsa_swiglu_keep", [
@@ -220,7 +220,7 @@ VARIANTS = {  # the same, written in another way: (function, old, new, cases, go
     "a matrix product by hand": (ops.linear_forward, "y = x @ W", "y = (x[..., None] * W).sum(axis=-2)", "linear", "linear"),
     "twicing by its square": (twicing.twicing_head_forward, "first + A @ missed", "(2 * A - A @ A) @ v", "twicing_head [none]", "twicing_head_none"),
     "silu multiplied out": (ops.silu_backward, "dy * (sigma + y * (1 - sigma))", "dy * sigma + dy * y - dy * y * sigma", "silu", "silu"),
-    "cross-entropy multiplied out": (losses.cross_entropy_backward, "(P - one_hot) * (1 / len(P))", "P / len(P) - one_hot / len(P)", "cross_entropy", "cross_entropy"),
+    "cross-entropy multiplied out": (losses.cross_entropy_backward, "(P - one_hot) / len(P)", "P / len(P) - one_hot / len(P)", "cross_entropy", "cross_entropy"),
     "keys shared by stacking": (differential_v2.differential_v2_head_backward, "dk_exc + dk_inh", "sum([dk_exc, dk_inh])", "differential_v2_head [none]", "differential_v2_head_none"),
 }  # fmt: skip
 

@@ -27,7 +27,10 @@ EVALUATION = 8192  # tokens of a batch that is evaluated: its maps are all in me
 
 
 class NonFiniteError(FloatingPointError):
-    """A loss, a gradient or the logits stopped being numbers. Of a training, the parameters before are in .params."""
+    """A loss, a gradient or the logits are no numbers any more.
+
+    Where training broke down, the parameters before that step are in .params.
+    """
 
     params: dict[str, Any]
 
@@ -55,7 +58,7 @@ class TrainConfig:
 
 
 class TrainState(NamedTuple):
-    """All that the next step depends on: a tree of arrays and numbers, which a checkpoint can hold."""
+    """All that the next step depends on: a tree of arrays and numbers, as a checkpoint holds it."""
 
     params: dict[str, Any]
     optimizer: dict[str, Any]
@@ -77,8 +80,9 @@ def train(model: ModelConfig, cfg: TrainConfig, data: Dataset, params=None, prog
     data     : a Dataset, on the host
     params   : where to start; None draws them from cfg.seed
     progress : show a bar, where the terminal can
-    raises   : DataError where the data hold nan or inf; NonFiniteError with step, loss and the first bad tensor, or
-               with the epoch whose validation broke down; OutOfMemoryError with shapes and bytes
+    raises   : DataError where the data hold nan or inf; NonFiniteError with step, loss and the
+               first bad tensor, or with the epoch whose validation broke down; OutOfMemoryError
+               with shapes and bytes
     """
     state, steps, epochs = first_state(model, cfg, params), [], []
     for done, step, epoch in with_bar(train_steps(model, cfg, data, state), model, cfg, data, progress=progress):
@@ -101,10 +105,13 @@ def first_state(model: ModelConfig, cfg: TrainConfig, params=None) -> TrainState
 def train_steps(
     model: ModelConfig, cfg: TrainConfig, data: Dataset, state: TrainState
 ) -> Iterator[tuple[TrainState, dict, dict | None]]:
-    """Goes on from a state; yields after each step the new state, the step's record, the epoch's or None.
+    """Train on from a state, step by step.
+
+    yields after each step : the new state, the record of the step, that of the epoch or None
 
     States are never changed, so whoever keeps one can save it, or go on from it with the same bits.
-    Inside, BLAS runs on one thread: matrices are small, and bits do not depend on the number of cores.
+    Inside, BLAS runs on one thread: matrices are small, and so the bits do not depend on the number
+    of cores.
     """
     device = resolve_device(cfg.device)
     state = state._replace(params=to_device(state.params, device), optimizer=to_device(state.optimizer, device))

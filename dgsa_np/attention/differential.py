@@ -22,8 +22,7 @@ def as_lam(function, name, given):
         lam = array_module(q, lam).asarray(lam, q.dtype)
     arrays(function, {"q_exc": "...", "lam": "..."}, q, lam)
     if any(m not in (1, n) for m, n in zip(lam.shape[::-1], shape[::-1], strict=False)) or lam.ndim > 3:
-        wanted = f"a shape that broadcasts to (B, H, T) = {shape}"
-        raise ShapeError(f"{function}: lam is {lam.shape}, expected {wanted}")
+        raise ShapeError(f"{function}: lam is {lam.shape}, expected a shape that broadcasts to (B, H, T) = {shape}")
     return lam
 
 

@@ -227,7 +227,8 @@ def attention_forward(
                 length of the past
     returns y : (B, T, C), and an AttentionCache
     """
-    start, settled = _check_past(past, cfg, x), at_depth(cfg, layer)  # lambda_init is a number now
+    settled = at_depth(cfg, layer)  # lambda_init, where there is one, is a number now
+    start = _check_past(past, cfg, x)
     heads, projections = {}, {}
     places = range(start, start + x.shape[1]) if positions is None else positions
     for name in cfg.mechanism.projections:
@@ -279,11 +280,7 @@ def _check_past(past, cfg, x):
     """The length of the past; an error if it cannot be the past of x."""
     known = past is None or (isinstance(past, AttentionCache) and past.cfg == cfg and len(past.heads["v"]) == len(x))
     if not known or (past is not None and not cfg.mechanism.decodes):
-        wanted = (
-            "None: its maps are square"
-            if known
-            else "the AttentionCache of the tokens before x, by the same cfg"
-        )
+        wanted = "None: its maps are square" if known else "the AttentionCache of the tokens before x, by the same cfg"
         raise ValueError(f"attention_forward: past with x {x.shape} and kind {cfg.kind!r}, expected {wanted}")
     return past_length(past)
 

@@ -23,6 +23,7 @@ LOADERS = {
     "20newsgroups": load_newsgroups,
     "needle": load_needle,
 }
+WITHOUT_ROOT = {"digits": "comes with scikit-learn", "pydoc": "comes with Python", "needle": "is made in memory"}
 COUNTS = ("length", "overlap", "min_count", "max_words")  # options that are whole numbers
 
 
@@ -45,5 +46,7 @@ def load(name: str = "digits", root=None, **options) -> Dataset:
     for option in options.keys() - set(known):
         expected = ", ".join(known) or "no options"
         raise ValueError(f"load: {option} given, expected {expected} with {name}{check.nearest(option, known)}")
+    if root is not None and name in WITHOUT_ROOT:
+        raise ValueError(f"load: root is {root!r}, expected None: {name} {WITHOUT_ROOT[name]}")
     shapes.whole("load", **{option: value for option, value in options.items() if option in COUNTS})
     return LOADERS[name](name, root, **options)

@@ -1,19 +1,19 @@
 """Images: scikit-learn's digits, MNIST and Fashion-MNIST as idx files, CIFAR as binary files."""
 
-import gzip
 import math
-import zlib
-from pathlib import Path
+import os
 
 import numpy as np
 
+from .files import LARGEST, home, listed, opened, read
 from .splits import DataError, Dataset, Split, sha256
 
-LARGEST = 2**31  # bytes; a header that promises more is refused
+IDX = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw"}  # the folders that torchvision makes
+BATCHES = [f"data_batch_{i}.bin" for i in range(1, 6)]
 # The folder in the archive, its training files, its test file, the classes of each label byte.
 CIFAR = {
-    "cifar10": ("cifar-10-batches-bin", "data_batch_*.bin", "test_batch.bin", (10,)),
-    "cifar100": ("cifar-100-binary", "train.bin", "test.bin", (20, 100)),
+    "cifar10": ("cifar-10-batches-bin", BATCHES, "test_batch.bin", (10,)),
+    "cifar100": ("cifar-100-binary", ["train.bin"], "test.bin", (20, 100)),
 }
 # Names on openml.org.
 OPENML = {"mnist": "mnist_784", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR_10"}
@@ -27,8 +27,6 @@ def load_digits(name, root=None):
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    if root is not None:
-        raise ValueError(f"load: root is {root!r}, expected None: {name} comes with scikit-learn")
     bunch = load_digits()
     images, labels = (bunch.images / 16).astype("float32"), bunch.target.astype("int64")
     rest, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
@@ -40,14 +38,17 @@ def load_digits(name, root=None):
 def load_idx(name, root=None):
     """MNIST or Fashion-MNIST, from the four idx files of a folder, gzipped or not.
 
-    The last twelfth of the training file is the validation split.
+    They are named train-images-idx3-ubyte or train-images.idx3-ubyte, with or without .gz; of
+    several, the first is read. The last twelfth of the training file is the validation split.
 
-    root : the folder; "download" fetches the images through scikit-learn
+    root : the folder, or the one above torchvision's MNIST/raw or FashionMNIST/raw; "download"
+           fetches the images through scikit-learn
     """
     if root == "download":
         return _dataset(name, *((x.reshape(-1, 28, 28), y) for x, y in _download(name)), 10)
-    kinds = ("images-idx3-ubyte", 3), ("labels-idx1-ubyte", 1)
-    files = {part: [_read_idx(_find(name, root, f"{part}-{k}"), n) for k, n in kinds] for part in ("train", "t10k")}
+    folder = home(name, root, "the folder that holds train-images-idx3-ubyte.gz and its three companions", IDX[name])
+    kinds = ("images", 3), ("labels", 1)
+    files = {part: [_read_idx(_find(folder, part, kind, n), n) for kind, n in kinds] for part in ("train", "t10k")}
     images, labels = files["train"]
     for part, (x, y) in files.items():
         if len(x) != len(y) or y.max() > 9 or x.shape[1:] != (images.shape[2],) * 2 or len(images) < 2:
@@ -59,7 +60,8 @@ def load_idx(name, root=None):
 def load_cifar(name, root=None):
     """CIFAR-10 or CIFAR-100, from the binary files.
 
-    The last twelfth of the training images is the validation split.
+    Of CIFAR-10 there have to be all five batches, or data_batch_1.bin alone. The last twelfth of
+    the training images is the validation split.
 
     root : the folder that holds them, or the one above; "download" fetches CIFAR-10 through
            scikit-learn
@@ -99,13 +101,12 @@ def _download(name):
     return (pixels[:-10000], labels[:-10000]), (pixels[-10000:], labels[-10000:])
 
 
-def _find(name, root, stem):
-    if root is None:
-        raise DataError(f"{name}: root is None, expected the folder that holds {stem}.gz and its three companions")
-    for path in (Path(root) / f"{stem}{end}" for end in ("", ".gz")):
-        if path.is_file():
+def _find(folder, part, kind, n_axes):
+    names = [f"{part}-{kind}{mark}idx{n_axes}-ubyte{end}" for mark in "-." for end in ("", ".gz")]
+    for path in (folder / name for name in names):
+        if os.path.lexists(path):
             return path
-    raise DataError(f"{Path(root) / stem}: there is no such file, nor one with .gz; {name} needs its four idx files")
+    raise DataError(f"{folder / names[0]}: there is no such file, nor one named {', '.join(names[1:])}")
 
 
 def _read_idx(path, n_axes):
@@ -114,33 +115,35 @@ def _read_idx(path, n_axes):
     The format: the bytes 0, 0, 8 and n_axes; the length of each axis in 4 bytes, the highest first;
     the bytes of the array.
     """
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            head = file.read(4 + 4 * n_axes)
-            shape = tuple(int.from_bytes(head[i : i + 4], "big") for i in range(4, len(head), 4))
-            size = math.prod(shape)
-            if len(head) < 4 + 4 * n_axes or head[:4] != bytes([0, 0, 8, n_axes]) or not 0 < size <= LARGEST:
-                raise DataError(f"{path}: offset 0: {head.hex(' ')} is not the head of an idx file of {n_axes} axes")
-            body = file.read(size)
-            if len(body) < size or file.read(1):
-                found = f"the file ends at offset {len(head) + len(body)}" if len(body) < size else "more bytes follow"
-                raise DataError(f"{path}: {found}, expected {len(head) + size} bytes by its head, which says {shape}")
-    except (OSError, EOFError, zlib.error, MemoryError) as error:
-        raise DataError(f"{path}: cannot be read to its end: {error}") from error
+    with opened(path, unpack=True) as file:
+        head = file.read(4 + 4 * n_axes)
+        shape = tuple(int.from_bytes(head[i : i + 4], "big") for i in range(4, len(head), 4))
+        size = math.prod(shape)
+        if len(head) < 4 + 4 * n_axes or head[:4] != bytes([0, 0, 8, n_axes]) or not 0 < size <= LARGEST:
+            raise DataError(f"{path}: offset 0: {head.hex(' ')} is not the head of an idx file of {n_axes} axes")
+        body = file.read(size)
+        if len(body) < size or file.read(1):
+            found = f"the file ends at offset {len(head) + len(body)}" if len(body) < size else "more bytes follow"
+            raise DataError(f"{path}: {found}, expected {len(head) + size} bytes by its head, which says {shape}")
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 
 def _read_parts(name, root):
     """Pixels (N, 3072) and labels of CIFAR, for training and for the test."""
-    folder, train, test, classes = CIFAR[name]
-    if root is None:
-        raise DataError(f"{name}: root is None, expected the folder that holds {train} and {test}")
-    folder = Path(root) / folder if (Path(root) / folder).is_dir() else Path(root)
-    # Batch 2 comes before batch 10.
-    paths = sorted(folder.glob(train), key=lambda path: (len(path.name), path.name))
-    batches = [_read_cifar(path, classes) for path in paths or [folder / train]]
+    inner, train, test, classes = CIFAR[name]
+    folder = home(name, root, f"the folder that holds {train[0]} and {test}", inner)
+    batches = [_read_cifar(folder / file, classes) for file in (_batches(folder) if train is BATCHES else train)]
     pixels, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
     return (pixels, labels), _read_cifar(folder / test, classes)
+
+
+def _batches(folder):
+    """The names of all batches, or of the first alone. A copy among them could be in two splits."""
+    found = [name for name in listed(folder) if name.startswith("data_batch_") and name.endswith(".bin")]
+    if found not in (BATCHES, BATCHES[:1]):
+        odd = [f"{n} is {'one too many' if n in found else 'missing'}" for n in sorted({*found} ^ {*BATCHES})]
+        raise DataError(f"{folder}: {', '.join(odd)}; expected {BATCHES[0]} to {BATCHES[-1]}, or {BATCHES[0]} alone")
+    return found
 
 
 def _read_cifar(path, classes):
@@ -148,10 +151,7 @@ def _read_cifar(path, classes):
 
     The format: records of a byte per label, the finest last, and three planes of 32 x 32.
     """
-    try:
-        content = np.fromfile(path, np.uint8)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    content = np.frombuffer(read(path), np.uint8)
     size = len(classes) + 3 * 32 * 32
     n, rest = divmod(len(content), size)
     if rest or n < 2:

@@ -6,11 +6,8 @@ max_words : and so do all but this many words, the most frequent ones
 """
 
 import csv
-import gzip
 import io
 import re
-import tarfile
-import zlib
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -19,26 +16,28 @@ import numpy as np
 
 from .. import shapes
 from .corruptions import PAD
+from .files import home, read_text, read_texts
 from .splits import DataError, Dataset, Split, sha256
-from .text import UNKNOWN, Vocabulary, _read
+from .text import UNKNOWN, Vocabulary
 
 # A word is letters with apostrophes inside, or digits, or one mark.
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+|[^\w\s]|_")
-REVIEW = re.compile(r"(?:\./)?(?:aclImdb/)?(train|test)/(neg|pos)/(\d+_\d+\.txt)")
-POST = re.compile(r"(?:\./)?(?:20news-bydate/)?20news-bydate-(train|test)/([^/]+)/(\d+)")
+REVIEW = "aclImdb", "(train|test)", "(neg|pos)", r"(\d+_\d+\.txt)"
+POST = "20news-bydate", "20news-bydate-(train|test)", "([^/]+)", r"(\d+)"
 
 
 def load_rt_polarity(name, root=None, length=64, min_count=2, encoding="utf-8"):
     """Sentences of film reviews, negative (0) or positive (1), split 80 / 10 / 10 %.
 
     They are read from rt-polarity.neg and rt-polarity.pos, one per line.
+
+    root : the folder that holds them, or the one above, if theirs is rt-polaritydata
     """
     from sklearn.model_selection import train_test_split
 
-    if root is None:
-        raise DataError(f"{name}: root is None, expected the folder that holds rt-polarity.neg and rt-polarity.pos")
+    folder = home(name, root, "the folder that holds rt-polarity.neg and rt-polarity.pos", "rt-polaritydata")
     shapes.instance("load", str, encoding=encoding)
-    sides = [_sentences(Path(root) / f"rt-polarity.{side}", encoding) for side in ("neg", "pos")]
+    sides = [_sentences(folder / f"rt-polarity.{side}", encoding) for side in ("neg", "pos")]
     labels = np.repeat([0, 1], [len(side) for side in sides])
     rest, test = train_test_split(np.arange(len(labels)), test_size=0.1, stratify=labels, random_state=0)
     train, valid = train_test_split(rest, test_size=1 / 9, stratify=labels[rest], random_state=0)
@@ -46,7 +45,7 @@ def load_rt_polarity(name, root=None, length=64, min_count=2, encoding="utf-8"):
 
 
 def _sentences(path, encoding):
-    lines = [line for line in _read(path, encoding).split("\n") if line.strip()]
+    lines = [line for line in read_text(path, encoding).split("\n") if line.strip()]
     if len(lines) < 10:
         raise DataError(f"{path}: {len(lines)} sentences, expected at least 10, one per line")
     return lines
@@ -56,8 +55,10 @@ def load_imdb(name, root=None, length=256, min_count=2, max_words=20000):
     """Film reviews, negative (0) or positive (1), one per file, such as aclImdb/train/pos/0_9.txt.
 
     Line breaks of HTML become spaces.
+
+    root : the folder aclImdb, the one above or an archive of either
     """
-    files = _read_files(name, root, REVIEW, "aclImdb/train/pos/0_9.txt", "utf-8")
+    files = read_texts(name, root, REVIEW, "aclImdb/train/pos/0_9.txt", "utf-8")
     texts = [(*place, text.replace("<br />", " ")) for *place, text in files]
     return _official(name, root, texts, length, min_count, max_words)
 
@@ -66,16 +67,17 @@ def load_ag_news(name, root=None, length=128, min_count=2, max_words=20000):
     """News of four classes, from the rows of train.csv and test.csv.
 
     A row is "class", "title", "description", with the classes 1 to 4.
+
+    root : the folder that holds them, or the one above, if theirs is ag_news_csv
     """
-    if root is None:
-        raise DataError(f"{name}: root is None, expected the folder that holds train.csv and test.csv")
-    texts = [(part, *row) for part in ("train", "test") for row in _read_news(Path(root) / f"{part}.csv")]
+    folder = home(name, root, "the folder that holds train.csv and test.csv", "ag_news_csv")
+    texts = [(part, *row) for part in ("train", "test") for row in _read_news(folder / f"{part}.csv")]
     return _official(name, root, texts, length, min_count, max_words)
 
 
 def _read_news(path):
     """(class, line, text) of each row; the first row may be a header."""
-    rows = csv.reader(io.StringIO(_read(path)), strict=True)
+    rows = csv.reader(io.StringIO(read_text(path)), strict=True)
     try:
         for row in rows:
             if rows.line_num == 1 and row == ["Class Index", "Title", "Description"]:
@@ -93,7 +95,8 @@ def load_newsgroups(name, root=None, length=128, min_count=2, max_words=20000):
 
     Headers, which name the group, are left out, and so are footers and quotes.
 
-    root : the folder or archive; "download" fetches the posts through scikit-learn
+    root : the folder, the one above or an archive of either; "download" fetches the posts through
+           scikit-learn
     """
     texts = _fetch_posts(name) if root == "download" else _read_posts(name, root)
     return _official(name, root, texts, length, min_count, max_words)
@@ -104,8 +107,8 @@ QUOTES = "In article", "Quoted from", "|", ">"  # at the start of a quoted line
 
 
 def _read_posts(name, root):
-    for *place, text in _read_files(name, root, POST, "20news-bydate-train/sci.space/59848", "latin-1"):
-        yield *place, _body(text.replace("\r\n", "\n"))
+    files = read_texts(name, root, POST, "20news-bydate-train/sci.space/59848", "latin-1")
+    return [(*place, _body(text)) for *place, text in files]
 
 
 def _body(post):
@@ -127,49 +130,6 @@ def _fetch_posts(name):
             raise DataError(f"{name}: cannot be fetched: {error}") from error
         for label, path, text in zip(posts.target, posts.filenames, posts.data, strict=True):
             yield part, posts.target_names[label], Path(path).name, text
-
-
-# ----------------------------------------------------------------------------- folders and archives
-
-
-def _read_files(name, root, layout, example, encoding):
-    """[(part, label, file, text)] of the files with this layout of path, in a folder or archive."""
-    if root is None:
-        raise DataError(f"{name}: root is None, expected a folder or a .tar.gz that holds {example} and its like")
-    root, texts = Path(root), []
-    try:
-        for path, content in (_walk if root.is_dir() else _unpack)(root, layout):
-            texts.append((*layout.fullmatch(path).groups(), content.decode(encoding)))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{root}: {path}: offset {error.start}: not {encoding}: {error.reason}") from error
-    except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
-        raise DataError(f"{root}: cannot be read to its end, only {len(texts)} texts: {error}") from error
-    if not texts:
-        raise DataError(f"{root}: there is no {example}, nor its like")
-    return texts
-
-
-def _walk(root, layout):
-    for path in root.rglob("*"):
-        if layout.fullmatch(inner := path.relative_to(root).as_posix()):
-            yield inner, path.read_bytes()
-
-
-def _unpack(root, layout):
-    """Path and content of each member of an archive that has this layout, read in memory.
-
-    An archive has to end in zeros. That is checked here, since tarfile takes other bytes for the
-    end too, and says nothing.
-    """
-    opened = gzip.open if root.suffix in (".gz", ".tgz") else open
-    with opened(root, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-        for member in tar:
-            if member.isfile() and layout.fullmatch(member.name):
-                yield member.name, tar.extractfile(member).read()
-        file.seek(tar.offset)
-        end = file.read()
-        if not end or end.strip(b"\0"):
-            raise tarfile.ReadError(f"offset {tar.offset}: neither a file nor the end of an archive")
 
 
 # ---------------------------------------------------------------------------------- texts to tokens

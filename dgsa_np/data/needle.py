@@ -22,8 +22,6 @@ def load_needle(name, root=None, length=12, spurious=1):
     length   : tokens per sentence
     spurious : spurious pairs in each sentence, 0 to length - 2
     """
-    if root is not None:
-        raise ValueError(f"load: root is {root!r}, expected None: {name} is made in memory")
     shapes.whole("load", least=3, length=length)
     shapes.number("load", low=0, high=length - 2, spurious=spurious)
     splits = [_sentences(np.random.default_rng(i), n, length, int(spurious)) for i, n in enumerate((8000, 1000, 2000))]

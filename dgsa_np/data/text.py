@@ -2,11 +2,11 @@
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from .. import check, indices, shapes
+from .files import home, read_text
 from .splits import DataError, Dataset, Split, sha256
 
 UNKNOWN = "\ufffd"  # the symbol for what the vocabulary lacks
@@ -48,8 +48,6 @@ def load_pydoc(name, root=None, length=128, unit="characters", overlap=4):
 
     It changes with Python's version.
     """
-    if root is not None:
-        raise ValueError(f"load: root is {root!r}, expected None: {name} comes with Python")
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
@@ -58,10 +56,8 @@ def load_pydoc(name, root=None, length=128, unit="characters", overlap=4):
 
 
 def load_text(name, root=None, length=128, unit="characters", overlap=4):
-    """Any text file in UTF-8, as a language."""
-    if root is None:
-        raise DataError(f"{name}: root is None, expected the path of a text file")
-    return _language(_read(Path(root)), name, length, unit, overlap)
+    """Any text file in UTF-8, as a language. A byte-order mark is no part of it."""
+    return _language(read_text(home(name, root, "the path of a text file")), name, length, unit, overlap)
 
 
 def _language(text, name, length, unit, overlap):
@@ -89,15 +85,3 @@ def _windows(tokens, length, stride, name):
         raise DataError(f"{name}: a part of the text has {len(tokens)} tokens, expected more than length = {length}")
     rows = np.lib.stride_tricks.sliding_window_view(tokens, length + 1)[::stride]
     return Split(rows[:, :-1], rows[:, 1:])
-
-
-def _read(path, encoding="utf-8"):
-    try:
-        text = path.read_bytes().decode(encoding)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: offset {error.start}: not {encoding}: {error.reason}") from error
-    except (OSError, ValueError, LookupError) as error:  # LookupError: no such encoding
-        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if not text.strip():
-        raise DataError(f"{path}: the file holds no text")
-    return text.replace("\r\n", "\n")

@@ -1,7 +1,25 @@
-"""Files of data, spoilt at random: read right, or refused with the file's name."""
+"""Files of data, spoilt at random: read right, or refused with the file's name.
+
+And what is no file, or too large to be one, is refused before it is opened.
+"""
+
+import builtins
+import os
+from pathlib import Path
 
 import pytest
-from support.data_files import FUZZ, posts, reviews, write_archive, write_cifar, write_news
+from support.data_files import (
+    FUZZ,
+    posts,
+    reviews,
+    text_file,
+    write_archive,
+    write_cifar,
+    write_folder,
+    write_idx,
+    write_news,
+    write_sentences,
+)
 
 from dgsa_np.data import DataError, load
 
@@ -48,3 +66,43 @@ def test_fuzzed_files_are_read_or_refused(name, tmp_path, fuzzed):
             refused += 1
             assert str(tmp_path) in str(error)
     assert 30 < refused <= 300
+
+
+FILES = {  # what writes the files of a data set, and one of them
+    "mnist": (write_idx, "t10k-labels-idx1-ubyte.gz"),
+    "cifar10": (lambda root: write_cifar(root, "cifar10", 3), "cifar-10-batches-bin/data_batch_1.bin"),
+    "cifar100": (lambda root: write_cifar(root, "cifar100", 3), "cifar-100-binary/test.bin"),
+    "text": (text_file, "text.txt"),
+    "rt-polarity": (write_sentences, "rt-polarity.pos"),
+    "ag-news": (write_news, "test.csv"),
+    "imdb": (lambda root: write_folder(root, reviews(), "utf-8"), "aclImdb/train/pos/0_9.txt"),
+    "20newsgroups": (lambda root: write_archive(root / "a.tar.gz", posts(), "latin-1"), "a.tar.gz"),
+}
+NO_FILES = {  # what may lie there instead, and what is said of it
+    "a folder": (Path.mkdir, "is a folder, expected a file"),
+    "a pipe": (lambda path: os.mkfifo(path), "is a pipe or a device, expected a file"),
+    "a device": (lambda path: path.symlink_to("/dev/zero"), "is a pipe or a device, expected a file"),
+    "a hole": (lambda path: path.touch() or os.truncate(path, 2**31 + 1), "2,147,483,649 bytes, expected at most "),
+    "a broken link": (lambda path: path.symlink_to("nowhere"), "cannot be read: No such file"),
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices are POSIX")
+@pytest.mark.parametrize("kind", NO_FILES)
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_no_file_or_too_large_is_not_opened(name, kind, tmp_path, monkeypatch):
+    (write, file), (make, words) = FILES[name], NO_FILES[kind]
+    write(tmp_path)
+    path = tmp_path / file
+    path.unlink()
+    make(path)
+
+    def watched(opened, *args):
+        assert opened != path, f"{path} was opened"
+        return builtins.open(opened, *args)
+
+    if (name, kind) == ("20newsgroups", "a folder"):
+        words = "there is no 20news-bydate-train/sci.space/59848"  # a folder is as good as an archive
+    monkeypatch.setattr("dgsa_np.data.files.open", watched, raising=False)
+    with pytest.raises(DataError, match=f"{path}: {words}"):
+        load(name, path if name in ("text", "20newsgroups") else tmp_path)

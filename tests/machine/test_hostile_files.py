@@ -9,6 +9,7 @@ import os
 import pickle
 import struct
 import sys
+import tarfile
 import zipfile
 import zlib
 
@@ -281,16 +282,20 @@ def test_pickles_and_objects(tmp_path, tell, watch):
 
 BOMBS = """
 import resource, sys
+from pathlib import Path
 from dgsa_np.checkpoint import CheckpointError, load_checkpoint
 from dgsa_np.data import DataError, load
 
 def peak():
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, where ru_maxrss begins with what the parent had
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 before = peak()
 for path in sys.argv[1:]:
     try:
-        load_checkpoint(path) if path.endswith(".npz") else load("mnist", path)
+        load_checkpoint(path) if path.endswith(".npz") else load("imdb" if ".tar" in path else "mnist", path)
     except (CheckpointError, DataError):
         pass
     else:
@@ -325,7 +330,10 @@ def test_bombs(tmp_path, tell):
         end = ".gz" if name in packed else ""
         root = write_idx(tmp_path / name, packed=name in packed)
         rewrite(root / f"train-images-idx3-ubyte{end}", content)
-    files = [*tmp_path.glob("*.npz"), *(tmp_path / name for name in packed | plain)]
+    for what, (kind, size) in {"text": (b"0", GIGA), "name": (b"L", GIGA), "end": (b"5", 0)}.items():
+        rewrite(tmp_path / f"a gigabyte of {what}.tar.gz", deflated(head(kind, size), GIGA, wbits=31))
+    rewrite(tmp_path / "many folders.tar.gz", deflated(head(b"5", 0) * 300_000, 2**20, wbits=31))
+    files = [*tmp_path.glob("*.npz"), *(tmp_path / name for name in packed | plain), *tmp_path.glob("*.tar.gz")]
     grown = float(output(sys.executable, "-c", BOMBS, *files))
     assert grown < 64
     largest = max(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
@@ -337,6 +345,13 @@ def deflated(head, n, wbits=-15):
     packer = zlib.compressobj(9, wbits=wbits)
     parts = [packer.compress(head), *(packer.compress(bytes(2**20)) for _ in range(n // 2**20)), packer.flush()]
     return b"".join(parts)
+
+
+def head(kind, size):
+    """The head of a member of an archive: a review or, of kind 5, a folder."""
+    member = tarfile.TarInfo("aclImdb" if kind == b"5" else "aclImdb/train/pos/0_9.txt")
+    member.type, member.size = kind, size
+    return member.tobuf()
 
 
 def gz(head, n):

@@ -32,6 +32,31 @@ def test_idx_files_may_be_gzipped_or_not_file_by_file(tmp_path):
     assert load("fashion-mnist", tmp_path).meta == whole.meta | {"name": "fashion-mnist"}
 
 
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("end", ["", ".gz"])
+@pytest.mark.parametrize("mark", ["-", "."])
+def test_idx_files_have_two_names_and_none_says_that_they_are_gzipped(mark, end, packed, tmp_path):
+    usual = load("mnist", write_idx(tmp_path / "usual"))
+    assert load("mnist", write_idx(tmp_path / "other", packed, mark, end)).meta == usual.meta
+
+
+def test_of_an_idx_file_that_is_there_twice_the_one_that_is_not_gz_is_read(tmp_path):
+    write_idx(tmp_path, packed=False)
+    for part in ("train", "t10k"):
+        (tmp_path / f"{part}-labels-idx1-ubyte.gz").write_bytes(b"not read")
+        (tmp_path / f"{part}-labels.idx1-ubyte").write_bytes(b"not read")
+    assert np.array_equal(load("mnist", tmp_path).test.targets, LABELS["t10k"])
+
+
+def test_idx_files_may_lie_where_torchvision_puts_them(tmp_path):
+    for name, folder in (("mnist", "MNIST/raw"), ("fashion-mnist", "FashionMNIST/raw")):
+        write_idx(tmp_path / folder)
+        assert load(name, tmp_path).meta == load(name, tmp_path / folder).meta
+        damage(f"{TRAIN}.gz", lambda b: b[:-20])(tmp_path / folder)
+        with pytest.raises(DataError, match=folder):
+            load(name, tmp_path)
+
+
 def damage(name, change):
     def act(root):
         path = root / name
@@ -100,10 +125,9 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     def refuse(*args):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("dgsa_np.data.images.open", refuse, raising=False)
-    with pytest.raises(DataError, match=f"{TRAIN}: cannot be read to its end: .*Permission denied"):
+    monkeypatch.setattr("dgsa_np.data.files.open", refuse, raising=False)
+    with pytest.raises(DataError, match=f"{TRAIN}: cannot be read: Permission denied"):
         load("mnist", write_idx(tmp_path, packed=False))
-
 
 
 @pytest.mark.slow
@@ -136,13 +160,37 @@ def test_cifar_records_become_colour_images(name, tmp_path):
     assert expected.items() <= data.meta.items()
 
 
-def test_cifar_batches_come_in_the_order_of_their_numbers(tmp_path):
+FIVE = CIFAR["cifar10"][2]
+ODD = {  # the batches that are there, and what is said of them
+    "a copy": ([*FIVE, "data_batch_5 (1).bin"], r"data_batch_5 \(1\)\.bin is one too many; expected"),
+    "another copy": ([*FIVE, "data_batch_5 copy.bin"], "data_batch_5 copy.bin is one too many; expected"),
+    "a copy of the only one": ([FIVE[0], "data_batch_1 (1).bin"], r"data_batch_1 \(1\)\.bin is one too many"),
+    "a sixth": ([*FIVE, "data_batch_6.bin"], "data_batch_6.bin is one too many; expected"),
+    "a tenth": ([*FIVE, "data_batch_10.bin"], "data_batch_10.bin is one too many; expected"),
+    "a hole": ([*FIVE[:2], *FIVE[3:]], "/cifar-10-batches-bin: data_batch_3.bin is missing; expected"),
+    "an end too early": (FIVE[:4], "data_batch_5.bin is missing; expected data_batch_1.bin to data_batch_5.bin, or"),
+    "the second alone": (FIVE[1:2], "data_batch_1.bin is missing, data_batch_3.bin is missing, "),
+    "none": ([], "data_batch_1.bin is missing, data_batch_2.bin is missing, "),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_copies_of_batches_and_batches_that_lack_are_told_by_name(name, tmp_path):
     write_cifar(tmp_path, "cifar10", n=2)
-    folder = tmp_path / "cifar-10-batches-bin"
-    (folder / "data_batch_10.bin").write_bytes((folder / "data_batch_1.bin").read_bytes())
-    one, two = (np.fromfile(folder / f"data_batch_{i}.bin", np.uint8).reshape(-1, 3073)[:, 0] for i in (1, 2))
+    (first, *_), folder = FIVE, tmp_path / "cifar-10-batches-bin"
+    batch, (there, words) = (folder / first).read_bytes(), ODD[name]
+    for file in {*FIVE, *there}:
+        (folder / file).write_bytes(batch) if file in there else (folder / file).unlink()
+    with pytest.raises(DataError, match=words):
+        load("cifar10", tmp_path)
+
+
+def test_the_first_batch_may_be_the_only_one(tmp_path):
+    written = write_cifar(tmp_path, "cifar10")
+    for file in FIVE[1:]:
+        (tmp_path / "cifar-10-batches-bin" / file).unlink()
     data = load("cifar10", tmp_path)
-    assert np.concatenate([s.targets for s in data[:2]]).tolist() == [*one, *two, *one]
+    assert np.concatenate([s.targets for s in data[:2]]).tolist() == written["data_batch_1.bin"][1].tolist()
 
 
 def changed(path, place, value):

@@ -2,6 +2,8 @@
 what is read, and what is said of damage.
 """
 
+import os
+import tarfile
 from types import SimpleNamespace
 from urllib.error import URLError
 
@@ -92,6 +94,15 @@ def test_damage_to_sentences_is_told(tmp_path):
     path.unlink()
     with pytest.raises(DataError, match=r"rt-polarity\.pos: cannot be read: No such file"):
         load("rt-polarity", tmp_path)
+
+
+def test_sentences_may_lie_one_folder_below_and_begin_with_a_byte_order_mark(tmp_path):
+    usual = load("rt-polarity", write_sentences(tmp_path), min_count=1).meta
+    folder = write_sentences(tmp_path / "rt-polaritydata")
+    for path in tmp_path.glob("*.*"):
+        (folder / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+        path.unlink()
+    assert load("rt-polarity", tmp_path, min_count=1).meta == usual
 
 
 @pytest.mark.skipif(not (REAL / "rt-polarity").exists(), reason="rt-polarity is not here; a twin is above")
@@ -266,7 +277,7 @@ def test_roots_that_are_none(name, tmp_path):
     with pytest.raises(DataError, match=rf"{name}: root is None, expected a folder or a \.tar\.gz that holds "):
         load(name)
     for file in ("file.txt", "empty.tar", "file.tar.gz", "missing"):
-        with pytest.raises(DataError, match=f"{file}: cannot be read to its end, only 0 texts: "):
+        with pytest.raises(DataError, match=f"{file}: cannot be read: "):
             load(name, tmp_path / file)
     with pytest.raises(DataError, match="there is no"):
         load(name, tmp_path)
@@ -274,12 +285,131 @@ def test_roots_that_are_none(name, tmp_path):
 
 def test_a_review_that_is_not_utf_8(tmp_path):
     files = reviews() | {"aclImdb/train/pos/3_9.txt": "Fine caf\xe9"}
-    for root in (
-        write_folder(tmp_path / "folder", files, "latin-1"),
-        write_archive(tmp_path / "a.tar", files, "latin-1"),
+    for root, mark in (
+        (write_folder(tmp_path / "folder", files, "latin-1"), "/"),
+        (write_archive(tmp_path / "a.tar", files, "latin-1"), ": "),
     ):
-        with pytest.raises(DataError, match=f"{root}: aclImdb/train/pos/3_9.txt: offset 8: not utf-8"):
+        with pytest.raises(DataError, match=f"{root}{mark}aclImdb/train/pos/3_9.txt: offset 8: not utf-8"):
             load("imdb", root)
+
+
+def test_a_review_may_begin_with_a_byte_order_mark(tmp_path):
+    usual, marked = reviews(), {path: "\ufeff" + text for path, text in reviews().items()}
+    folders = [write_folder(tmp_path / name, files, "utf-8") for name, files in (("a", usual), ("b", marked))]
+    one, other = (load("imdb", folder, min_count=1) for folder in folders)
+    assert one.meta == other.meta
+
+
+# ------------------------------------------------------------------------------ links and archives
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
+def test_links_to_folders_and_files_are_followed(name, level, tmp_path):
+    files, encoding = TEXTS[name][0](), TEXTS[name][1]
+    top = "20news-bydate/" if name == "20newsgroups" else ""  # so that both have four levels
+    store = write_folder(tmp_path / "store", {top + path: text for path, text in files.items()}, encoding)
+    for path in store.glob("/".join("*" * level)):
+        link = tmp_path / "linked" / path.relative_to(store)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    assert load(name, tmp_path / "linked").meta == load(name, store).meta
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_that_lead_back_do_no_harm(name, tmp_path):
+    files, encoding = TEXTS[name][0](), TEXTS[name][1]
+    usual = load(name, write_folder(tmp_path, files, encoding)).meta
+    for folder in [tmp_path, *(path for path in tmp_path.rglob("*") if path.is_dir())]:
+        (folder / "back").symlink_to(tmp_path)
+        (folder / "itself").symlink_to(folder)
+    (tmp_path / {"imdb": "aclImdb/aclImdb", "20newsgroups": "20news-bydate"}[name]).symlink_to(tmp_path)
+    assert load(name, tmp_path).meta == usual
+
+
+@pytest.mark.parametrize("place", ["train", "train/pos", "train/pos/3_9.txt"])
+def test_a_broken_link_is_told(place, tmp_path):
+    broken = write_folder(tmp_path, reviews(), "utf-8") / "aclImdb" / place
+    broken.rename(tmp_path / "elsewhere")
+    broken.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=f"{broken}: cannot be read: No such file"):
+        load("imdb", tmp_path)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_stray_files_do_no_harm(name, tmp_path):
+    files, encoding = TEXTS[name][0](), TEXTS[name][1]
+    usual = load(name, write_folder(tmp_path, files, encoding)).meta
+    for folder in [tmp_path, *(path for path in tmp_path.rglob("*") if path.is_dir())]:
+        (folder / ".DS_Store").write_bytes(b"\xff")
+    assert load(name, tmp_path).meta == usual
+
+
+def test_a_review_in_a_folder_has_a_bound(tmp_path):
+    review = write_folder(tmp_path, reviews(), "utf-8") / "aclImdb/test/neg/3_2.txt"
+    os.truncate(review, 2**24 + 1)
+    with pytest.raises(DataError, match=f"{review}: 16,777,217 bytes, expected at most 16,777,216"):
+        load("imdb", tmp_path)
+
+
+def member(name, content=b"", size=None, kind=tarfile.REGTYPE):
+    """A head and a body as in an archive; size is what the head says."""
+    head = tarfile.TarInfo(name)
+    head.size, head.type, head.linkname = len(content) if size is None else size, kind, POS + "0_9.txt"
+    return head.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512)
+
+
+def archive(tmp_path, more):
+    """An archive of reviews, with some members more."""
+    path = write_archive(tmp_path / "a.tar", reviews(), "utf-8")
+    path.write_bytes(path.read_bytes()[: 1024 * len(reviews())] + more + bytes(1024))
+    return path
+
+
+POS = "aclImdb/train/pos/"
+NEW = POS + "77_9.txt"
+ODD_MEMBERS = {
+    "a hard link": (member(NEW, kind=tarfile.LNKTYPE), f"{NEW}: is a link, expected a file"),
+    "a symbolic link": (member(NEW, kind=tarfile.SYMTYPE), f"{NEW}: is a link, expected a file"),
+    "a folder": (member(NEW, kind=tarfile.DIRTYPE), f"{NEW}: is a folder or a device, expected a file"),
+    "a pipe": (member(NEW, kind=tarfile.FIFOTYPE), f"{NEW}: is a folder or a device, expected a file"),
+    "one twice": (member(POS + "0_9.txt", b"Fine"), f"{POS}0_9.txt: comes twice, expected once"),
+    "one twice, by other names": (member("./train/pos/0_9.txt"), "train/pos/0_9.txt: comes twice, expected once"),
+    "too large": (member(NEW, size=2**24 + 1), f"{NEW}: 16,777,217 bytes, expected at most 16,777,216"),
+    "smaller than nothing": (member(NEW, size=-512), r"offset \d+: neither a file nor the end of an archive"),
+    "too long a name": (member("x", size=2**30, kind=b"L"), r"offset \d+: 1,073,741,824 bytes, expected at most"),
+    "too long a pax head": (member("x", size=2**30, kind=b"x"), r"offset \d+: 1,073,741,824 bytes, expected at most"),
+    "too many names": (member("x", b"name", kind=b"L") * 2000, "cannot be read: maximum recursion depth exceeded"),
+}
+
+
+@pytest.mark.parametrize("name", ODD_MEMBERS)
+def test_odd_members_of_archives_are_told(name, tmp_path):
+    more, words = ODD_MEMBERS[name]
+    with pytest.raises(DataError, match=words) as caught:
+        load("imdb", archive(tmp_path, more))
+    assert str(caught.value).startswith(f"{tmp_path / 'a.tar'}: ")
+
+
+def test_other_members_of_an_archive_may_be_large_and_come_twice(tmp_path):
+    usual = load("imdb", archive(tmp_path, b"")).meta
+    link, large = member("elsewhere", kind=tarfile.LNKTYPE), member("elsewhere", bytes(2**24 + 1))
+    assert load("imdb", archive(tmp_path, link + large + large)).meta == usual
+
+
+def test_all_texts_together_have_a_bound(tmp_path, monkeypatch):
+    roots = write_folder(tmp_path / "folder", reviews(), "utf-8"), archive(tmp_path, b"")
+    monkeypatch.setattr("dgsa_np.data.files.LARGEST", 1000)
+    for root in roots:
+        with pytest.raises(DataError, match=rf"{root}.*\.txt, with all before it: 1,\d+ bytes, expected at most 1,000"):
+            load("imdb", root)
+
+
+def test_the_name_of_an_archive_does_not_say_whether_it_is_gzipped(tmp_path):
+    packed, plain = (write_archive(tmp_path / name, reviews(), "utf-8") for name in ("a.tar.gz", "b.tar"))
+    usual = load("imdb", plain).meta
+    assert load("imdb", packed.rename(tmp_path / "a.tar")).meta == usual
+    assert load("imdb", plain.rename(tmp_path / "b.tar.gz")).meta == usual
 
 
 def test_cut_and_damaged_archives_are_refused(tmp_path):
@@ -288,14 +418,14 @@ def test_cut_and_damaged_archives_are_refused(tmp_path):
     whole = packed.read_bytes()
     for part in (whole[:-1], whole[:-8], whole[: len(whole) // 2], whole[:15], b""):
         packed.write_bytes(part)
-        with pytest.raises(DataError, match=r"a.tar.gz: cannot be read to its end, only \d+ texts"):
+        with pytest.raises(DataError, match=r"a.tar.gz: cannot be read: "):
             load("imdb", packed)
     whole = plain.read_bytes()
     members = 512 * (2 * len(files))  # a head and a body of one block each
     assert not whole[members:].strip(b"\0")
     for size in (members, members - 512, members - 500, members - 600, 1024 * 10, 1024 * 10 + 7, 1000):
         plain.write_bytes(whole[:size])
-        with pytest.raises(DataError, match=r"b.tar: cannot be read to its end, only \d+ texts: "):
+        with pytest.raises(DataError, match=r"b.tar: cannot be read: "):
             load("imdb", plain)
     plain.write_bytes(whole[: 1024 * 30] + b"x" + whole[1024 * 30 + 1 :])  # the head of a member
     with pytest.raises(DataError, match=f"offset {1024 * 30}: neither a file nor the end of an archive"):
@@ -314,6 +444,15 @@ def test_news_are_labelled_and_split(tmp_path):
     assert np.bincount(np.concatenate([s.targets for s in data[:2]])).tolist() == [12] * 4
     for text, label in zip(texts_of(data, data.train), data.train.targets, strict=True):
         assert text.startswith(f'title , " {label} " markets rose in row ') and text.endswith(" ; " + "ab"[label % 2])
+
+
+def test_news_may_lie_one_folder_below_and_begin_with_a_byte_order_mark(tmp_path):
+    usual = load("ag-news", write_news(tmp_path, head=True)).meta
+    (tmp_path / "ag_news_csv").mkdir()
+    for path in tmp_path.glob("*.csv"):
+        (tmp_path / "ag_news_csv" / path.name).write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+        path.write_text("not read")
+    assert load("ag-news", tmp_path).meta == usual
 
 
 @pytest.mark.parametrize(

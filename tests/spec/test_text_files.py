@@ -1,5 +1,6 @@
 """Texts for language models: windows, vocabularies, and what is said of damage."""
 
+import gzip
 import hashlib
 
 import numpy as np
@@ -42,6 +43,11 @@ def test_lines_may_end_as_on_windows(tmp_path):
     assert load("text", text_file(tmp_path, TEXT.replace("\n", "\r\n")), length=16).meta == unix
 
 
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path):
+    usual = load("text", text_file(tmp_path), length=16).meta
+    assert load("text", text_file(tmp_path, TEXT.encode("utf-8-sig")), length=16).meta == usual
+
+
 def test_the_vocabulary_knows_the_training_part_alone(tmp_path):
     data = load("text", text_file(tmp_path, TEXT + 20 * "z"), length=16)
     vocabulary = Vocabulary(data.meta["unit"], data.meta["symbols"])
@@ -62,7 +68,11 @@ def test_bytes_are_read_and_written(tmp_path):
     [
         (b"", "holds no text"),
         (b" \n ", "holds no text"),
-        (b"abc\xff" * 99, "offset 3: not utf-8"),
+        ("\ufeff \n".encode(), "holds no text"),
+        (b"abc\xff" * 99, "offset 3: not utf-8: invalid start byte$"),
+        (TEXT.encode("utf-16"), "offset 0: not utf-8: invalid start byte; it begins as UTF-16 does"),
+        ("\ufeffabc".encode("utf-16-be"), "offset 0: not utf-8: invalid start byte; it begins as UTF-16 does"),
+        (gzip.compress(TEXT.encode()), "offset 1: not utf-8: invalid start byte; it begins as gzip does"),
         (b"short", "a part of the text has 4 tokens, expected more than length = 128"),
         (b"enough for a part of it " * 20, "a part of the text has 24 tokens, expected more than length = 128"),
     ],
@@ -73,8 +83,8 @@ def test_damage_to_a_text_is_told(content, words, tmp_path):
 
 
 def test_a_text_that_is_not_there(tmp_path):
-    for root in (None, tmp_path / "none", tmp_path):
-        with pytest.raises(DataError, match=r"root is None|cannot be read"):
+    for root, words in ((None, "root is None"), (tmp_path / "none", "cannot be read: No such file")):
+        with pytest.raises(DataError, match=words):
             load("text", root)
 
 

@@ -22,17 +22,18 @@ def idx(a):
     return bytes([0, 0, 8, a.ndim]) + b"".join(n.to_bytes(4, "big") for n in a.shape) + a.tobytes()
 
 
-def write_idx(root, packed=True):
-    """The four files, gzipped or not."""
-    root.mkdir(exist_ok=True)
+def write_idx(root, packed=True, mark="-", end=None):
+    """The four files, gzipped or not; their names end in .gz if they are, or as end says."""
+    root.mkdir(exist_ok=True, parents=True)
     for part in ("train", "t10k"):
-        for what, a in (("images-idx3-ubyte", IMAGES[part]), ("labels-idx1-ubyte", LABELS[part])):
-            end, content = (".gz", gzip.compress(idx(a))) if packed else ("", idx(a))
-            (root / f"{part}-{what}{end}").write_bytes(content)
+        for what, a in (("images", IMAGES[part]), ("labels", LABELS[part])):
+            name = f"{part}-{what}{mark}idx{a.ndim}-ubyte{'.gz' * packed if end is None else end}"
+            (root / name).write_bytes(gzip.compress(idx(a)) if packed else idx(a))
     return root
 
 
 def write_sentences(root, n=40):
+    root.mkdir(exist_ok=True)
     for side, word in (("neg", "dull"), ("pos", "fine")):
         lines = [f"the film {i % 7} is {word} " + "so " * (i % 5) + f"once{side}{i}" for i in range(n)]
         (root / f"rt-polarity.{side}").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -89,8 +90,8 @@ def texts_of(data, split):
 
 
 CIFAR = {  # label bytes, their classes, folder, files for training, file of the test
-    "cifar10": ((10,), "cifar-10-batches-bin", ("data_batch_1.bin", "data_batch_2.bin"), "test_batch.bin"),
-    "cifar100": ((20, 100), "cifar-100-binary", ("train.bin",), "test.bin"),
+    "cifar10": ((10,), "cifar-10-batches-bin", [f"data_batch_{i}.bin" for i in range(1, 6)], "test_batch.bin"),
+    "cifar100": ((20, 100), "cifar-100-binary", ["train.bin"], "test.bin"),
 }
 
 

@@ -32,9 +32,10 @@ gpu: .venv/test
 	$(BIN)/python -m pytest -m "gpu and (slow or not slow)" tests
 	$(BIN)/python -m dgsa_np info --check
 
-# Without a GPU: the kernels are compiled for one, and CuPy takes them.
+# Without a GPU: the kernels are compiled for one, CuPy takes them, and its own code runs on the stand-in.
 kernels: .venv/test .venv/kernels
-	$(BIN)/python -m pytest $(ALL) tests/machine/test_fused.py tests/machine/test_stand_in.py -k "compiles or real_cupy"
+	$(BIN)/python -m pytest $(ALL) tests/machine/test_fused.py -k "compiles or real_cupy"
+	$(BIN)/python -m pytest $(ALL) tests/machine/test_stand_in.py tests/machine/test_package_on_stand_in.py
 
 # A grid on a Dask scheduler with two workers, one of which is killed.
 cluster: .venv/test .venv/cluster

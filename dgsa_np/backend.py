@@ -92,8 +92,8 @@ def owner_of(a):
 
 def plainly(a) -> str:
     """How to make an array of something that is none, for the end of an error."""
-    masked = hasattr(a, "filled")  # numpy.asarray would uncover what is masked
-    return "fill it with .filled(value)" if masked else "wrap it with numpy.asarray"
+    # numpy.asarray would uncover what is masked
+    return "fill it with .filled(value)" if hasattr(a, "filled") else "wrap it with numpy.asarray"
 
 
 @lru_cache

@@ -1,6 +1,9 @@
-"""What a GPU can be asked: its name, its memory, and whether it is still computing."""
+"""What a GPU can be asked: its name, its memory, whether it is still computing, what it lacks."""
 
 import numpy as np
+
+# How the messages of CUDA's libraries begin where memory is lacking.
+NO_MEMORY = "cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"
 
 
 def describe_device(device: str) -> str:
@@ -27,6 +30,15 @@ def describe_gpu() -> tuple[dict, dict]:
         "cuda": runtime.runtimeGetVersion(),
         "driver": runtime.driverGetVersion(),
     }
+
+
+def out_of_memory(error) -> bool:
+    """Whether an error says that memory is lacking, on the host or on a GPU.
+
+    CuPy's own is a MemoryError. What it passes on from CUDA is a RuntimeError, of a class that only
+    CuPy has.
+    """
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and str(error).startswith(NO_MEMORY))
 
 
 def start_products(n, width):

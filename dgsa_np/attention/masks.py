@@ -17,10 +17,12 @@ def causal_mask(T, S=None, xp=np) -> Array:
 
     With S > T, as in decoding, the queries are the last T of the S tokens. The mask is read-only:
     its rows are overlapping windows on one line of T + S - 1 booleans, so that no T S of them are
-    stored.
+    stored, and nothing is copied to or from a GPU.
     """
     S = T if S is None else S
-    return xp.lib.stride_tricks.sliding_window_view(xp.arange(1 - T, S) <= S - T, S)[::-1][None, None]
+    first_row = (xp.arange(1 - T, S) <= S - T)[T - 1 :]
+    # each row starts one place to the left of the row before it
+    return xp.broadcast_to(xp.lib.stride_tricks.as_strided(first_row, (T, S), (-1, 1)), (1, 1, T, S))
 
 
 def padding_mask(keep) -> Array:
@@ -54,5 +56,4 @@ def seen_only(mask, queries, keys):
 
 def select(kept, a):
     """a where kept is True, 0 elsewhere, even where a is nan: nan times 0 would still be nan."""
-    xp = array_module(kept)
-    return a if xp is np and kept.all() else xp.where(kept, a, 0)
+    return a if isinstance(kept, np.ndarray) and kept.all() else array_module(kept).where(kept, a, 0)

@@ -6,8 +6,10 @@ import sys
 import types
 
 import numpy as np
+import pytest
 
 from dgsa_np.backend import DeviceError, array_module, resolve_device, to_device, to_numpy
+from dgsa_np.gpu import out_of_memory
 
 
 class FakeCupyArray:
@@ -41,3 +43,21 @@ def test_auto_takes_what_can_be_used():
     except DeviceError:
         expected = "cpu"
     assert resolve_device() == resolve_device("auto") == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "lacks"),
+    [
+        (MemoryError("Unable to allocate 7.28 TiB for an array"), True),
+        (type("OutOfMemoryError", (MemoryError,), {})("Out of memory allocating 512 bytes"), True),
+        (RuntimeError("cudaErrorMemoryAllocation: out of memory"), True),
+        (RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory"), True),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED"), False),
+        (RuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered"), False),
+        (RuntimeError("the disk is out of memory"), False),
+        (ValueError("cudaErrorMemoryAllocation: out of memory"), False),
+    ],
+)
+def test_lack_of_memory_is_told_from_other_errors(error, lacks):
+    assert out_of_memory(error) is lacks

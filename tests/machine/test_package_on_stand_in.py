@@ -10,7 +10,7 @@ from support import strict_cupy
 from support.devices import agree, assert_a_pair_agrees_and_repeats, leaves, on_device
 from support.tiers import most_later
 
-from dgsa_np.attention import KINDS
+from dgsa_np.attention import KINDS, causal_mask
 from dgsa_np.backend import array_module, resolve_device, to_device
 from dgsa_np.checkpoint import load_checkpoint, save_checkpoint
 from dgsa_np.data import Dataset, Split
@@ -22,9 +22,19 @@ from dgsa_np.lab.cli import main
 from dgsa_np.lab.sample import sample
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_forward
 from dgsa_np.ops import embedding_forward, gelu_backward, gelu_forward, softmax_forward
+from dgsa_np.ops.embedding import _pair_equal
 from dgsa_np.optim import adamw_init, adamw_step, clip_by_norm, sgd_step
 from dgsa_np.params import flatten
-from dgsa_np.train import TrainConfig, TrainState, evaluate, first_state, predict, train, train_steps
+from dgsa_np.train import (
+    OutOfMemoryError,
+    TrainConfig,
+    TrainState,
+    evaluate,
+    first_state,
+    predict,
+    train,
+    train_steps,
+)
 
 TASKS = ("vision", "text", "lm")
 STAND_IN = f"cuda (CuPy {strict_cupy.MODULE.__version__}, strict stand-in)"
@@ -126,6 +136,57 @@ def test_training_reads_once_per_step_and_equals_the_cpu(kind, task, traffic):
     for found, wanted in zip([*steps, *filter(None, epochs)], [*expected.steps, *expected.epochs], strict=True):
         assert found == pytest.approx(wanted, rel=1e-12)
     assert all(agree(a, b, 1e-12) for a, b in zip(*map(leaves, (states[-1].params, expected.params)), strict=True))
+
+
+def step_of_a_language_model(traffic, kind):
+    """What it reads and uploads, but for the one read of training; and its tokens."""
+    model, data = tiny(kind, "lm")
+    params = to_device(init_model(model, np.random.default_rng(0)), "cuda")
+    traffic.clear()
+    _, grads = loss_and_grads(params, *data.train[:2], model)
+    adamw_step(params, clip_by_norm(grads, 1.0)[0], adamw_init(params), 0.01)
+    return traffic.reads, traffic.uploads, data.train.inputs
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_of_a_language_model_reads_nothing_and_uploads_what_is_on_the_host(kind, traffic):
+    """Tokens and targets; the places where equal tokens stand, in pairs, and where sums end up."""
+    reads, uploads, tokens = step_of_a_language_model(traffic, kind)
+    rounds, _ = _pair_equal(tokens.ravel())
+    assert reads == [] and len(uploads) == 2 + 2 * len(rounds) + 2
+
+
+def mask_that_asks(T, S, xp):
+    mask = causal_mask(T, S, xp)
+    return mask if bool(mask.any()) else None
+
+
+def mask_of_windows(T, S, xp):
+    """As NumPy would have it; CuPy uploads the window and asks whether it is negative."""
+    line = xp.arange(1 - T, S) <= S - T
+    return xp.lib.stride_tricks.sliding_window_view(line, S)[::-1][None, None]
+
+
+def mask_from_the_host(T, S, xp):
+    return xp.asarray(causal_mask(T, S))
+
+
+@pytest.mark.parametrize(
+    ("mask", "read", "uploaded"),
+    [(mask_that_asks, ["bool()"], 0), (mask_of_windows, ["iteration", "bool()"], 1), (mask_from_the_host, [], 1)],
+)
+def test_a_mask_that_crosses_to_the_host_is_seen_in_a_step(mask, read, uploaded, traffic, monkeypatch):
+    least = len(step_of_a_language_model(traffic, "dgsa")[1])
+    monkeypatch.setattr("dgsa_np.model.causal_mask", mask)
+    reads, uploads, _ = step_of_a_language_model(traffic, "dgsa")
+    assert reads == read and len(uploads) - least == uploaded
+
+
+@pytest.mark.parametrize(("T", "S"), [(4, 4), (3, 5), (5, 3), (1, 4), (4, 1), (1, 1)])
+def test_a_causal_mask_is_one_line_on_the_device(T, S, cupy, traffic):
+    mask = causal_mask(T, S, cupy)
+    assert traffic.launches == ["arange", "less_equal"] and traffic.reads == traffic.uploads == []
+    assert agree(mask, causal_mask(T, S), 0)
 
 
 def test_the_state_stays_on_the_device(traffic):
@@ -239,6 +300,45 @@ def test_a_device_that_runs_out_of_memory_says_what_is_large_and_leaves_the_chec
     assert main(["train", "--resume", str(run)]) == 0
     held = [load_checkpoint(folder / "checkpoint.npz")["state"]["params"] for folder in (run, tmp_path / "whole")]
     assert all(same_bits(a, b) for a, b in zip(*map(leaves, held), strict=True))
+
+
+class CUBLASError(RuntimeError):
+    """As CuPy has it, in cupy_backends/cuda/libs/cublas.pyx."""
+
+
+class CUDARuntimeError(RuntimeError):
+    """As CuPy has it, in cupy_backends/cuda/api/runtime.pyx."""
+
+
+def train_with_a_product_that_fails(error, monkeypatch):
+    def fail(*args, **kwargs):
+        raise error
+
+    model, data = tiny("dgsa", "lm")
+    params = init_model(model, np.random.default_rng(0))
+    monkeypatch.setattr(strict_cupy.MODULE, "matmul", fail)
+    train(model, TrainConfig(epochs=1, batch_size=4, device="cuda"), data, params)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [CUBLASError("CUBLAS_STATUS_ALLOC_FAILED"), CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")],
+    ids=["cuBLAS", "CUDA"],
+)
+def test_memory_that_cudas_libraries_lack_is_explained_as_well(error, traffic, monkeypatch):
+    said = (
+        r"step 0: device 'cuda' is out of memory: .*inputs \(4, 5\), .*maps .* = \(4, 2, 5, 5\) .*a smaller batch_size"
+    )
+    with pytest.raises(OutOfMemoryError, match=said) as caught:
+        train_with_a_product_that_fails(error, monkeypatch)
+    assert caught.value.__cause__ is error and str(error) in str(caught.value)
+
+
+def test_what_else_goes_wrong_on_the_device_is_not_called_lack_of_memory(traffic, monkeypatch):
+    error = CUBLASError("CUBLAS_STATUS_EXECUTION_FAILED")
+    with pytest.raises(CUBLASError) as caught:
+        train_with_a_product_that_fails(error, monkeypatch)
+    assert caught.value is error
 
 
 def test_the_command_line_samples_on_the_device(traffic, tmp_path, capsys):

@@ -1,11 +1,13 @@
 """`info --check`: right on a device that computes rightly, and wrong on one that does not."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from support import strict_cupy
 
+from dgsa_np import model
 from dgsa_np.backend import DeviceError, resolve_device
 from dgsa_np.lab import cli, selfcheck
 from dgsa_np.lab.cli import main
@@ -54,6 +56,13 @@ def test_single_precision_is_judged_by_a_factor_that_rounding_does_not_reach():
     with strict_cupy.installed():
         said, allowed, ok = selfcheck.check_single_precision(selfcheck.SEEDS)
     assert ok and allowed == "2" and 1 <= float(said.split()[0]) < 1.7
+
+
+def test_a_mask_that_reads_makes_a_language_model_wait_alone(traffic, monkeypatch):
+    assert selfcheck.check_waiting(*QUICK["busy"])[-1] is True
+    a_mask_that_reads(monkeypatch)
+    said, _, right = selfcheck.check_waiting(*QUICK["busy"])
+    assert said.endswith(", task lm") and right is False
 
 
 def test_without_a_gpu_the_cause_is_said(capsys):
@@ -110,6 +119,15 @@ def a_read(monkeypatch):
     monkeypatch.setattr(selfcheck, "clip_by_norm", clip)
 
 
+def a_mask_that_reads(monkeypatch):
+    """As NumPy's way to make it does on CuPy, in language models alone."""
+
+    def by_windows(T, S, xp):
+        return xp.lib.stride_tricks.sliding_window_view(xp.arange(1 - T, S) <= S - T, S)[::-1][None, None]
+
+    monkeypatch.setattr(model, "causal_mask", by_windows)
+
+
 def a_leak(monkeypatch):
     sizes = iter(range(0, 10**6, 512))
     pool = strict_cupy.MODULE.get_default_memory_pool()
@@ -137,6 +155,7 @@ def a_model_that_learns_nothing(monkeypatch):
         (rough_exp, {"every pair, float32", "every pair, float64", "a step of every kind, float64"}),
         (another_order, {"the same bits again"}),
         (a_read, {"reads within a step"}),
+        (a_mask_that_reads, {"reads within a step"}),
         (a_leak, {"memory"}),
         (a_model_that_learns_nothing, {"training"}),
         (a_kernel_that_does_not_compile, set(ROWS)),
@@ -148,3 +167,20 @@ def test_what_is_wrong_is_found(fault, rows, quick, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert {name for name in ROWS if f"\nWRONG  {name}" in said} == rows
     assert f"\nWrong: {', '.join(name for name in ROWS if name in rows)}\n" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["vision", "lm", "none"])
+@pytest.mark.parametrize("fault", ["learns nothing", "has another first loss"])
+def test_training_is_checked_of_each_task(task, fault, quick, monkeypatch):
+    def train(model, cfg, data):
+        if model.task == task and fault == "learns nothing":
+            cfg = replace(cfg, lr=1e-9)
+        elif model.task == task and cfg.device == "cuda":
+            model = replace(model, eps=0.1)
+        return real(model, cfg, data)
+
+    real = selfcheck.train
+    monkeypatch.setattr(selfcheck, "train", train)
+    said, _, right = selfcheck.check_training()
+    assert right is (task == "none") and "vision: accuracy" in said and "lm: accuracy" in said

@@ -2,10 +2,12 @@
 it refuses what a GPU would, counts what crosses, and has CuPy's names.
 """
 
+import ast
 import copy
 import importlib.util
 import operator
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +17,14 @@ import pytest
 from support import strict_cupy
 from support.devices import on_device
 
+import dgsa_np
 from dgsa_np.backend import resolve_device, to_device, to_numpy
 
+VERSION = strict_cupy.FROZEN["version"]["cupy"]
+needs_cupy = pytest.mark.skipif(
+    strict_cupy.CUPY is None,
+    reason=f"CuPy {VERSION} is not installed; pip install 'dgsa-np[kernels]' brings it; no GPU is needed",
+)
 HOST, INTEGERS = np.ones((2, 3)), np.array([0, 1])
 HABITS = {  # what fails on a GPU, and with what
     "np.asarray of an array": (TypeError, lambda xp, x: np.asarray(x)),
@@ -96,6 +104,8 @@ READS = {
     "nonzero": lambda xp, x: x.nonzero(),
     "where with one argument": lambda xp, x: xp.where(x > 0),
     "unique": lambda xp, x: xp.unique(x),
+    "nonzero of the module": lambda xp, x: xp.nonzero(x),
+    "flatnonzero": lambda xp, x: xp.flatnonzero(x),
 }
 
 
@@ -116,6 +126,123 @@ def test_the_stand_in_counts_uploads(cupy, traffic):
     assert traffic.uploads == ["asarray"] * 3 + ["index"] * 2 + ["setitem"]
     cupy.asarray(x), cupy.asarray(2.0), x + np.float64(1), cupy.full(3, 2.0)
     assert len(traffic.uploads) == 6 and traffic.reads == []
+
+
+def test_what_cupys_sliding_window_view_costs_is_counted(cupy, traffic):
+    """One read would do to make a step wait: it uploads its window, and asks whether it is < 0."""
+    windows = cupy.lib.stride_tricks.sliding_window_view(cupy.arange(5), 2)
+    assert traffic.reads == ["iteration", "bool()"] and traffic.uploads == ["asarray"]
+    assert windows.tolist() == [[0, 1], [1, 2], [2, 3], [3, 4]]
+
+
+def test_a_view_by_strides_costs_nothing_and_shares_memory(cupy, traffic):
+    x = cupy.arange(4)
+    traffic.clear()
+    rows = cupy.lib.stride_tricks.as_strided(x[1:], (2, 3), (-8, 8))
+    assert traffic.reads == traffic.uploads == traffic.launches == []
+    x[0] = 9
+    assert rows.tolist() == [[1, 2, 3], [9, 1, 2]]
+
+
+def test_more_than_eight_arrays_in_one_are_told_to_the_device(cupy, traffic):
+    x = cupy.ones((1, 2))
+    cupy.concatenate([x] * 8), cupy.stack([x] * 8)
+    assert traffic.uploads == []
+    cupy.concatenate([x] * 9), cupy.stack([x] * 9)
+    assert traffic.uploads == ["concatenate"] * 2
+
+
+@pytest.mark.parametrize("name", strict_cupy.EXAMPLES)
+def test_a_function_does_what_cupys_own_code_was_seen_to_do(name, cupy):
+    """Where CuPy is installed, its own code does it once more."""
+    assert strict_cupy.traffic_of(cupy, name)[1] == strict_cupy.FROZEN["own"][name]
+
+
+@needs_cupy
+def test_numpy_in_place_of_the_code_of_the_real_cupy_changes_nothing(cupy):
+    """What is returned, read, uploaded and started, by every function that CuPy has in Python."""
+    numpys = strict_cupy.make_module(strict_cupy.FROZEN, own_code=False)
+    for name in strict_cupy.EXAMPLES:
+        (own, did), (made, counted) = (strict_cupy.traffic_of(module, name) for module in (cupy, numpys))
+        assert counted == did, name
+        assert plain(made) == plain(own), name
+
+
+def plain(made):
+    """Something that is equal where results are: arrays by kind, dtype, shape and numbers."""
+    if type(made) in (list, tuple):
+        return [plain(part) for part in made]
+    if not hasattr(made, "dtype"):
+        return made
+    return type(made), made.dtype, made.shape, np.array2string(to_numpy(made))
+
+
+@needs_cupy
+def test_the_code_of_the_real_cupy_runs_on_the_stand_in(cupy):
+    """Its own, and not of an imported CuPy: the module it sees as cupy is the stand-in."""
+    cupy.stack([cupy.ones(2)])
+    stack = strict_cupy.find_function("stack")
+    assert stack.__globals__["cupy"] is cupy and stack.__code__.co_filename == "cupy._manipulation.join"
+
+
+def in_the_real_cupy(code):
+    """What the code prints, in a process of its own, which this one's warnings spare."""
+    paths = os.pathsep.join([str(Path(strict_cupy.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+A_VIEW = """
+import cupy, numpy, types
+from dgsa_np.attention import causal_mask
+class Line:
+    def __init__(self, *args):
+        self.numbers = numpy.arange(*args)
+    def __le__(self, last):
+        self.kept = self.numbers <= last
+        memory = cupy.cuda.UnownedMemory(self.kept.ctypes.data, self.kept.nbytes, self.kept, 0)
+        return cupy.ndarray(self.kept.shape, bool, cupy.cuda.MemoryPointer(memory, 0))
+for T, S in ((4, 4), (3, 5), (5, 3)):
+    line = Line(1 - T, S)
+    xp = types.SimpleNamespace(arange=lambda *args: line, lib=cupy.lib, broadcast_to=cupy.broadcast_to)
+    mask = causal_mask(T, S, xp)
+    print(type(mask).__name__, mask.shape, mask.strides, mask.data.ptr - line.kept.ctypes.data)
+"""
+
+
+@needs_cupy
+def test_the_real_cupy_makes_the_causal_mask_of_one_line_of_memory():
+    """Of the host, which serves as that of a GPU as long as nothing is computed."""
+    expected = [f"ndarray {(1, 1, T, S)} (0, 0, -1, 1) {T - 1}" for T, S in ((4, 4), (3, 5), (5, 3))]
+    assert in_the_real_cupy(A_VIEW).splitlines() == expected
+
+
+@needs_cupy
+def test_lack_of_memory_reads_in_the_real_cupy_as_the_package_expects():
+    module = "from cupy_backends.cuda.api.runtime import CUDARuntimeError as E; from dgsa_np.gpu import out_of_memory"
+    said = in_the_real_cupy(f"import cupy; {module}; print(*(out_of_memory(E(n)) for n in (2, 700, 712)))")
+    assert said.split() == ["True", "False", "False"]
+
+
+def names_of_cupy(source):
+    """What a source asks an array module for, as xp.name, array_module(...).name or cupy.name."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute):
+            owner = ast.unparse(node.value)
+            if owner in ("xp", "cupy", "xp.lib.stride_tricks") or re.fullmatch(r"array_module\(.*\)", owner):
+                yield node.attr
+
+
+def test_all_that_the_package_names_is_a_kernel_or_runs_cupys_own_code():
+    """Or it is a type or a number. Else nobody would know what it reads and uploads."""
+    facts = strict_cupy.FROZEN
+    known = facts["ufunc"].keys() | facts["type"].keys() | facts["constant"].keys() | strict_cupy.EXAMPLES.keys()
+    known |= {"cuda", "lib", "get_default_memory_pool", "__version__"}
+    sources = [path.read_text(encoding="utf-8") for path in Path(dgsa_np.__file__).parent.rglob("*.py")]
+    named = {name for source in sources for name in names_of_cupy(source)}
+    assert named >= {"as_strided", "take_along_axis", "stack", "exp", "zeros", "finfo"}
+    assert named - known - {"stride_tricks"} == set()
 
 
 def test_memory_is_the_devices_own(cupy):
@@ -192,21 +319,16 @@ def test_the_stand_in_has_the_names_of_cupy_and_no_other(cupy):
 
 
 def test_the_frozen_names_are_those_of_the_real_cupy():
-    """Of its own version all; a later one may have more.
-    In a process of its own, which this one's warnings spare.
-    """
+    """Of its own version all; a later one may have more."""
     if importlib.util.find_spec("cupy") is None:
         pytest.skip("CuPy is not installed; pip install 'dgsa-np[kernels]' brings it; no GPU is needed")
-    code = "import cupy; from support import strict_cupy; print('\\n'.join(strict_cupy.collect(cupy)))"
-    paths = os.pathsep.join([str(Path(strict_cupy.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=True)
-    real, frozen = strict_cupy.parse(done.stdout), strict_cupy.FROZEN
+    code = "import cupy; from support import strict_cupy as s; print(*s.collect(cupy), *s.observe(), sep='\\n')"
+    real, frozen = strict_cupy.parse(in_the_real_cupy(code)), strict_cupy.FROZEN
     if real["version"] == frozen["version"]:
         assert real == frozen
     missing = [
         (kind, name)
-        for kind in frozen.keys() - {"version"}
+        for kind in frozen.keys() - {"version", "own"}
         for name, said in frozen[kind].items()
         if not set(said.split()) <= set(real[kind].get(name, "?").split())
     ]
@@ -214,6 +336,7 @@ def test_the_frozen_names_are_those_of_the_real_cupy():
 
 
 def test_all_is_as_it_was_when_the_stand_in_leaves():
+    resolve_device("auto")  # which imports a CuPy that is installed
     before = sys.modules.get("cupy"), resolve_device("auto")
     with strict_cupy.installed():
         assert sys.modules["cupy"] is strict_cupy.MODULE and resolve_device("auto") == "cuda"

@@ -6,6 +6,11 @@ the oldest version that setup.cfg admits, read from the real one, without a GPU,
 
     pip install cupy-cuda13x==14.0.0 && python tests/support/strict_cupy.py
 
+Where that version is installed, the functions that CuPy has in Python run its own code, on the
+arrays of the stand-in (EXAMPLES names them); elsewhere NumPy computes, and what that code was seen
+to read and to upload is counted (the lines "own" of strict_cupy.txt). What CuPy has in Cython is
+imitated here.
+
 The rules of behaviour are from the files of CuPy 14 that the comments name. It is stricter than
 CuPy in four places: functions take no host arrays or lists, even where CuPy would copy them; a
 place that one assignment writes twice is an error (CuPy: undefined); so are sums by atomics (CuPy:
@@ -13,13 +18,18 @@ in any order); and an empty array holds nan. What CuPy has and the stand-in does
 NotImplementedError.
 """
 
+import ast
+import builtins
 import contextlib
+import importlib.util
 import inspect
+import math
 import operator
 import re
 import sys
+import threading
 import types
-from functools import cache, partial
+from functools import cache, partial, reduce
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +39,13 @@ SUPPORTED = "?bhilqBHILQefdFD"  # dtypes, _core/core.pyx
 IMPLICIT = "Implicit conversion to a NumPy array is not allowed. Please use `.get()`"
 HOST_ONLY = """
     M N array_shape axes axis axis1 axis2 casting ddof decimals destination dimensions dtype indices_or_sections k
-    keepdims kth mode n newshape num offset order pad_width repeats reps shape shift side source start step stop
+    keepdims kth mode n newshape num offset order pad_width repeats reps shape shift side source start step stop strides
+    window_shape
 """
 HOST_ONLY = frozenset(HOST_ONLY.split())  # arguments that CuPy reads on the host
 VIEWS = """
-    array_split atleast_1d atleast_2d atleast_3d broadcast_arrays broadcast_to diagonal empty empty_like expand_dims
-    imag moveaxis ndim ravel real reshape result_type rollaxis shape size sliding_window_view split squeeze swapaxes
-    transpose
+    array_split as_strided atleast_1d atleast_2d atleast_3d broadcast_arrays broadcast_to diagonal empty empty_like
+    expand_dims imag moveaxis ndim ravel real reshape result_type rollaxis shape size split squeeze swapaxes transpose
 """
 VIEWS = frozenset(VIEWS.split())  # nothing is started on the device, but for the copy of a reshape
 
@@ -249,7 +259,10 @@ class ndarray:
     __array_priority__ = 100
 
     def __init__(self, shape, dtype=float, memptr=None, strides=None, order="C"):
-        self._host = hollow(check_supported(np.empty(shape, dtype)))
+        if strides is None:
+            self._host = hollow(check_supported(np.empty(shape, dtype, order or "C")))
+        else:
+            self._host = np.lib.stride_tricks.as_strided(memptr.host.view(dtype), shape, strides)
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError(IMPLICIT)
@@ -273,7 +286,7 @@ class ndarray:
 
     # to the host
 
-    get = read("get", lambda host, stream=None, order="C", blocking=True: host.copy(order))
+    get = read("get", lambda host, stream=None, order="C", out=None, blocking=True: np.array(host, order=order))
     item = read("item", lambda host: host.item())
     tolist = read("tolist", lambda host: host.tolist())
     tobytes = read("tobytes", lambda host, order="C": host.tobytes(order))
@@ -324,8 +337,13 @@ class ndarray:
             check_places(self._host.shape, key)
         quiet(self._host.__setitem__)(key, value)
 
+    @property
+    def data(self):
+        return Pointer(self._host)
+
     def fill(self, value):
         check_fill(value)
+        TRAFFIC.launches.append("fill")
         if isinstance(value, ndarray):
             TRAFFIC.reads.append("fill")  # `if value == 0`
         self._host.fill(inside(value))
@@ -376,6 +394,19 @@ class ndarray:
 
 
 ndarray.__module__ = "cupy"
+
+
+class Pointer:
+    """cupy.cuda.MemoryPointer: where the numbers of an array are."""
+
+    def __init__(self, host):
+        self.host = host
+
+    def memset_async(self, value, size):
+        TRAFFIC.launches.append("memset")
+        self.host[...] = value
+
+
 BINARY = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "true_divide", "floordiv": "floor_divide"}
 BINARY |= {"mod": "remainder", "pow": "power", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor"}
 BINARY |= {"lshift": "left_shift", "rshift": "right_shift"}
@@ -419,7 +450,7 @@ def add_members(facts):
         setattr(ndarray, name, property(lambda self, n=name: wrap(getattr(self._host, n))))
     ndarray.imag = property(lambda self: wrap(self._host.imag if self._host.dtype.kind == "c" else self._host * 0))
     for name in METHODS.split():
-        compute = SPECIAL.get(name) or method_of_numpy(name)
+        compute = counted(name) if name == "nonzero" else SPECIAL.get(name) or method_of_numpy(name)
         setattr(ndarray, name, checked(f"ndarray.{name}", f"self {facts['method'][name]}", compute))
     for name in (*facts["method"], *facts["attribute"]):
         if not hasattr(ndarray, name):
@@ -427,7 +458,11 @@ def add_members(facts):
 
 
 def method_of_numpy(name):
-    return lambda host, *args, **kwargs: getattr(host, name)(*args, **kwargs)
+    def method(host, *args, **kwargs):
+        given = {key: value for key, value in kwargs.items() if value is not None or key not in ("dtype", "out")}
+        return getattr(host, name)(*args, **given)
+
+    return method
 
 
 def not_done(name, *_):
@@ -507,20 +542,30 @@ def check_places(shape, key):
 # ---------------------------------------------------------------------------------------- functions
 
 
-def checked(name, fact, compute):
-    """compute with the arguments that CuPy's function takes; host arrays are refused."""
+def checked(name, fact, compute, seen=None, own=False):
+    """compute with the arguments that CuPy's function takes; host arrays are refused.
+
+    seen : what the function does, as an "own" line says it
+    own  : compute is CuPy's code and works on arrays of the device. All that it starts is one
+           operation, as it is where NumPy computes
+    """
     known = signature(fact)
-    started = [] if name.removeprefix("ndarray.") in VIEWS else [name]
+    seen = "" if seen is None and name.removeprefix("ndarray.") in VIEWS else "launches" if seen is None else seen
 
     @quiet
     def call(*args, **kwargs):
-        TRAFFIC.launches += started
         try:
             bound = known.bind(*args, **kwargs).arguments
         except TypeError as error:
             raise TypeError(f"cupy.{name}() {error}") from None
         for parameter, value in bound.items():
             check_argument(name, parameter, value)
+        if own:
+            before, made = len(TRAFFIC.launches), compute(*args, **kwargs)
+            TRAFFIC.launches[before:] = [name] * (len(TRAFFIC.launches) > before)
+            return made
+        for kind, _, why in (word.partition(":") for word in seen.split()):
+            getattr(TRAFFIC, kind).append(why or name)
         return wrap(compute(*map(inside, args), **{k: inside(v) for k, v in kwargs.items()}))
 
     call.__name__ = call.__qualname__ = name
@@ -552,19 +597,22 @@ def needs_array(function):
     return call
 
 
-def asarray(a, dtype=None, *, copy=None, blocking=False):
-    """The one way to the device. Arrays that are there stay, with their memory."""
+def core_array(a, dtype=None, copy=True, order="K", subok=False, ndmin=0, blocking=False):
+    """The one way to the device. Arrays that are there stay, with their memory, but for a copy."""
     if isinstance(a, ndarray):
-        return a.copy() if copy else a if dtype is None else a.astype(dtype, copy=False)
+        return a.astype(a.dtype if dtype is None else dtype, copy=bool(copy))
     if type(a) in (list, tuple) and a and all(isinstance(v, ndarray) for v in a):
         return MODULE.stack(a) if dtype is None else MODULE.stack(a).astype(dtype)
     host = upload(a, "asarray")
     return wrap(check_supported(host if dtype is None else host.astype(dtype)))
 
 
-def array(obj, dtype=None, copy=True, *, blocking=False):
-    made = asarray(obj, dtype)
-    return made.copy() if copy and made is obj else made
+def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
+    return core_array(a, dtype, copy, order)
+
+
+def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocking=False):
+    return core_array(obj, dtype, copy, order, subok, ndmin)
 
 
 def asnumpy(a):
@@ -606,9 +654,32 @@ def as_array(name):
     return lambda *args, **kwargs: np.asarray(getattr(np, name)(*args, **kwargs))
 
 
-SPECIAL = {name: counted(name) for name in ("argwhere", "flatnonzero", "nonzero", "unique")}
+def diagonal(a, *args, **kwargs):
+    """A view that can be written to."""
+    view = np.diagonal(a, *args, **kwargs)
+    view.flags.writeable = a.flags.writeable
+    return view
+
+
+def joined(name):
+    """With more than eight arrays, a kernel is told where they are (_routines_manipulation.pyx)."""
+
+    def compute(tup, *args, **kwargs):
+        TRAFFIC.uploads += ["concatenate"] * (len(tup) > 8)
+        return getattr(np, name)(tup, *args, **kwargs)
+
+    return compute
+
+
+def concatenate(tup, axis, out, dtype, casting):
+    return joined("concatenate")(tup, axis, out, dtype=dtype, casting=casting)
+
+
+SPECIAL = {name: counted(name) for name in ("argwhere", "unique")}
+SPECIAL |= {name: joined(name) for name in ("column_stack", "concatenate", "hstack", "stack", "vstack")}
 SPECIAL |= {name: as_array(name) for name in ("allclose", "array_equal")}
 SPECIAL |= {
+    "diagonal": diagonal,
     "argsort": lambda a, axis=-1, kind=None: np.argsort(a, axis, kind="stable"),
     "take": lambda a, indices, axis=None, out=None: np.take(a, indices, axis, out, mode="wrap"),  # _take wraps round
     "take_along_axis": take_along_axis,
@@ -616,28 +687,273 @@ SPECIAL |= {
 CREATE = "arange eye full identity indices linspace logspace ones tri zeros"
 COMPUTE = """
     all amax amin any argmax argmin array_split atleast_1d atleast_2d atleast_3d broadcast_arrays broadcast_to clip
-    column_stack concatenate copy count_nonzero cumprod cumsum diag diagonal diff dot einsum expand_dims flip full_like
-    hstack imag inner isclose isin kron matmul max mean median min moveaxis nan_to_num ndim ones_like outer pad prod
-    ravel real repeat reshape result_type roll rollaxis round searchsorted shape size sort split squeeze stack std sum
-    swapaxes tensordot tile trace transpose tril triu var vdot vstack zeros_like
+    column_stack concatenate copy count_nonzero cumprod cumsum diag diagonal diff dot einsum expand_dims flatnonzero
+    flip full_like hstack imag inner isclose isin kron matmul max mean median min moveaxis nan_to_num ndim nonzero
+    ones_like outer pad prod ravel real repeat reshape result_type roll rollaxis round searchsorted shape size sort
+    split squeeze stack std sum swapaxes tensordot tile trace transpose tril triu var vdot vstack zeros_like
 """
 HOST = "broadcast_shapes can_cast isscalar issubdtype promote_types"  # of dtypes and shapes alone
 
 
-def functions(facts):
+def functions(facts, own_code):
     """{name: function} for what the stand-in computes."""
-    known = facts["function"] | {"matmul": "x1 x2 / out= **kwargs"}
+    known = facts["function"] | facts["stride_tricks"] | {"matmul": "x1 x2 / out= **kwargs"}
     found = {name: getattr(np, name) for name in HOST.split()}
-    found |= {name: checked(name, known[name], getattr(np, name)) for name in CREATE.split()}
+    own = {f.__name__: f for f in (asarray, array, asnumpy, get_array_module, where)}
+    own |= {"asanyarray": asarray, "is_available": lambda: True}
+    for name in (*CREATE.split(), *COMPUTE.split(), *SPECIAL, *facts["stride_tricks"]):
+        compute = SPECIAL.get(name) or getattr(np, name, None) or getattr(np.lib.stride_tricks, name)
+        found[name] = checked(name, known[name], compute, facts["own"].get(name))
     found |= {name: checked(name, known[name], partial(empty, name)) for name in ("empty", "empty_like")}
-    for name in (*COMPUTE.split(), *SPECIAL):
-        found[name] = needs_array(checked(name, known[name], SPECIAL.get(name) or getattr(np, name)))
-    own = (asarray, array, asnumpy, get_array_module, where)
-    return found | {f.__name__: f for f in own} | {"asanyarray": asarray, "is_available": lambda: True}
+    if own_code:
+        found |= {name: checked(name, known[name], from_its_file(name), own=True) for name in EXAMPLES}
+        own |= {name: from_its_file(name) for name in own.keys() & EXAMPLES.keys()}
+    creates = (*CREATE.split(), *HOST.split(), "empty", "result_type")
+    return {name: f if name in creates else needs_array(f) for name, f in found.items()} | own
 
 
 def empty(name, *args, **kwargs):
     return hollow(getattr(np, name)(*args, **kwargs))
+
+
+# ---------------------------------------------------------------------------------- CuPy's own code
+
+# A call of each function that CuPy has in Python and whose own code runs here.
+EXAMPLES = """
+    all(keep, axis=1)
+    allclose(x, x)
+    amax(x, axis=0)
+    amin(x, axis=0)
+    any(keep, axis=0, keepdims=True)
+    arange(-3, 4, 2)
+    argmax(x, axis=1)
+    argmin(x, axis=1)
+    argsort(x)
+    array([1, 2])
+    array_equal(x, x)
+    array_split(x, 2, axis=1)
+    asanyarray(x)
+    asarray(range(3), "float32")
+    asnumpy(x)
+    atleast_1d(x[0])
+    atleast_2d(x[0])
+    atleast_3d(x)
+    broadcast_to(x, (2, 2, 3))
+    can_cast("f", "d")
+    clip(x, 1, 2)
+    column_stack([x, x[:, 0]])
+    concatenate([x, x], axis=1)
+    copy(x)
+    diag(x[0])
+    diagonal(x)
+    diff(x)
+    dot(x, x.T)
+    empty((2, 3))
+    empty_like(x)
+    expand_dims(x, (0, 2))
+    eye(3, 4, k=1)
+    flatnonzero(x)
+    flip(x, 0)
+    hstack([x, x])
+    identity(3)
+    indices((2, 3))
+    is_available()
+    isclose(x, x)
+    isscalar(1.0)
+    lib.stride_tricks.as_strided(x[0], (2, 2), (8, 8))
+    lib.stride_tricks.sliding_window_view(x[0], 2)
+    max(x, axis=0)
+    mean(x, axis=0)
+    min(x, axis=0)
+    moveaxis(x, 0, 1)
+    ndim(x)
+    nonzero(x)
+    ones((2, 3), "float32")
+    ones_like(x)
+    outer(x, x)
+    pad(x, 1)
+    prod(x, axis=0)
+    ravel(x)
+    real(x)
+    repeat(x, 2, axis=0)
+    reshape(x, (3, 2))
+    result_type(x, "float32")
+    roll(x, 1, axis=1)
+    rollaxis(x, 1)
+    round(x, 1)
+    shape(x)
+    sort(x)
+    split(x, 3, axis=1)
+    squeeze(x[:1], 0)
+    stack([x, x], axis=1)
+    std(x, axis=0)
+    sum(x, axis=0, keepdims=True)
+    swapaxes(x, 0, 1)
+    take(x, rows, axis=0)
+    take_along_axis(x, rows[:, None], axis=-1)
+    tile(x, (2, 2))
+    trace(x)
+    transpose(x)
+    var(x, axis=0)
+    vstack([x, x])
+    where(keep, x, 0.0)
+    zeros((2, 3), int)
+    zeros_like(x)
+"""
+EXAMPLES = {line.split("(")[0].split(".")[-1]: line for line in EXAMPLES.split("\n    ")[1:]}
+
+
+def folder_of_cupy(version):
+    """Of an installed CuPy of this version, which is not imported for it; else None."""
+    spec = importlib.util.find_spec("cupy")
+    folder = Path(spec.origin).parent if spec and spec.origin else None
+    same = folder and f"'{version}'" in (folder / "_version.py").read_text(encoding="utf-8")
+    return folder if same else None
+
+
+class Part:
+    """A part of CuPy: what CYTHON has of it, what its file defines, or what fails when called."""
+
+    def __init__(self, name):
+        self.__name__, self._file = name, (CUPY.parent / name.replace(".", "/")).with_suffix(".py")
+
+    def __call__(self, *args, **kwargs):
+        not_done(self.__name__)
+
+    def __getitem__(self, key):  # of a type in an annotation
+        return self
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        path = f"{self.__name__}.{name}"
+        if path not in CYTHON and self._file.is_file():
+            source, self._file = self._file.read_text(encoding="utf-8"), Path()
+            run(source, vars(self))
+        return vars(self).setdefault(name, CYTHON[path] if path in CYTHON else Part(path))
+
+
+def run(source, scope):
+    """CuPy's code, for which the stand-in is cupy."""
+    scope["__builtins__"] = vars(builtins) | {"__import__": bring}
+    exec(compile(source, scope.get("__name__", "cupy"), "exec"), scope)
+    return scope
+
+
+def bring(name, scope=None, local=None, wanted=(), level=0):
+    """`import` in CuPy's own code."""
+    if name.partition(".")[0] not in ("cupy", "cupyx", "cupy_backends"):
+        return __import__(name, scope, local, wanted, level)
+    return reduce(getattr, name.split(".")[1:], ROOT) if wanted and name != "cupy" else MODULE
+
+
+def from_its_file(name):
+    """CuPy's function, which is looked for at the first call."""
+
+    def call(*args, **kwargs):
+        with LOCK:
+            function = find_function(name)
+        return function(*args, **kwargs)
+
+    return call
+
+
+@cache
+def find_function(name):
+    """CuPy's function, from where cupy/__init__.py has it."""
+    source = statements_of_cupy().get(name, f"from cupy.lib.stride_tricks import {name}")
+    return run(source, {"_numpy": np, "ndarray": ndarray, "cuda": make_cuda()})[name]
+
+
+@cache
+def statements_of_cupy():
+    """{name: the import or the definition of it} in cupy/__init__.py."""
+    found = {}
+    for node in ast.parse((CUPY / "__init__.py").read_text(encoding="utf-8")).body:
+        named = node.names if isinstance(node, ast.ImportFrom) else [node] if isinstance(node, ast.FunctionDef) else []
+        found |= {getattr(name, "asname", None) or name.name: ast.unparse(node) for name in named}
+    return found
+
+
+def make_ufunc(name, *_, **__):
+    """cupy._core.create_ufunc: of what EXAMPLES need, the stand-in's."""
+    made = {"cupy_where": lambda *args: WHERE(*args), "cupy_arange": fill_with_range}
+    made["cupy_is_close"] = checked("isclose", "a b rtol atol equal_nan", np.isclose)
+    return made.get(name) or Part(name)
+
+
+def make_kernel(*_, **__):
+    """cupy._core.ElementwiseKernel and its like: EXAMPLES start none of them."""
+    return Part("a kernel of its own")
+
+
+def fill_with_range(start, step, out, dtype):
+    TRAFFIC.launches.append("arange")
+    out._host[...] = start + np.arange(out.size) * step
+    return out
+
+
+def strides_like(a, dtype, shape):
+    return np.empty_like(a._host, dtype, shape=shape).strides
+
+
+def order_like(c, f, order):
+    """Of an array that is contiguous in C's or Fortran's order, or in none."""
+    return ord({"A": "F" if f and not c else "C", "K": "C" if c else "F" if f else "K"}.get(chr(order), chr(order)))
+
+
+def all_axes(axes, ndim):
+    return tuple(range(ndim)) if axes is None else np.lib.array_utils.normalize_axis_tuple(axes, ndim)
+
+
+def make_cython():
+    """{what CuPy has in Cython: the same on the stand-in}, as far as EXAMPLES need it."""
+    views = {
+        "_core.array_split": ("ary indices_or_sections axis", np.array_split),
+        "_core.broadcast_to": ("array shape", np.broadcast_to),
+        "_core.moveaxis": ("a source destination", np.moveaxis),
+        "_core.rollaxis": ("a axis start=", np.rollaxis),
+        "_core._routines_manipulation._expand_dims": ("a axis", np.expand_dims),
+        "_core._routines_manipulation._move_single_axis": ("a source destination", np.moveaxis),
+    }
+    known = {name: checked(name, fact, compute, "") for name, (fact, compute) in views.items()}
+    known |= {
+        "_core.array": core_array,
+        "_core.concatenate_method": checked("concatenate", "tup axis out dtype casting", concatenate),
+        "_core.ElementwiseKernel": make_kernel,
+        "_core.ReductionKernel": make_kernel,
+        "_core._kernel.ElementwiseKernel": make_kernel,
+        "_core.create_reduction_func": make_kernel,
+        "_core.create_ufunc": make_ufunc,
+        "_core.elementwise_copy": lambda source, target: operator.setitem(target, ..., source),
+        "_core._fusion_thread_local.is_fusing": lambda: False,
+        "_core.fusion._is_fusing": lambda: False,
+        "_core.internal._get_strides_for_order_K": strides_like,
+        "_core.internal._normalize_axis_index": np.lib.array_utils.normalize_axis_index,
+        "_core.internal._normalize_axis_indices": all_axes,
+        "_core.internal._update_order_char": order_like,
+        "_core.internal.prod": math.prod,
+        "_core.ndarray": ndarray,
+        "_util.bf16_loop": lambda *_, **__: (),
+        "_util.check_array": lambda a, arg_name: operands(a),
+        "_util.memoize": lambda **_: lambda function: function,
+    }
+    return {f"cupy.{name}": value for name, value in known.items()}
+
+
+def observe():
+    """The lines "own" of strict_cupy.txt: what CuPy's own code does for EXAMPLES."""
+    return [f"own {name} {traffic_of(MODULE, name)[1]}".rstrip() for name in EXAMPLES]
+
+
+def traffic_of(module, name):
+    """What an example returns, and what it starts, reads and uploads."""
+    given = {"x": np.array([[0.0, 3.0, 1.0], [2.0, 2.0, 4.0]]), "rows": np.array([1, 0])}
+    given = {key: wrap(value) for key, value in (given | {"keep": given["x"] > 1}).items()}
+    TRAFFIC.clear()
+    made = eval(f"xp.{EXAMPLES[name].strip()}", {"xp": module, **given})
+    words = [f"{kind}:{why}" for kind in ("reads", "uploads") for why in getattr(TRAFFIC, kind)]
+    return made, " ".join(["launches"] * len(TRAFFIC.launches) + words)
 
 
 # ------------------------------------------------------------------------------------------ kernels
@@ -732,8 +1048,11 @@ class Missing:
         not_done(self.__name__)
 
 
-def make_module(facts):
-    """The module, with CuPy's public names and no other."""
+def make_module(facts, own_code):
+    """The module, with CuPy's public names and no other.
+
+    own_code : whether functions run CuPy's own code
+    """
     module = types.ModuleType("cupy", "A strict stand-in: tests/support/strict_cupy.py")
     module.__version__ = facts["version"]["cupy"]
     for kind in ("type", "constant", "ufunc", "function", "other"):
@@ -741,16 +1060,24 @@ def make_module(facts):
     vars(module).update({name: getattr(np, same) for name, same in facts["type"].items() if same})
     vars(module).update({name: float(value) for name, value in facts["constant"].items()})
     made = {n: ufunc(n, fact) for n, fact in facts["ufunc"].items() if hasattr(np, n)}
-    vars(module).update(made | functions(facts) | {"ndarray": ndarray, "ufunc": ufunc, "newaxis": None})
+    found = functions(facts, own_code)
+    tricks = types.SimpleNamespace(**{name: found.pop(name) for name in facts["stride_tricks"]})
+    module.lib = types.SimpleNamespace(stride_tricks=tricks)
+    vars(module).update(made | found | {"ndarray": ndarray, "ufunc": ufunc, "newaxis": None})
+    module.__getattr__ = private
     pool = Pool()
     module.get_default_memory_pool = lambda: pool
     module.ElementwiseKernel, module.ReductionKernel = ElementwiseKernel, ReductionKernel
     module.cuda, module.random = make_cuda(), make_random(facts)
-    windows = np.lib.stride_tricks.sliding_window_view
-    windows = needs_array(checked("sliding_window_view", "x window_shape axis=", windows))
-    module.lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(sliding_window_view=windows))
     module.linalg = types.SimpleNamespace(**{n: Missing(f"cupy.linalg.{n}") for n in facts["linalg"]})
     return module
+
+
+def private(name):
+    """cupy._core and its like, which CuPy's own code asks for."""
+    if CUPY is None or not name.startswith("_") or name.startswith("__"):
+        raise AttributeError(f"module 'cupy' has no attribute {name!r}")
+    return getattr(ROOT, name)
 
 
 class Pool:
@@ -809,10 +1136,9 @@ def make_special(facts):
     return special
 
 
-def make_all():
-    facts = parse(FACTS.read_text(encoding="utf-8"))
+def make_all(facts):
     add_members(facts)
-    return facts, make_module(facts), ufunc("where", facts["private"]["where"], np.where)
+    return make_module(facts, CUPY is not None), ufunc("where", facts["private"]["where"], np.where)
 
 
 @contextlib.contextmanager
@@ -862,6 +1188,8 @@ def collect(cupy):
     lines += [f"special {name}" for name in dir(cupy.ndarray) if name.startswith("__")]
     for kind, owner in (("random", cupy.random), ("generator", cupy.random.Generator), ("linalg", cupy.linalg)):
         lines += [f"{kind} {name}" for name in public(owner)]
+    tricks = cupy.lib.stride_tricks
+    lines += [f"stride_tricks {f.__name__} {arguments(f)}" for f in (tricks.as_strided, tricks.sliding_window_view)]
     return [line.rstrip() for line in lines]
 
 
@@ -907,7 +1235,13 @@ def words(line, skip):
 if __name__ == "__main__":
     import cupy
 
-    FACTS.write_text("\n".join(collect(cupy)) + "\n", encoding="utf-8")
+    LINES = collect(cupy)
 else:
-    FROZEN, MODULE, WHERE = make_all()
-    add_operators()
+    LINES = FACTS.read_text(encoding="utf-8").splitlines()
+FROZEN = {"own": {}, **parse("\n".join(LINES))}
+CUPY, CYTHON, LOCK = folder_of_cupy(FROZEN["version"]["cupy"]), make_cython(), threading.RLock()
+ROOT = Part("cupy") if CUPY else None
+MODULE, WHERE = make_all(FROZEN)
+add_operators()
+if __name__ == "__main__":
+    FACTS.write_text("\n".join(LINES + observe()) + "\n", encoding="utf-8")

@@ -9,7 +9,6 @@ words, and the shape, dtype and SHA-256 of each array.
 import hashlib
 import io
 import json
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from . import check, shapes
 from .backend import owner_of, to_numpy
+from .files import whole_file
 
 FORMAT, MANIFEST, ARRAY = "dgsa_np checkpoint 1", "manifest.json", "__array__"
 
@@ -35,28 +35,19 @@ def save_checkpoint(path, state) -> None:
     raises : TypeError for anything else, naming where it stands; CheckpointError where the disk
              refuses
 
-    It is written to a new file, which then takes the place of the old one in a single move.
+    It is written as whole_file does it.
     """
     shapes.instance("save_checkpoint", check.PATH, path=path)
-    path = Path(path)
     arrays: dict[str, np.ndarray] = {}
     manifest = {"format": FORMAT, "state": _describe(state, "", arrays)}
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(aside, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                archive.writestr(MANIFEST, json.dumps(manifest, indent=1))
-                for name, a in arrays.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, a, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        _sync_folder(path.parent)
+        with whole_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(MANIFEST, json.dumps(manifest, indent=1))
+            for name, a in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, a, allow_pickle=False)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror}; what was there is untouched") from error
-    finally:
-        aside.unlink(missing_ok=True)
+        raise CheckpointError(str(error)) from error
 
 
 def load_checkpoint(path) -> Any:
@@ -138,16 +129,3 @@ def _check_members(path, members):
 
 def _sha256(a):
     return hashlib.sha256(np.ascontiguousarray(a).data).hexdigest()
-
-
-def _sync_folder(folder):
-    """Have the folder written to the disk: before that, the move is not safe.
-
-    Windows has no such call.
-    """
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

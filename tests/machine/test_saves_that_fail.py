@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -15,6 +16,7 @@ from support.checkpoints import same_state
 from support.commands import output
 
 from dgsa_np.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from dgsa_np.files import UNFINISHED
 
 pytestmark = [pytest.mark.torture, pytest.mark.skipif(os.name != "posix", reason="kills and limits are POSIX")]
 SAVING = """
@@ -42,7 +44,7 @@ def test_kill_9_while_saving(tmp_path, tell):
         n = state["n"]
         assert same_state(state, whole_state(n)) and n >= reported
         left = [p for p in tmp_path.iterdir() if p != path]
-        assert [p.name for p in left] in ([], [f".a.npz.{process.pid}"])
+        assert [p.name.partition("-")[0] for p in left] in ([], [f".a.npz.{process.pid}"])
         unfinished, ahead = unfinished + len(left), ahead + (n > reported)
         for p in left:
             p.unlink()
@@ -124,7 +126,7 @@ def test_a_device_that_is_always_full(tmp_path, tell):
     path, refused = tmp_path / "a.npz", 0
     save_checkpoint(path, {"n": 1})
     for size in (0, 1, 100, 10_000, 1_000_000):
-        (tmp_path / f".a.npz.{os.getpid()}").symlink_to("/dev/full")
+        (tmp_path / f".a.npz.{os.getpid()}-{threading.get_ident()}{UNFINISHED}").symlink_to("/dev/full")
         with pytest.raises(CheckpointError, match="No space left on device; what was there is untouched"):
             save_checkpoint(path, {"n": 2, "W": np.zeros(size)})
         assert load_checkpoint(path) == {"n": 1} and list(tmp_path.iterdir()) == [path]

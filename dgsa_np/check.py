@@ -38,7 +38,8 @@ def setting(default, meaning="", choices=(), **bounds) -> Any:
 def settings(config):
     """Check each field of a configuration. None is right where the type of the field has it.
 
-    Numbers are made Python's, since one of NumPy would turn float32 into float64.
+    Values are made of the field's type: a number of NumPy would turn float32 into float64, and JSON
+    has neither it nor paths.
     """
     where = type(config).__name__
     for f in fields(config):
@@ -50,7 +51,7 @@ def settings(config):
                 whole(where, may.get("least", 1), **{f.name: value})
             elif float in types:
                 number(where, may.get("least", -math.inf), may.get("most", math.inf), **{f.name: value})
-                object.__setattr__(config, f.name, float(value))
+            object.__setattr__(config, f.name, types[0](value))
 
 
 def types_of(field) -> tuple:

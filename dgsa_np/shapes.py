@@ -279,8 +279,9 @@ def instance(function: str, kind, **values):
 
 def number(function: str, low=-math.inf, high=math.inf, **values):
     """Check for finite numbers between two bounds."""
-    for name, value in values.items():
-        number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    plain = {name: x.item() if isinstance(x, np.generic) else x for name, x in values.items()}  # float32 would overflow
+    for name, value in plain.items():
+        number = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool)
         if not (number and abs(value) <= sys.float_info.max and low <= value <= high):  # nan is not
             within = f", {low:g} <= {name} <= {high:g}" if (low, high) != (-math.inf, math.inf) else ""
             raise ValueError(f"{function}: {name} is {value!r}, expected a finite number{within}")

@@ -1,6 +1,7 @@
 """The one training loop."""
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from .backend import array_module, resolve_device, to_device, to_numpy
 from .check import parameters, setting
 from .data import DataError, Dataset, Split
 from .fast.parallel import choose_threads, loss_and_grads_threaded
+from .gpu import out_of_memory
 from .losses import cross_entropy_forward
 from .model import ModelConfig, init_model, model_forward, model_specs
 from .optim import adamw_init, adamw_step, clip_by_norm, warmup_cosine
@@ -79,16 +81,20 @@ def train(model: ModelConfig, cfg: TrainConfig, data: Dataset, params=None, prog
 
     data     : a Dataset, on the host
     params   : where to start; None draws them from cfg.seed
-    progress : show a bar, where the terminal can
+    progress : show a bar, or a line per epoch where there is no terminal; or a function that is
+               called after each step
     raises   : DataError where the data hold nan or inf; NonFiniteError with step, loss and the
                first bad tensor, or with the epoch whose validation broke down; OutOfMemoryError
                with shapes and bytes
     """
     state, steps, epochs = first_state(model, cfg, params), [], []
-    for done, step, epoch in with_bar(train_steps(model, cfg, data, state), model, cfg, data, progress=progress):
+    bar = bool(progress) and not callable(progress)
+    for done, step, epoch in with_bar(train_steps(model, cfg, data, state), model, cfg, data, progress=bar):
         state = done
         steps.append(step)
         epochs += [epoch] if epoch else []
+        if callable(progress):
+            progress()
     return TrainResult(to_numpy(state.params), steps, epochs)
 
 
@@ -99,6 +105,28 @@ def first_state(model: ModelConfig, cfg: TrainConfig, params=None) -> TrainState
     right_parameters("first_state", "params", {"params": params, "model": model})
     order = np.random.default_rng([cfg.seed, 1])  # of its own: with equal seeds every model sees the same batches
     return TrainState(params, adamw_init(params), order.bit_generator.state)
+
+
+@takes(model=ModelConfig, cfg=TrainConfig, data=Dataset, state=TrainState)
+def check_state(model: ModelConfig, cfg: TrainConfig, data: Dataset, state: TrainState):
+    """Check that training can go on from a state; the error names what is wrong in it."""
+    for name, tree in {"params": state.params, "m": state.optimizer["m"], "v": state.optimizer["v"]}.items():
+        right_parameters("check_state", name, {name: tree, "model": model})
+    per_epoch = _sizes(cfg, data)[1]
+    shapes.whole("check_state", 0, epoch=state.epoch, batch=state.batch, step=state.optimizer["step"])
+    shapes.number("check_state", 0, per_epoch - 1, batch=state.batch)
+    shapes.number("check_state", loss_sum=state.loss_sum)
+    _generator(state.rng)
+
+
+def _generator(state):
+    """The generator of NumPy that has this state."""
+    rng = np.random.default_rng()
+    try:
+        rng.bit_generator.state = state
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise ValueError(f"check_state: rng is not the state of a PCG64 generator: {error!r}") from error
+    return rng
 
 
 @takes(model=ModelConfig, cfg=TrainConfig, data=Dataset, state=TrainState)
@@ -117,11 +145,11 @@ def train_steps(
     state = state._replace(params=to_device(state.params, device), optimizer=to_device(state.optimizer, device))
     batch, per_epoch = _sizes(cfg, data)
     _check_finite(data)
+    check_state(model, cfg, data, state)
     threads = cfg.threads or choose_threads(device, batch, model)
     with threadpool_limits(limits=1):
         while state.epoch < cfg.epochs:
-            rng = np.random.default_rng()
-            rng.bit_generator.state = state.rng
+            rng = _generator(state.rng)
             order = rng.permutation(len(data.train.targets))  # full batches; the rest gets its turn in another order
             for rows in order[: per_epoch * batch].reshape(per_epoch, batch)[state.batch :]:
                 number = state.epoch * per_epoch + state.batch
@@ -138,7 +166,7 @@ def train_steps(
 
 @takes(model=ModelConfig, cfg=TrainConfig, data=Dataset)
 def with_bar(steps, model, cfg, data, start=0, progress=True) -> Iterator[tuple[TrainState, dict, dict | None]]:
-    """The steps, with a bar that shows loss, accuracy and time left where the terminal can."""
+    """The steps, with a bar that shows loss, accuracy and time left; elsewhere a line per epoch."""
     total = cfg.epochs * _sizes(cfg, data)[1]
     name = f"train {model.kind}"
     with tqdm(total=total, initial=start, disable=None if progress else True, unit="step", desc=name) as bar:
@@ -148,6 +176,9 @@ def with_bar(steps, model, cfg, data, start=0, progress=True) -> Iterator[tuple[
             shown |= {"loss": f"{step['loss']:.3f}", **watched}
             bar.set_postfix(shown, refresh=False)
             bar.update()
+            if bar.disable and progress and epoch:
+                figures = ", ".join(f"{k} {v}" for k, v in shown.items())
+                print(f"{name}: epoch {state.epoch} of {cfg.epochs}: {figures}", file=sys.stderr, flush=True)
             yield state, step, epoch
 
 
@@ -169,7 +200,9 @@ def _memory_explained(step, batch, state, model, device):
     """Gives the batch; where memory runs out, the error says what is large."""
     try:
         yield batch
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
         T = model.n_tokens if model.task == "vision" else batch[0].shape[1]
         shape, width = (len(batch[0]), model.n_heads, T, T), state.params["head"]["W"].itemsize
         sizes, advice = f"inputs {batch[0].shape}, {count(state.params):,} parameters", "try a smaller batch_size"

@@ -25,6 +25,7 @@ from ..attention import AttentionConfig, attention_forward, causal_mask, init_at
 from ..attention.mechanisms import MECHANISMS
 from ..attention.multihead import TILED_KINDS, at_depth
 from ..fast import parallel
+from ..files import write_whole
 from ..model import ModelConfig, init_model, loss_and_grads
 from ..params import flatten
 from . import viz
@@ -60,7 +61,7 @@ def bench(out: Path, rounds=15, longest=LENGTHS[-1]):
         found["profile"] = profile(*STEPS[-1])
     viz.save(scaling_figure(found["scaling"]), out / "scaling.png")
     viz.save(profile_figure(found["profile"]), out / "profile.png")
-    (out / "bench.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_whole(out / "bench.json", json.dumps(found, indent=1) + "\n")
 
 
 def _contests(forms, process) -> dict:
@@ -239,6 +240,7 @@ def scaling_figure(found):
             ax.loglog(lengths, guide, style, color="0.6", label=name, zorder=0)
         viz.label(ax, title, "T, queries and keys", f"{title} ({unit})")
         ax.set_xticks(lengths, lengths)
+        ax.yaxis.set_major_formatter("{x:g}")
         ax.minorticks_off()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure

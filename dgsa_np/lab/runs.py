@@ -4,24 +4,37 @@ It can be stopped at any moment, and goes on from its last checkpoint.
 """
 
 import json
-import os
 import signal
 import sys
+import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from ..attention import KINDS
-from ..backend import resolve_device
+from ..backend import DeviceError, resolve_device
 from ..checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from ..files import append, remove_unfinished, sole_writer, write_whole
 from ..gpu import describe_device
-from ..train import TrainState, evaluate, first_state, train_steps, with_bar
+from ..model import ModelConfig
+from ..train import TrainState, check_state, evaluate, first_state, right_parameters, train_steps, with_bar
 from . import viz
-from .measure import versions
-from .settings import SettingsError, read_settings, settle
+from .measure import host
+from .records import COUNT, DICT, HASH, LABEL, NONE, NUMBER, SHARE, TEXT, checked, read_lines
+from .settings import SettingsError, make, read_settings, settle, typed
 
-KEYS = {"settings", "dataset", "state", "best"}
+MAY_MOVE = "root", "device"  # settings that say where a run is, not what it is
+# What the checkpoint of a run holds; what is in params, optimizer and rng check_state looks at.
+EPOCH = {"epoch": COUNT, "train_loss": NUMBER, "valid_loss": NUMBER, "valid_accuracy": SHARE}
+META = {"name": TEXT, "task": TEXT, "sha256": HASH, "n_out": COUNT, "unit?": TEXT, "symbols?": [(TEXT, COUNT)]}
+META |= dict.fromkeys(("image_size?", "channels?", "vocab_size?", "max_len?", "stride?"), COUNT)
+STATE = {"params": DICT, "optimizer": {"m": DICT, "v": DICT, "step": COUNT}, "rng": DICT}
+STATE |= {"epoch": COUNT, "batch": COUNT, "loss_sum": NUMBER}
+HELD = {"settings": DICT, "dataset": META, "state": STATE, "best": (NONE, EPOCH)}
+# And a line of metrics.jsonl.
+STEP = {"step": COUNT, "loss": NUMBER, "norm": NUMBER, "lr": NUMBER}
+LINE = STEP, EPOCH, {"result": {LABEL: {"loss": NUMBER, "accuracy": SHARE}}}
 
 
 def begin(folder, data_config, model, cfg, data) -> dict:
@@ -34,7 +47,7 @@ def begin(folder, data_config, model, cfg, data) -> dict:
         "settings": settings,
         "data_sha256": data.meta["sha256"],
         "device": describe_device(resolve_device(cfg.device)),
-        "versions": versions(),
+        "host": host(),
     }
     write_whole(folder / "config.json", json.dumps(config, indent=1))
     held = {"settings": settings, "dataset": data.meta, "state": first_state(model, cfg)._asdict(), "best": None}
@@ -45,35 +58,69 @@ def begin(folder, data_config, model, cfg, data) -> dict:
 def open_run(path, which="checkpoint") -> dict:
     """What a run folder, or a checkpoint file, holds: settings, dataset (its meta), state, best.
 
-    raises : CheckpointError where there is none, or one of another kind
+    raises : CheckpointError where there is none, one of another kind, or one whose parts do not
+             belong together; SettingsError for a setting that is unknown
     """
-    path = Path(path) / f"{which}.npz" if Path(path).is_dir() else Path(path)
-    held = load_checkpoint(path)
-    if not isinstance(held, dict) or held.keys() != KEYS:
-        found = ", ".join(held) if isinstance(held, dict) else type(held).__name__
-        raise CheckpointError(f"{path}: a checkpoint of another kind: it holds {found}, expected that of a run")
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such file or folder, expected the folder of a run or a checkpoint")
+    path = path / f"{which}.npz" if path.is_dir() else path
+    held = checked(load_checkpoint(path), HELD, f"{path}: a checkpoint of another kind: it", CheckpointError)
+    held["settings"] = typed(path, held["settings"])
+    with belonging(path):
+        model = make(ModelConfig, held["settings"])
+        right_parameters("open_run", "params", {"params": held["state"]["params"], "model": model})
+        symbols = held["dataset"].get("symbols")
+        if symbols is not None and len(symbols) != model.vocab_size:
+            raise ValueError(f"open_run: {len(symbols)} symbols, expected vocab_size = {model.vocab_size}")
     return held
+
+
+@contextmanager
+def belonging(path):
+    """What turns out to be wrong with a state is wrong with its checkpoint."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: its parts do not belong together: {error}") from error
 
 
 def reopen(folder, given: dict):
     """What a run holds, and its configurations and data again, exactly as they were.
 
     given  : settings that were asked for now; they must be those of the run, but the data may have
-             moved
-    raises : SettingsError naming what differs
+             moved, and so may the run, to another device
+    raises : SettingsError naming what differs; CheckpointError for a state that cannot go on
     """
-    held = open_run(folder)
-    settings, moved = held["settings"], {k: v for k, v in given.items() if k == "root"}
-    for where, other in (
-        ("asked for", given | {"root": settings["root"]}),
-        ("in config.json", read_settings(Path(folder) / "config.json")),
-    ):
+    held, asked = open_run(folder), {k: v for k, v in given.items() if k not in MAY_MOVE}
+    settings, moved = held["settings"], {k: v for k, v in given.items() if k in MAY_MOVE}
+    for where, other in (("asked for", asked), ("in config.json", read_settings(Path(folder) / "config.json"))):
         changed = [f"{k} is {v!r}, not {settings.get(k)!r}" for k, v in other.items() if settings.get(k) != v]
         if changed:
             raise SettingsError(f"{folder}: {where}: {'; '.join(changed)}, as the run was started; begin a new run")
-    made = settle(settings | moved)
+    made = settle(settings | {"device": _still_there(settings["device"])} | moved)
     check_data(folder, held, made[-1])
+    with belonging(folder):
+        _check_progress(*made[1:], TrainState(**held["state"]))
     return held, *made
+
+
+def _still_there(device):
+    """The device of a run, or the CPU where it was a GPU and there is none."""
+    try:
+        return resolve_device(device)
+    except DeviceError:
+        return "cpu"
+
+
+def _check_progress(model, cfg, data, state):
+    """The state is one that this training comes to."""
+    check_state(model, cfg, data, state)
+    n = len(data.train.targets)
+    steps = state.epoch * (n // min(cfg.batch_size, n)) + state.batch
+    if state.optimizer["step"] != steps or state.epoch > cfg.epochs:
+        there = f"epoch {state.epoch} of {cfg.epochs}, batch {state.batch}"
+        raise ValueError(f"reopen: step is {state.optimizer['step']}, expected {steps} at {there}")
 
 
 def check_data(name, held, data):
@@ -91,14 +138,11 @@ def follow(folder, model, cfg, data, held, every=30.0) -> dict:
     every   : seconds between checkpoints
     returns : what is held then, as it is on the disk
     raises  : NonFiniteError, OutOfMemoryError: the last checkpoint stays as it was;
-              KeyboardInterrupt at a second Ctrl-C
+              KeyboardInterrupt at a second Ctrl-C; FolderInUseError while another trains here
     """
     folder, state, best = Path(folder), TrainState(**held["state"]), None
-    for unfinished in folder.glob(".*.npz.*"):  # by a process that was killed while it saved
-        unfinished.unlink()
-    _cut(folder / "metrics.jsonl", state)
     steps = with_bar(train_steps(model, cfg, data, state), model, cfg, data, start=state.optimizer["step"])
-    with Stop() as stop, open(folder / "metrics.jsonl", "a", encoding="utf-8") as log:
+    with sole_writer(folder / "config.json"), Stop() as stop, _log(folder, state) as log:
         saved = time.monotonic()
         for now, step, epoch in steps:
             held = held | {"state": now._asdict()}
@@ -121,9 +165,10 @@ def conclude(folder, model, data) -> dict:
         for split in ("valid", "test"):
             title = f"{split}, {name} ({held['state']['epoch'] - 1})"
             figures[title] = evaluate(held["state"]["params"], getattr(data, split), model)
-    records = _cut(folder / "metrics.jsonl", TrainState(**open_run(folder)["state"]), {"result": figures})
-    run = tuple([r for r in records if key in r] for key in ("step", "epoch"))
-    viz.save(viz.training_figure({held["settings"]["kind"]: [run]}, KINDS), folder / "training.png")
+    with sole_writer(folder / "config.json"):
+        records = _cut(folder / "metrics.jsonl", TrainState(**open_run(folder)["state"]), {"result": figures})
+        run = tuple([r for r in records if key in r] for key in ("step", "epoch"))
+        viz.save(viz.training_figure({held["settings"]["kind"]: [run]}, KINDS), folder / "training.png")
     return figures
 
 
@@ -132,20 +177,26 @@ def finished(held, cfg) -> bool:
 
 
 class Stop:
-    """Ctrl-C: the first asks to stop after this step, the second aborts."""
+    """Ctrl-C or SIGTERM: the first asks to stop after this step, the second aborts.
+
+    Outside the main thread Python hears no signals, and the run goes on to its end.
+    """
 
     asked = False
 
     def __enter__(self):
-        self.before = signal.signal(signal.SIGINT, self.ask)
+        heard = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        self.before = {which: signal.signal(which, self.ask) for which in heard}
         return self
 
     def __exit__(self, *error):
-        signal.signal(signal.SIGINT, self.before)
+        for which, before in self.before.items():
+            signal.signal(which, before)
 
     def ask(self, *_):
         self.asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for which in self.before:
+            signal.signal(which, signal.default_int_handler)
         print("\nStopping after this step; once more to abort.", file=sys.stderr)
 
 
@@ -157,23 +208,22 @@ def _save(folder, held, best, log):
     save_checkpoint(folder / "checkpoint.npz", held)
 
 
+@contextmanager
+def _log(folder, state):
+    """metrics.jsonl, cut to what belongs to the state, to be added to."""
+    remove_unfinished(folder)
+    _cut(folder / "metrics.jsonl", state)
+    with append(folder / "metrics.jsonl") as log:
+        yield log
+
+
 def _cut(path, state, *more) -> list:
     """Leaves in the file the records of steps and epochs that are in the state, and adds more.
 
     The others will be written again. Returns what is in the file then.
     """
-    records, done = [], {"step": state.optimizer["step"], "epoch": state.epoch}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        with suppress(ValueError):  # a last line that was cut off
-            records.append(json.loads(line))
-    known = [r for r in records if "result" not in r and all(r.get(key, -1) < n for key, n in done.items())]
+    done = {"step": state.optimizer["step"], "epoch": state.epoch}
+    records = [r for r in read_lines(path, LINE, CheckpointError) if "result" not in r]
+    known = [r for r in records if all(r.get(key, -1) < n for key, n in done.items())]
     write_whole(path, "".join(json.dumps(record) + "\n" for record in [*known, *more]))
     return [*known, *more]
-
-
-def write_whole(path, text):
-    """Whole or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

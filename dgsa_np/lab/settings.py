@@ -1,6 +1,5 @@
 """What a run is made of: three configurations, from the recipe of its data and what was asked."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from ..data import LOADERS, Split, load
 from ..fast.parallel import choose_threads
 from ..model import ModelConfig
 from ..train import TrainConfig
+from .records import DICT, checked, read_json
 
 REVIEWS = {"width": 32, "n_heads": 2, "depth": 1, "epochs": 3, "lr": 0.003, "weight_decay": 5.0}
 RECIPES = {  # what each data set changes of the defaults, which are those of the digits; chosen on validation splits,
@@ -53,8 +53,8 @@ class DataConfig:
     test_size: int | None = setting(None, "the same for the test split")
 
     def __post_init__(self):
-        check.settings(self)
         shapes.instance("DataConfig", (*check.PATH, type(None)), root=self.root, encoding=self.encoding)
+        check.settings(self)
 
     def load(self):
         options = {
@@ -91,7 +91,7 @@ def settle(given: dict, load=DataConfig.load):
 
     load : of a DataConfig, its data; many runs on the same data may hand one that keeps them
     """
-    data_config = make(DataConfig, given)
+    data_config = make(DataConfig, known("settle: given", given))
     data = load(data_config)
     fixed = settings_of(ModelConfig, data.meta)
     for name, value in fixed.items():
@@ -110,27 +110,33 @@ def settle(given: dict, load=DataConfig.load):
 def read_settings(path) -> dict:
     """Settings from a JSON file: {"width": 32, "data": "pydoc"}, or the config.json of a run."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{path}: not JSON: {error}") from error
-    content = content.get("settings", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict):
-        raise SettingsError(f"{path}: holds a {type(content).__name__}, expected an object of settings")
-    return {name: _value(path, name, value) for name, value in content.items()}
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    content = read_json(text, DICT, f"{path}", SettingsError)
+    return typed(path, checked(content.get("settings", content), DICT, f"{path}: settings", SettingsError))
 
 
-def _value(path, name, value):
-    """A setting from JSON, of the type that its field has."""
-    if name not in FIELDS:
-        raise SettingsError(f"{path}: unknown key {name!r}{check.nearest(name, FIELDS)}")
+def known(where, settings) -> dict:
+    """The settings as they are; raises SettingsError where there is none of this name."""
+    for name in settings:
+        if name not in FIELDS:
+            raise SettingsError(f"{where}: unknown key {name!r}, expected a setting{check.nearest(name, FIELDS)}")
+    return settings
+
+
+def typed(where, settings) -> dict:
+    """The settings that a file holds, each of the type that its field has."""
+    return {name: _value(where, name, value) for name, value in known(where, settings).items()}
+
+
+def _value(where, name, value):
     allowed = check.types_of(FIELDS[name])
     if float in allowed and type(value) is int and abs(value) < 1e300:
         value = float(value)
     if type(value) not in allowed:
         expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in allowed)
-        raise SettingsError(f"{path}: {name} is {value!r}, expected {expected}")
+        raise SettingsError(f"{where}: {name} is {value!r}, expected {expected}")
     return value
 
 

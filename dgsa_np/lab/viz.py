@@ -5,12 +5,14 @@ Matplotlib is imported when the first is drawn.
 
 import math
 from functools import wraps
+from io import BytesIO
 from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 
 from .. import indices, shapes
+from ..files import whole_file
 
 STYLE = Path(__file__).with_name("viz.mplstyle")
 PALETTE = (  # colours that colour-blind readers can tell apart
@@ -44,18 +46,28 @@ def in_style(draw):
     def styled(*args, **kwargs):
         import matplotlib.style
 
-        with matplotlib.style.context(STYLE):
+        with matplotlib.style.context([STYLE, {"text.parse_math": False}]):  # a name may have a dollar
             return draw(*args, **kwargs)
 
     return styled
 
 
-def save(figure, path, **options):
-    """To a PNG, and out of pyplot's memory."""
+def save(figure, path):
+    """To a PNG file, and out of pyplot's memory."""
+    content = png(figure)
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@in_style
+def png(figure, **options) -> bytes:
+    """A figure as PNG. What pyplot remembers of it is forgotten."""
     import matplotlib.pyplot as plt
 
-    figure.savefig(path, **options)
+    content = BytesIO()
+    figure.savefig(content, format="png", **options)
     plt.close(figure)
+    return content.getvalue()
 
 
 def looks(names, kinds=()) -> dict:
@@ -337,7 +349,7 @@ def token_strip_figure(strips):
             luminance = colour[:3] ** 2.2 @ (0.2126, 0.7152, 0.0722)
             width, ink = len(word) + 0.8, "k" if luminance > 0.18 else "w"  # what contrasts more
             ax.barh(line, width, left=start, height=0.84, color=colour, edgecolor="0.6", linewidth=0.5)
-            middle = {"ha": "center", "va": "center_baseline", "family": "monospace", "parse_math": False}
+            middle = {"ha": "center", "va": "center_baseline", "family": "monospace"}
             ax.text(start + width / 2, line, word, color=ink, **middle)
         ax.set_title(title, loc="left")
         ax.set(xlim=(0, LINE), ylim=(height - 0.5, -0.5))

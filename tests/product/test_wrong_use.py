@@ -10,13 +10,13 @@ from dgsa_np.backend import DeviceError, resolve_device
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ('{"widht": 3}', "unknown key 'widht'; did you mean 'width'?"),
+        ('{"widht": 3}', "unknown key 'widht', expected a setting; did you mean 'width'?"),
         ('{"width": "3"}', "width is '3', expected int"),
         ('{"width": true}', "width is True, expected int"),
         ('{"rotary": 1}', "rotary is 1, expected bool"),
         ('{"lambda_init": "x"}', "lambda_init is 'x', expected float or null"),
         ('{"lr": NaN}', "lr is nan"),
-        ("[1]", "holds a list"),
+        ("[1]", "is [1], expected a dict"),
         ("{", "not JSON"),
     ],
 )

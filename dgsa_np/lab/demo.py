@@ -10,10 +10,12 @@ from tqdm import tqdm
 
 from .. import attention
 from ..data import CORRUPTIONS, load
+from ..files import write_whole
 from ..model import ModelConfig
 from ..train import TrainConfig
 from . import experiments, viz
 from .evidence.measures import clean_and_corrupted
+from .workers import told
 
 MODEL = ModelConfig(width=32, depth=2, patch_size=2)  # 16 patches: maps worth looking at
 TRAIN = TrainConfig(epochs=24, device="cpu")
@@ -36,15 +38,17 @@ def demo(out: Path, seeds=(0, 1, 2), train: TrainConfig = TRAIN, jobs: int = 2) 
     for kind, model in models.items():
         sizes = f"{model.n_heads} heads, d = {model.sizes['d']}, feed-forward width {model.F}"
         print(f"  {kind:8s} {sizes}, {experiments.count_parameters(model):,} parameters")
-    shown = {"total": len(models) * len(seeds), "disable": None, "unit": "run", "desc": "train and corrupt"}
-    grid = tqdm(experiments.run_grid(models, train, seeds, data, jobs), **shown)
-    runs = sorted(grid, key=lambda run: (run.seed, KINDS.index(run.name)))
+    n_runs, per_run = len(models) * len(seeds), train.epochs * (len(data.train.targets) // train.batch_size)
+    with tqdm(total=n_runs * per_run, disable=None, unit="step", desc="train and corrupt") as bar:
+        grid = experiments.run_grid(models, train, seeds, data, jobs, count=lambda n: bar.update(n - bar.n))
+        done = told(grid, n_runs, "demo", lambda run: f"{run.name}, seed {run.seed}")
+        runs = sorted(done, key=lambda run: (run.seed, KINDS.index(run.name)))
     accuracies = experiments.collect(runs + experiments.run_baselines(data))
     scores = {name: experiments.per_seed_scores(a) for name, a in accuracies.items()}
     text = f"{table(scores)}\n\n{findings(scores)}\n"
     _draw(out, runs, accuracies, models, data)
-    (out / "findings.md").write_text(text, encoding="utf-8")
-    (out / "results.json").write_text(json.dumps(_results(runs, accuracies, models, train), indent=1), encoding="utf-8")
+    write_whole(out / "findings.md", text)
+    write_whole(out / "results.json", json.dumps(_results(runs, accuracies, models, train), indent=1))
     return f"{text}\nPictures and numbers are in {out}/ ({time.perf_counter() - started:.0f} s)."
 
 

@@ -12,7 +12,7 @@ from ..model import ModelConfig, init_model
 from ..params import count
 from ..train import TrainConfig, predict, train
 from .baselines import classifiers
-from .workers import results
+from .workers import advance, results
 
 
 class Run(NamedTuple):
@@ -47,15 +47,18 @@ def count_parameters(model: ModelConfig) -> int:
 
 def run_one(model: ModelConfig, cfg: TrainConfig, data) -> Run:
     """Train once, then evaluate on the test split, clean and under every corruption."""
-    result = train(model, cfg, data)
+    result = train(model, cfg, data, progress=advance)
     accuracy = accuracy_under_corruption(classifier(result.params, model), data.test, model.task)
     return Run(model.kind, cfg.seed, *result, accuracy)
 
 
-def run_grid(models: dict, cfg: TrainConfig, seeds, data, jobs=2):
-    """Every model with every seed, in so many processes; yields each Run as it is done."""
+def run_grid(models: dict, cfg: TrainConfig, seeds, data, jobs=2, count=None):
+    """Every model with every seed, in so many processes; yields each Run as it is done.
+
+    count : a function that is told, now and then, how many steps are done
+    """
     grid = [(model, replace(cfg, seed=seed)) for seed in seeds for model in models.values()]
-    return results([partial(run_one, model, seeded, data) for model, seeded in grid], jobs)
+    return results([partial(run_one, model, seeded, data) for model, seeded in grid], jobs, count=count)
 
 
 def run_baselines(data) -> list:

@@ -1,57 +1,88 @@
 """Many tasks at once: in processes here, or by the workers of a Dask scheduler.
 
-A worker may be killed: its task begins again elsewhere, and the others go on.
+A worker may be killed: its task begins again elsewhere, and the others go on. Workers end with the
+process that began them, however it ends.
 """
 
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+import signal
+import sys
+import threading
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 
 from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
 from ..fast.parallel import keep_freed_memory
 from .settings import SettingsError
 
 PATIENCE = 3  # so many pools in a row may break before any task ends
+SPAWN = get_context("spawn")
+DIED = "BrokenProcessPool", "KilledWorker", "CancelledError", "CommClosedError"  # the last three are Dask's
+STEPS, PLACE = None, 0  # in a worker: the steps done of each task, and which of them is its own
 
 
-def results(tasks, jobs=2, dask=None):
+class WorkersError(RuntimeError):
+    """Workers die as often as they are begun."""
+
+
+def results(tasks, jobs=2, dask=None, count=None):
     """What the tasks return, in the order in which they end.
 
     tasks  : functions without arguments that can be pickled; each has one thread
     jobs   : the number of processes, which import the main script: it must start nothing when it is
              imported, that is, it needs `if __name__ == "__main__":`
     dask   : the address of a scheduler whose workers run the tasks instead
-    raises : BrokenProcessPool where three pools in a row broke before any task ended
+    count  : a function that is told, now and then, how often the tasks have called advance
+    raises : WorkersError where three pools in a row broke before any task ended, or Dask gave up
     """
-    left, broken = dict(enumerate(tasks)), 0
+    left, broken, steps = dict(enumerate(tasks)), 0, SPAWN.RawArray("q", 1 + len(tasks))
     while left:
-        with workers(jobs, dask) as executor:
-            futures = {}
-            try:
-                futures |= {executor.submit(on_one_thread, task): number for number, task in left.items()}
-                for future in as_completed(futures):
-                    result = future.result()
-                    del left[futures[future]]
-                    broken = 0
-                    yield result
-            except BrokenProcessPool:
-                broken += 1
-                if broken == PATIENCE:
-                    raise
-            finally:
-                for future in futures:
-                    future.cancel()
+        try:
+            with workers(jobs, dask, steps) as submit:
+                futures = {submit(on_one_thread, task, number): number for number, task in left.items()}
+                while futures:
+                    done, _ = wait(futures, 0.2, FIRST_COMPLETED)
+                    if count:
+                        count(sum(steps))
+                    for future in done:
+                        result = future.result()
+                        del left[futures.pop(future)]
+                        broken = 0
+                        yield result
+        except Exception as error:
+            broken += PATIENCE if dask else 1
+            if type(error).__name__ not in DIED:
+                raise
+            if broken >= PATIENCE:
+                who = f"the workers of {dask}" if dask else f"{jobs} worker processes"
+                raise WorkersError(
+                    f"{who} died again and again, with {len(left)} of {len(tasks)} tasks left: is there too little "
+                    f"memory? What had ended is kept ({type(error).__name__}: {error})"
+                ) from error
 
 
 @contextmanager
-def workers(jobs, dask):
-    """An executor: processes of this machine, or those of a Dask scheduler."""
+def workers(jobs, dask, steps):
+    """A function that gives a task to processes of this machine, or to those of a Dask scheduler.
+
+    What they have not begun in the end they never do, and what they are at is broken off.
+    """
     if dask is None:
-        with ProcessPoolExecutor(jobs, get_context("spawn")) as executor:
-            yield executor
+        line, held = SPAWN.Pipe(duplex=False)
+        executor = ProcessPoolExecutor(jobs, SPAWN, begin, (line, steps))
+        try:
+            yield partial(_submit, executor)
+        except BaseException:
+            held.close()  # which ends the workers, whatever they are at
+            raise
+        finally:
+            executor.shutdown(cancel_futures=True)
+            held.close()
+            line.close()
         return
     try:
         from distributed import Client
@@ -61,18 +92,59 @@ def workers(jobs, dask):
         client = Client(dask, timeout="20s")
     except (OSError, ValueError) as error:
         raise SettingsError(f"--dask {dask}: no scheduler answers there: {error}") from error
-    with client:
-        yield client.get_executor(pure=False)
+    with client, client.get_executor(pure=False) as executor:
+        try:
+            yield executor.submit
+        finally:
+            executor.shutdown(wait=False)  # which in Dask cancels them
 
 
-def on_one_thread(task):
-    """Run a task with one thread for BLAS. Ctrl-C ends the worker.
+def _submit(executor, *task):
+    """Processes are begun deaf to Ctrl-C, which is for the one that began them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        return executor.submit(*task)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return executor.submit(*task)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def begin(line, steps):
+    """In a new worker. Nothing comes on the line but its end, with that of who holds it."""
+    global STEPS
+    STEPS = steps
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which would be left behind
+    threading.Thread(target=lambda: line.poll(None) and os._exit(1), daemon=True).start()
+
+
+def on_one_thread(task, place):
+    """Run a task with one thread for BLAS.
 
     The workers share the cores, and so the bits of a result do not depend on their number.
     """
+    global PLACE
+    PLACE = place
     keep_freed_memory()
-    try:
-        with threadpool_limits(1):
-            return task()
-    except KeyboardInterrupt:  # which its pool would take for a result, and hand it the next task
-        os._exit(1)
+    if STEPS is not None:
+        STEPS[PLACE] = 0
+    with threadpool_limits(1):
+        return task()
+
+
+def advance():
+    """One step more of the task that this worker is at."""
+    if STEPS is not None:
+        STEPS[PLACE] += 1
+
+
+def told(items, total, what, words, done=0):
+    """The items as they come, with a line for each where there is no terminal to show a bar.
+
+    words : of an item, what its line says
+    """
+    for number, item in enumerate(items, done + 1):
+        if not sys.stderr.isatty():
+            print(f"{what}: run {number} of {total}: {words(item)}", file=sys.stderr, flush=True)
+        yield item

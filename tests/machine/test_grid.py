@@ -1,5 +1,7 @@
 """Grids that survive: stopped, damaged, with workers killed, here and on a scheduler."""
 
+import json
+import math
 import os
 import signal
 import threading
@@ -8,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,49 +28,65 @@ def test_a_stopped_grid_goes_on_with_the_same_records(tmp_path):
     runs = planned([TINY, TINY | {"kind": "softmax"}], [0, 1])
     whole = grid.run_grid(tmp_path / "a", runs)
     assert len(whole) == 5  # and the baselines
-    grid.run_grid(tmp_path / "b", runs[:2], models=[grid.key(runs[0])])
+    grid.run_grid(tmp_path / "b", runs[:2], models=[runs[0].key])
     with open(tmp_path / "b" / "runs.jsonl", "a", encoding="utf-8") as file:
         file.write('{"key": "cut of')
     rest = grid.run_grid(tmp_path / "b", runs)
     timeless = [{r["key"]: r.get("accuracy") or r["baselines"] for r in records} for records in (whole, rest)]
     assert timeless[0] == timeless[1]
-    assert [p.stem for p in (tmp_path / "b" / "models").iterdir()] == [grid.key(runs[0])]
+    assert [p.stem for p in (tmp_path / "b" / "models").iterdir()] == [runs[0].key]
     before = (tmp_path / "b" / "runs.jsonl").read_bytes()
     grid.run_grid(tmp_path / "b", runs)
     assert (tmp_path / "b" / "runs.jsonl").read_bytes() == before
 
 
+def baselines(name):
+    """The line of a record."""
+    record = {"key": "a", "settings": {"data": "text", "root": name}, "data_sha256": "ff", "host": {}, "baselines": {}}
+    return json.dumps(record, ensure_ascii=False).encode()
+
+
 def test_a_damaged_record_is_named_by_its_line(tmp_path):
-    (tmp_path / "runs.jsonl").write_text('{"key": "a", "settings": {}}\n{"key": "b"}\n', encoding="utf-8")
-    with pytest.raises(SettingsError, match="line 2 is not the record of a run"):
+    (tmp_path / "runs.jsonl").write_bytes(baselines("a") + b'\n{"key": "b"}\n')
+    with pytest.raises(SettingsError, match="line 2 is not the record of a run: it lacks settings"):
         grid.read_runs(tmp_path / "runs.jsonl")
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_only_a_line_that_was_cut_off_is_taken_out(tmp_path, end):
-    lines = [b'{"key": "a", "settings": {"x": "\xc3\xa4"}}', b'{"key": "b", "settings": {}}', b'{"key": "\xc3']
+    lines = [baselines("ä"), baselines("b"), b'{"key": "\xc3']
     (tmp_path / "runs.jsonl").write_bytes(end.join(lines))
-    assert [r["key"] for r in grid.read_runs(tmp_path / "runs.jsonl", repair=True)] == ["a", "b"]
+    assert [r["settings"]["root"] for r in grid.read_runs(tmp_path / "runs.jsonl", repair=True)] == ["ä", "b"]
     assert (tmp_path / "runs.jsonl").read_bytes() == end.join(lines[:2]) + end
 
 
 def test_records_are_not_taken_over_from_other_data(tmp_path):
+    """A file that changed means other runs; one that changes after they were planned is told."""
     text = tmp_path / "text.txt"
     text.write_text("one two three " * 200, encoding="utf-8")
     tiny = {"data": "text", "root": str(text), "width": 8, "n_heads": 1, "depth": 1, "length": 16, "epochs": 1}
-    runs = planned([tiny])
-    grid.run_grid(tmp_path / "runs", runs, jobs=1)
+    before = planned([tiny])
     text.write_text("four five six " * 200, encoding="utf-8")
     grid.load_once.cache_clear()
-    with pytest.raises(SettingsError, match="saw other data than are there now"):
-        grid.run_grid(tmp_path / "runs", runs, jobs=1)
+    with pytest.raises(SettingsError, match="other data than when the run was planned"):
+        grid.run_grid(tmp_path / "runs", before, jobs=1)
+    assert {r.key for r in before}.isdisjoint(r.key for r in planned([tiny]))
 
 
 def test_training_that_breaks_down_is_a_record_and_not_the_end():
-    (settings,) = planned([TINY | {"lr": 1e9, "warmup": 0.0, "epochs": 8, "clip": 1e9}])
+    (run,) = planned([TINY | {"lr": 1e9, "warmup": 0.0, "epochs": 8, "clip": 1e9}])
     with np.errstate(all="ignore"):
-        record, params = grid.run(settings)
+        record, params = grid.run(run)
     assert "step" in record["failed"] and params is None and record["settings"]["lr"] == 1e9
+
+
+def test_figures_that_are_no_numbers_are_a_record_too(monkeypatch):
+    """JSON has no nan: such a record could not be read again."""
+    (run,) = planned([TINY])
+    figures = {"loss": math.nan, "accuracy": 0.5}
+    monkeypatch.setattr(grid, "measure", lambda *args: {"valid": figures, "clean": figures})
+    record, params = grid.run(run)
+    assert record["failed"] == "what was measured.valid.loss is nan, expected a finite number" and params is None
 
 
 def ends_its_worker_once(by, marker, value):
@@ -81,7 +98,7 @@ def ends_its_worker_once(by, marker, value):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_worker_loses_its_run_and_nothing_else(by, tmp_path):
     markers = [tmp_path / "marker" if n == 3 else tmp_path for n in range(8)]
     tasks = [partial(ends_its_worker_once, by, marker, n) for n, marker in enumerate(markers)]
@@ -92,13 +109,13 @@ def test_workers_that_always_die_are_given_up(monkeypatch):
     pools = []
 
     @contextmanager
-    def dying(jobs, dask):
+    def dying(jobs, dask, steps):
         pools.append(ThreadPoolExecutor(1))
         with pools[-1] as pool:
-            yield SimpleNamespace(submit=lambda *task: pool.submit(killed))
+            yield lambda *task: pool.submit(killed)
 
     monkeypatch.setattr(workers, "workers", dying)
-    with pytest.raises(BrokenProcessPool):
+    with pytest.raises(workers.WorkersError, match="2 worker processes died again and again, with 1 of 1 tasks left"):
         list(workers.results([None]))
     assert len(pools) == 3
 
@@ -107,10 +124,10 @@ def test_a_pool_that_breaks_while_it_is_filled_is_replaced(monkeypatch):
     pools = []
 
     @contextmanager
-    def breaking_once(jobs, dask):
+    def breaking_once(jobs, dask, steps):
         pools.append(ThreadPoolExecutor(1))
         with pools[-1] as pool:
-            yield SimpleNamespace(submit=killed) if len(pools) == 1 else pool
+            yield killed if len(pools) == 1 else pool.submit
 
     monkeypatch.setattr(workers, "workers", breaking_once)
     assert list(workers.results([lambda: 7])) == [7] and len(pools) == 2

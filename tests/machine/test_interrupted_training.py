@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from itertools import product
 import numpy as np
 import pytest
 from support.runs import assert_same, break_at, flags, run_whole
+from support.terminal import open_terminal, read_terminal
 
 from dgsa_np.attention import KINDS
 from dgsa_np.lab import runs
@@ -62,29 +62,6 @@ def ctrl_c(args, moment, terminal, begun=True):
     shown = read_terminal(here) if terminal else ""
     _, said = process.communicate(timeout=120)
     return process.returncode, said or shown
-
-
-def open_terminal():
-    """Both sides of a terminal. It has a size: else there is no room for the bar."""
-    import fcntl
-    import pty
-    import termios
-
-    here, there = pty.openpty()
-    fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
-    return here, there
-
-
-def read_terminal(master):
-    """All that comes until the other side is closed."""
-    parts = []
-    try:
-        while part := os.read(master, 4096):
-            parts.append(part)
-    except OSError:  # how Linux says that it is closed
-        pass
-    os.close(master)
-    return b"".join(parts).decode()
 
 
 def go_on(folder, given):

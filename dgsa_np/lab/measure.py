@@ -1,17 +1,42 @@
 """How long something takes, how much memory it needs at once, and where that was measured."""
 
+import os
 import platform
 import time
 import tracemalloc
+from contextlib import suppress
+from importlib import metadata
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from .. import __version__
 
 
 def versions() -> dict:
     """Of what computes, as a record to keep beside figures."""
-    return {"dgsa_np": __version__, "numpy": np.__version__, "python": platform.python_version()}
+    libraries = {name: metadata.version(name) for name in ("numpy", "scipy", "scikit-learn")}
+    return {"dgsa_np": __version__, "python": platform.python_version()} | libraries
+
+
+def host() -> dict:
+    """What the bits of a result may depend on: versions, processor, kernels chosen for it."""
+    import scipy.linalg  # noqa: F401 - its BLAS is listed once it is loaded
+
+    blas = [x for x in threadpool_info() if x["user_api"] == "blas"]
+    kernels = sorted({f"{x['internal_api']} {x['version']} {x.get('architecture', '')}".strip() for x in blas})
+    machine = {"processor": processor(), "system": system(), "cores": os.cpu_count()}
+    vectors = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
+    return versions() | machine | {"blas": "; ".join(kernels), "vectors": " ".join(vectors)}
+
+
+def processor() -> str:
+    """The processor's name; where Python does not know it, Linux does."""
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def system() -> str:

@@ -1,15 +1,26 @@
 """Comparisons in a folder: comparisons.json says which runs are compared, runs.jsonl holds them."""
 
 import json
+from itertools import chain, count
 from pathlib import Path
 
-from ..runs import write_whole
+from ...data import LOADERS
+from ...files import remove_unfinished, sole_writer, write_whole
+from ..records import COUNT, HASH, LABEL, NAME, NONE, NUMBER, one_of, read_json
 from ..settings import SettingsError
 from .costs import costs
-from .grid import cells, key, plan, run_grid
-from .studies import BASE, CLEAN, CORRUPTED, LOSS, STUDIES, Study, grid_of
+from .grid import cells, plan, run_grid
+from .studies import BASE, CLEAN, CORRUPTED, INSIDE, LOSS, METRICS, STUDIES, Study, grid_of
 
+RECIPE = "width", "depth", "n_heads", "ffn_width", "epochs", "batch_size", "lr", "warmup", "weight_decay", "clip"
 EVERYWHERE = ("digits", "needle")  # data sets that need no files
+DATA, METRIC = one_of(LOADERS), one_of(METRICS)
+COST = dict.fromkeys(("ms", "peak_MiB", "multiplications"), NUMBER) | {"parameters": COUNT}
+COMPARISON = {  # an entry of comparisons.json
+    **{"question": LABEL, "primary": (NONE, [METRIC, LABEL, (NONE, LABEL)]), "metrics": [METRIC]},
+    **{"inside": [one_of(INSIDE)], "runs": {DATA: {LABEL: [HASH]}}},
+    **{"cost?": {DATA: {LABEL: COST | {"quartiles": [NUMBER, NUMBER]}}}},
+}
 
 
 def compare_study(folder, name, seeds, roots, given, **how) -> list:
@@ -40,7 +51,7 @@ def compare_grid(folder, settings, seeds, uneven, **how) -> list:
         grids.setdefault(cell.get("data", "digits"), {})[label] = cell
     planned = {data: plan(grid, list(dict.fromkeys(seeds)), uneven=uneven) for data, grid in grids.items()}
     first, *others = dict.fromkeys(label for by in planned.values() for label in by)
-    tasks = {settings["task"] for by in planned.values() for runs in by.values() for settings in runs}
+    tasks = {run.settings["task"] for by in planned.values() for runs in by.values() for run in runs}
     metrics = (LOSS,) if "lm" in tasks else (CORRUPTED, CLEAN)
     primary = (metrics[0], first, others[0]) if others else None
     study = Study(f"A grid over {', '.join(varied) or 'seeds'}", {}, primary, tuple(planned), metrics)
@@ -49,32 +60,57 @@ def compare_grid(folder, settings, seeds, uneven, **how) -> list:
 
 def carry_out(folder, name, study, planned, **how) -> list:
     """Write down what will be compared and how, before the first run; then run what is missing."""
-    folder = Path(folder)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with sole_writer(Path(folder) / "runs.jsonl"):
+        remove_unfinished(folder)
+        return _carry_out(Path(folder), name, study, planned, how)
+
+
+def _carry_out(folder, name, study, planned, how):
     comparison = {
         "question": study.question,
         "primary": [study.primary[0].name, *study.primary[1:]] if study.primary else None,
         "metrics": [m.name for m in study.metrics],
-        "inside": study.inside,
-        "runs": {data: {label: [key(s) for s in runs] for label, runs in by.items()} for data, by in planned.items()},
+        "inside": list(study.inside),
+        "runs": {data: {label: [r.key for r in runs] for label, runs in by.items()} for data, by in planned.items()},
     }
     before = read_comparisons(folder)
+    name = name_beside(before, name, comparison["runs"])
     if before.get(name, {}).get("runs") == comparison["runs"]:
         comparison = before[name] | comparison  # with the costs that were measured
     write_whole(folder / "comparisons.json", json.dumps(before | {name: comparison}, indent=1))
     firsts = {data: {label: runs[0] for label, runs in by.items()} for data, by in planned.items()}
-    runs = [s for by in planned.values() for settings in by.values() for s in settings]
-    kept = {key(first) for by in firsts.values() for first in by.values()}
+    runs = [r for by in planned.values() for several in by.values() for r in several]
+    kept = {first.key for by in firsts.values() for first in by.values()}
+    for data, label, first in ((data, label, run) for data, by in firsts.items() for label, run in by.items()):
+        recipe = ", ".join(f"{k} {first.settings[k]:g}" for k in RECIPE)
+        print(f"{data}, {label}: {first.settings['kind']}, {recipe}", flush=True)
     records = run_grid(folder, runs, models=kept, **how)
     if "cost" in study.inside:
-        comparison["cost"] = {data: costs(by) for data, by in firsts.items()}
-        write_whole(folder / "comparisons.json", json.dumps(read_comparisons(folder) | {name: comparison}, indent=1))
+        comparison["cost"] = {
+            data: costs({label: first.settings for label, first in by.items()}) for data, by in firsts.items()
+        }
+        write_whole(folder / "comparisons.json", json.dumps(before | {name: comparison}, indent=1))
     return records
+
+
+def name_beside(before, name, runs) -> str:
+    """The name, with a number where one of that name compares other runs, which would be lost.
+
+    One whose runs are all here again, in the same cells, is continued.
+    """
+
+    def continues(there):
+        asked = {(data, label, key) for data, by in runs.items() for label, keys in by.items() for key in keys}
+        return asked >= {(data, label, key) for data, by in there.items() for label, keys in by.items() for key in keys}
+
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(name for name in names if name not in before or continues(before[name]["runs"]))
 
 
 def read_comparisons(folder) -> dict:
     """{name: what is compared}; raises SettingsError for a damaged file."""
     path = Path(folder) / "comparisons.json"
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-    except (ValueError, TypeError) as error:
-        raise SettingsError(f"{path}: not a JSON object: {error}") from error
+    if not path.exists():
+        return {}
+    return read_json(path.read_bytes(), {NAME: COMPARISON}, f"{path}", SettingsError)

@@ -11,22 +11,50 @@ from dataclasses import asdict, replace
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from ...checkpoint import save_checkpoint
+from ...files import append
 from ...train import NonFiniteError, train
 from ..experiments import count_parameters, evened, run_baselines
-from ..measure import system, versions
-from ..settings import DataConfig, SettingsError, make, settings_of, settle
-from ..workers import results
-from .measures import measure
+from ..measure import host
+from ..records import COUNT, DICT, HASH, LABEL, NAME, NUMBER, SHARE, TEXT, checked, read_lines
+from ..runs import EPOCH
+from ..settings import FIELDS, DataConfig, SettingsError, make, settings_of, settle, typed
+from ..workers import results, told
+from .measures import MEASURED, measure
 
 UNEVEN = 0.02  # parameter counts of one grid may differ by so much
 FIXED_BY_DATA = ("task", "n_out", "image_size", "channels", "vocab_size", "max_len")
 ELSEWHERE = {"root", "device", "threads"}  # settings that say where a run is computed, not what
 NEWER = {"gate_on": "both"}  # settings that the first kept runs do not name, and what they did
+NEEDED = [name for name, field in FIELDS.items() if field.default is not None and name not in NEWER]
 load_once = lru_cache(maxsize=2)(DataConfig.load)
+# A line of runs.jsonl: a run that was trained, or broke down, or trivial baselines.
+RUN = {"key": HASH, "settings": DICT, "data_sha256": HASH, "host": {NAME: (LABEL, COUNT)}}
+TRAINED = {"parameters": COUNT, "steps": COUNT, "seconds": NUMBER, "epochs": [EPOCH], **MEASURED}
+FORMS = {"failed": RUN | {"failed": TEXT}, "baselines": RUN | {"baselines": {LABEL: {NAME: [SHARE]}}}}
+
+
+class Planned(NamedTuple):
+    """A run that is asked for: its settings, and the hash of the data that they mean now."""
+
+    settings: dict
+    data_sha256: str
+
+    @property
+    def key(self) -> str:
+        """The name of the run: a hash of all that its result depends on."""
+        what = {k: v for k, v in self.settings.items() if k not in ELSEWHERE and NEWER.get(k) != v}
+        said = json.dumps([what, self.data_sha256], sort_keys=True, default=lambda number: number.item())  # NumPy's
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+    @property
+    def baselines(self) -> "Planned":
+        """Those of its data."""
+        return Planned(settings_of(DataConfig, self.settings), self.data_sha256)
 
 
 # ----------------------------------------------------------------------------------------- the plan
@@ -39,19 +67,20 @@ def cells(settings: dict) -> list:
 
 
 def plan(grid, seeds, reference=None, uneven=False) -> dict:
-    """{label: [settings of a run per seed]}, with the parameter counts of all cells evened out.
+    """{label: [a Planned per seed]}, with the parameter counts of all cells evened out.
 
     grid      : {label: settings of a cell}
     reference : settings of a model; None: the first cell with most maps. All get its key width and,
                 by ffn_width, nearly its parameter count; those cells are left alone that differ
                 from it in n_heads or ffn_width
-    raises    : SettingsError where counts still differ by more than 2 %, unless uneven
+    raises    : SettingsError where counts still differ by more than 2 %, unless uneven, and where
+                two cells are the same runs
     """
     here = {"threads": 1, "device": "cpu"}
-    settled = {label: settle(here | given, load_once)[:3] for label, given in grid.items()}
+    settled = {label: settle(here | given, load_once) for label, given in grid.items()}
     base = reference or grid[max(settled, key=lambda label: settled[label][1].mechanism.split)]
     runs, (_, reference, *_) = {}, settle(here | base, load_once)
-    for label, (data_config, model, cfg) in settled.items():
+    for label, (data_config, model, cfg, data) in settled.items():
         given = grid[label]
         same = replace(reference, **{name: getattr(model, name) for name in FIXED_BY_DATA})
         try:
@@ -66,47 +95,57 @@ def plan(grid, seeds, reference=None, uneven=False) -> dict:
                 "apart; leave ffn_width to be chosen, or allow it with --uneven"
             )
         settings = asdict(data_config) | asdict(model) | asdict(cfg)
-        runs[label] = [{k: v for k, v in settings.items() if v is not None} | {"seed": seed} for seed in seeds]
+        settings = {k: v for k, v in settings.items() if v is not None}
+        runs[label] = [Planned(settings | {"seed": seed}, data.meta["sha256"]) for seed in seeds]
+    check_all_differ(runs)
     return runs
 
 
-def key(settings) -> str:
-    """The name of a run: a hash of all that its result depends on."""
-    what = {name: value for name, value in settings.items() if name not in ELSEWHERE and NEWER.get(name) != value}
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+def check_all_differ(runs):
+    """No two cells are the same runs, as those are that differ in the place of equal data alone."""
+    seen: dict[str, str] = {}
+    for label, planned in runs.items():
+        other = seen.setdefault(planned[0].key, label)
+        if other != label:
+            where = ", ".join(sorted(ELSEWHERE))
+            raise SettingsError(f"cells {other!r} and {label!r} are the same runs: they differ at most in {where}")
 
 
 # ------------------------------------------------------------------------------------------ one run
 
 
-def run(settings) -> tuple:
+def run(planned: Planned) -> tuple:
     """Train and measure once. Returns the record, and the trained parameters."""
-    data_config, model, cfg, data = settle(settings, load_once)
-    record, start = new_record(settings, data), time.perf_counter()
+    record, start = new_record(planned), time.perf_counter()
+    data_config, model, cfg, data = settle(planned.settings, load_once)
     try:
         params, steps, epochs = train(model, cfg, data)
+        trained = {
+            "parameters": count_parameters(model),
+            "steps": len(steps),
+            "seconds": round(time.perf_counter() - start, 3),
+            "epochs": epochs,
+        }
+        measured = measure(model, cfg, params, data, data_config)
+        return checked(record | trained | measured, RUN | TRAINED, "what was measured", NonFiniteError), params
     except NonFiniteError as error:
         return record | {"failed": str(error)}, None
-    record |= {
-        "parameters": count_parameters(model),
-        "steps": len(steps),
-        "seconds": round(time.perf_counter() - start, 3),
-        "epochs": epochs,
-    }
-    return record | measure(model, cfg, params, data, data_config), params
 
 
-def run_trivial(settings) -> tuple:
+def run_trivial(planned: Planned) -> tuple:
     """The trivial classifiers of a data set, as the record of a run; a language has none."""
-    data = load_once(make(DataConfig, settings))
+    record, data = new_record(planned), load_once(make(DataConfig, planned.settings))
     runs = [] if data.meta["task"] == "lm" else run_baselines(data)
-    return new_record(settings, data) | {"baselines": {run.name: run.accuracy for run in runs}}, None
+    return record | {"baselines": {run.name: run.accuracy for run in runs}}, None
 
 
-def new_record(settings, data) -> dict:
-    """What is run, on which data, and where."""
-    host = versions() | {"machine": f"{system()}, {os.cpu_count()} cores"}
-    return {"key": key(settings), "settings": settings, "data_sha256": data.meta["sha256"], "host": host}
+def new_record(planned) -> dict:
+    """What is run, and where; raises SettingsError where the data are not those of the plan."""
+    data = load_once(make(DataConfig, planned.settings))
+    if data.meta["sha256"] != planned.data_sha256:
+        name, root = planned.settings["data"], planned.settings.get("root")
+        raise SettingsError(f"{name}, root {root}: other data than when the run was planned: was the file changed?")
+    return {"key": planned.key, **planned._asdict(), "host": host()}
 
 
 # ----------------------------------------------------------------------------------------- all runs
@@ -115,6 +154,7 @@ def new_record(settings, data) -> dict:
 def run_grid(folder, runs, jobs=2, dask=None, models=()) -> list:
     """Run what is missing in folder/runs.jsonl, in processes here or by the workers of a scheduler.
 
+    runs    : a Planned for each; nobody else may be writing to the folder
     jobs    : the number of processes
     dask    : the address of a Dask scheduler; None: processes here
     models  : keys of runs whose parameters are kept, in folder/models
@@ -122,30 +162,28 @@ def run_grid(folder, runs, jobs=2, dask=None, models=()) -> list:
     """
     folder, log = Path(folder), Path(folder) / "runs.jsonl"
     (folder / "models").mkdir(parents=True, exist_ok=True)
-    tasks = {key(s): partial(run, s) for s in runs}
-    tasks |= {key(s): partial(run_trivial, s) for s in (settings_of(DataConfig, settings) for settings in runs)}
-    done = {record["key"]: record for record in read_runs(log, repair=True)}
-    check_data_of(folder, done, runs)
+    tasks = {r.key: partial(run, r) for r in runs} | {r.baselines.key: partial(run_trivial, r.baselines) for r in runs}
+    done = {record["key"] for record in read_runs(log, repair=True)}
     missing = [task for name, task in tasks.items() if name not in done]
-    shown = {"total": len(tasks), "initial": len(tasks) - len(missing), "unit": "run", "desc": "compare"}
-    with open(log, "a", encoding="utf-8") as file:
-        for record, params in tqdm(results(missing, jobs, dask), disable=None, **shown):
-            if params is not None and record["key"] in models:
-                save_checkpoint(folder / "models" / f"{record['key']}.npz", params)
+    n, before = len(tasks), len(tasks) - len(missing)
+    finished = told(results(missing, jobs, dask), n, "compare", in_a_line, before)
+    for record, params in tqdm(finished, disable=None, total=n, initial=before, unit="run", desc="compare"):
+        if params is not None and record["key"] in models:
+            save_checkpoint(folder / "models" / f"{record['key']}.npz", params)
+        with append(log) as file:
             print(json.dumps(record), file=file, flush=True)
             os.fsync(file.fileno())
-    done = {record["key"]: record for record in read_runs(log)}
-    return [done[name] for name in tasks]
+    records = {record["key"]: record for record in read_runs(log)}
+    return [records[name] for name in tasks]
 
 
-def check_data_of(folder, done, runs):
-    """Records that are taken over saw the data that are there now."""
-    for settings in (s for s in runs if key(s) in done):
-        if done[key(settings)]["data_sha256"] != load_once(make(DataConfig, settings)).meta["sha256"]:
-            raise SettingsError(
-                f"{folder}: its runs on {settings['data']} saw other data than are there now: was the file changed? "
-                "Begin a new folder"
-            )
+def in_a_line(result) -> str:
+    """What was run, and how it ended."""
+    record, _ = result
+    what = " ".join(f"{record['settings'][k]}" for k in ("data", "kind", "seed") if k in record["settings"])
+    if "failed" in record:
+        return f"{what} broke down: {record['failed']}"
+    return f"{what}, {record['seconds']:.0f} s" if "seconds" in record else f"{what}, baselines"
 
 
 def read_runs(path, repair=False) -> list:
@@ -154,16 +192,15 @@ def read_runs(path, repair=False) -> list:
     repair : take such a line out of the file
     raises : SettingsError naming a damaged line
     """
-    path = Path(path)
-    content = path.read_bytes() if path.exists() else b""
-    whole = content[: content.rfind(b"\n") + 1]
-    if repair and whole != content:
-        os.truncate(path, len(whole))
-    records = []
-    for number, line in enumerate(whole.splitlines(), 1):
-        try:
-            records.append(json.loads(line))
-            records[-1]["key"], records[-1]["settings"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise SettingsError(f"{path}: line {number} is not the record of a run: {error}") from error
+    path, records = Path(path), []
+    if repair and path.exists():
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+    for number, record in enumerate(read_lines(path, DICT, SettingsError), 1):
+        where, ended = f"{path}: line {number}", next((how for how in FORMS if how in record), None)
+        checked(record, FORMS.get(ended, RUN | TRAINED), f"{where} is not the record of a run: it", SettingsError)
+        settings = typed(where, record["settings"])
+        needed = ["data"] if ended == "baselines" else [*NEEDED, "n_out"]
+        if lacking := [name for name in needed if name not in settings]:
+            raise SettingsError(f"{where}: its settings lack {', '.join(lacking)}")
+        records.append(record | {"settings": settings, "key": Planned(settings, record["data_sha256"]).key})
     return records

@@ -9,6 +9,7 @@ from ...data.needle import PAIR, QUERY, SPURIOUS, VALUES
 from ...model import init_model, model_forward
 from ...train import evaluate
 from ..experiments import accuracy_under_corruption, classifier
+from ..records import NAME, NONE, NUMBER, SHARE
 
 ROWS = 256  # of the test split, that are looked into
 NOISE = {"vision": ("gaussian", 0.3), "text": ("substitution", 0.3)}  # what corrupts half an image, or some words
@@ -16,6 +17,16 @@ BINS = 20  # of a histogram of gates, from 0 to 1
 SATURATED = 0.05  # gates nearer to 0 or 1 than this
 SPURIOUS_KEYS = (0, 1, 2, 4, 8)  # in the sentences of the needle
 BRIGHTER = 0.3  # grey levels added to every pixel
+FIGURES = {"loss": NUMBER, "accuracy": SHARE}
+LAYER = {"row_sum": [NUMBER, NUMBER], "negative": SHARE, "rejection": NUMBER}
+GATES = {name: [NUMBER] for name in ("mean", "std", "saturated", "auc")} | {"histogram": [[NUMBER], [NUMBER]]}
+CHANGE = dict.fromkeys(("common", "response", "to_common_mode"), NUMBER)
+MEASURED = {  # the form of what measure returns
+    **{"valid": FIGURES, "clean": FIGURES, "accuracy?": {NAME: [SHARE]}},
+    **{"layers?": [LAYER], "at_start?": [LAYER], "gates?": (NONE, [GATES])},
+    **{"brightness?": {"before": [CHANGE], "after": [CHANGE]}},
+    **{"needle?": {"accuracy": {NAME: SHARE}, "weights": {NAME: [NUMBER, NUMBER, NUMBER]}}},
+}
 
 
 def measure(model, cfg, params, data, data_config) -> dict:

@@ -1,23 +1,21 @@
 """Pictures of kept models: maps and gates of a gated model on one input, clean and corrupted."""
 
-from io import BytesIO
-
 import numpy as np
 
 from ...checkpoint import load_checkpoint
 from ...data import DataError, Vocabulary
 from ...data.text import UNKNOWN
+from ...train import right_parameters
 from .. import viz
 from ..rollout import attention_rollout
+from ..runs import belonging
 from ..settings import settle
 from .measures import NOISE, clean_and_corrupted
 
 
 def figure_block(name, figure, caption) -> tuple:
     """A figure as a block of the page, drawn as PNG. name : of its file"""
-    file = BytesIO()
-    viz.save(figure, file, dpi=100)  # there are many, and the page holds them all
-    return "figure", name, file.getvalue(), caption
+    return "figure", name, viz.png(figure, dpi=100), caption  # there are many, and the page holds them all
 
 
 def section(folder, records) -> list:
@@ -27,18 +25,24 @@ def section(folder, records) -> list:
         settings, path = record["settings"], folder / "models" / f"{record['key']}.npz"
         usual = {"kind": "dgsa", "head_norm": True, "gate": "token", "gate_on": "both"}
         if usual.items() <= ({"gate_on": "both"} | settings).items() and settings["task"] in NOISE and path.exists():
-            first.setdefault(settings["data"], (settings, path))
+            first.setdefault(settings["data"], (record, path))
     blocks = (block for chosen in first.values() for block in of_a_model(*chosen))
     return [("h2", "Pictures"), *blocks] if first else []
 
 
-def of_a_model(settings, path) -> list:
+def of_a_model(record, path) -> list:
+    settings = record["settings"]
     name = settings["data"]
     try:
         _, model, _, data = settle(settings)
     except DataError as error:
         return [("p", f"No pictures of {name}: {error}")]
-    views = clean_and_corrupted(load_checkpoint(path), model, data)
+    if data.meta["sha256"] != record["data_sha256"]:
+        return [("p", f"No pictures of {name}: the data are no longer those of the run.")]
+    params = load_checkpoint(path)
+    with belonging(path):
+        right_parameters("report", "params", {"params": params, "model": model})
+    views = clean_and_corrupted(params, model, data)
     pictures = of_an_image(views) if model.task == "vision" else of_a_sentence(views, data.meta)
     return [
         ("h3", f"Pictures: {name}"),

@@ -2,19 +2,20 @@
 
 import base64
 import html
+import re
 from pathlib import Path
 
 import numpy as np
 
 from ...attention import KINDS
 from ...data import CORRUPTIONS
+from ...files import whole_file, write_whole
 from .. import viz
 from ..experiments import markdown_table, with_interval
-from ..runs import write_whole
-from ..settings import DataConfig, SettingsError, settings_of
+from ..settings import SettingsError
 from . import pictures
 from .compare import read_comparisons
-from .grid import key, read_runs
+from .grid import Planned, read_runs
 from .pictures import figure_block
 from .statistics import INTERVAL, comparisons, holm
 from .studies import CLEAN, CORRUPTED, METRICS
@@ -33,30 +34,30 @@ def report(folder, out) -> list:
     if not named:
         raise SettingsError(f"{folder}: there is no comparisons.json, expected a folder that compare has written")
     records = {record["key"]: record for record in read_runs(folder / "runs.jsonl")}
-    check_hashes(folder, records.values())
-    sections = [study_section(name, comparison, records) for name, comparison in named.items()]
-    primaries = [primary for _, of_study in sections for primary in of_study]
-    page = [
-        *opening(records.values()),
-        *overview(primaries),
-        *(block for blocks, _ in sections for block in blocks),
-        *pictures.section(folder, records.values()),
-    ]
+    try:
+        page = blocks_of(folder, named, records)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        said = "its records do not hold what a report shows: were they changed, or written by another version?"
+        raise SettingsError(f"{folder}: {said} {error!r}") from error
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for _, name, png, _ in (block for block in page if block[0] == "figure"):
-        (out / "figures" / f"{name}.png").write_bytes(png)
+        with whole_file(out / "figures" / f"{name}.png") as file:
+            file.write(png)
     write_whole(out / "report.md", "\n\n".join(map(markdown, page)) + "\n")
     write_whole(out / "report.html", PAGE.format("\n".join(map(as_html, page))))
     return [out / "report.md", out / "report.html"]
 
 
-def check_hashes(folder, records):
-    """All runs on one data set saw the same data."""
-    seen = {}
-    for record in records:
-        data = settings_of(DataConfig, record["settings"])
-        if seen.setdefault(key(data), record["data_sha256"]) != record["data_sha256"]:
-            raise SettingsError(f"{folder}: its runs on {data['data']} saw different data; begin a new folder")
+def blocks_of(folder, named, records) -> list:
+    """The whole page, as blocks: (sort, content ...)."""
+    sections = [study_section(name, comparison, records) for name, comparison in named.items()]
+    primaries = [primary for _, of_study in sections for primary in of_study]
+    return [
+        *opening(records.values()),
+        *overview(primaries),
+        *(block for blocks, _ in sections for block in blocks),
+        *pictures.section(folder, records.values()),
+    ]
 
 
 # ----------------------------------------------------------------------------------------- sections
@@ -123,8 +124,9 @@ def what_ended(cells) -> tuple:
 
 def baselines_of(cells, records) -> dict:
     """{name: as much of a record as the trivial classifiers on the data of these cells have}"""
-    settings = next(iter(cells.values()))[0]["settings"]
-    found = records.get(key(settings_of(DataConfig, settings)), {}).get("baselines", {})
+    runs = [Planned(r["settings"], r["data_sha256"]) for several in cells.values() for r in several]
+    which = {run.baselines.key for run in runs}  # one, unless the cells saw different data
+    found = records.get(which.pop(), {}).get("baselines", {}) if len(which) == 1 else {}
     return {  # the first level of any corruption is none
         name: {"clean": {"accuracy": next(iter(accuracy.values()))[0]}, "accuracy": accuracy}
         for name, accuracy in found.items()
@@ -247,7 +249,14 @@ HTML_FIGURE = '<figure><img alt="{1}" src="data:image/png;base64,{0}"><figcaptio
 
 def markdown(block) -> str:
     sort, *content = block
-    return markdown_table(content[0]) if sort == "table" else MARKDOWN[sort].format(*content)
+    if sort == "table":
+        return markdown_table([[no_html(cell).replace("|", "\\|") for cell in row] for row in content[0]])
+    return MARKDOWN[sort].format(*(no_html(part) if isinstance(part, str) else part for part in content))
+
+
+def no_html(text) -> str:
+    """Text in which Markdown finds no tag of HTML."""
+    return re.sub(r"<(?=[\w/!?])", "&lt;", text)
 
 
 def as_html(block) -> str:

@@ -12,6 +12,7 @@ from ..experiments import interval, with_interval
 from .measures import NOISE, SPURIOUS_KEYS
 from .pictures import figure_block
 from .statistics import INTERVAL
+from .studies import INSIDE
 
 
 class Results(NamedTuple):
@@ -202,4 +203,4 @@ def over_seeds(values) -> str:
     return with_interval(values, 1 if abs(np.mean(values)) >= 10 else 2)
 
 
-SECTIONS = {"gates": gates, "signed": signed, "rejection": rejection, "needle": needle, "cost": cost}
+SECTIONS = dict(zip(INSIDE, (gates, signed, rejection, needle, cost), strict=True))

@@ -4,10 +4,11 @@ import argparse
 import json
 import math
 import platform
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..attention import KINDS
 from ..backend import DeviceError, resolve_device, to_device
 from ..checkpoint import CheckpointError
 from ..data import CORRUPTIONS, LOADERS, DataError, Vocabulary
+from ..files import FolderInUseError, write_whole
 from ..gpu import describe_device
 from ..gradcheck import TOLERANCE, GradientError, compare_pair
 from ..model import ModelConfig, init_model
@@ -33,9 +35,18 @@ from .evidence.studies import SEEDS, STUDIES
 from .experiments import accuracy_under_corruption, classifier, markdown_table
 from .sample import sample
 from .selfcheck import describe_machine, self_check
-from .settings import CONFIGS, FIELDS, DataConfig, SettingsError, make, read_settings, settle
+from .settings import CONFIGS, FIELDS, RECIPES, DataConfig, SettingsError, make, read_settings, settle
+from .workers import WorkersError
 
 STOPPED = 130  # by Ctrl-C, as shells count it
+ABOUT = """\
+Differential Gated Self-Attention with every gradient written by hand: train tiny transformers, damage
+their inputs, compare kinds of attention over seeds, and check the gradients."""
+TRY = """\
+three commands to try:
+  dgsa-np demo                          three kinds of attention on noisy digits, with pictures: a minute
+  dgsa-np train --data pydoc --out run  a language model on Python's manual; then: dgsa-np sample run
+  dgsa-np gradcheck                     every gradient against numeric ones"""
 WHAT_IS_CHECKED = f"""\
 Largest error over all arguments, max|ours - numeric| / max|numeric|, for a random upstream gradient.
 complex: a complex step, exact to rounding; it gives the verdict, allowed {TOLERANCE["complex"]:.0e}, over
@@ -49,16 +60,18 @@ def main(argv=None) -> int:
 
     0 done, 1 a check failed or training broke down, 2 wrong use, 130 Ctrl-C
     """
-    args = _parse(argv)
     try:
+        args = _parse(argv)
         return COMMANDS[args.command].run(args) or 0
     except KeyboardInterrupt:
         status, said = STOPPED, "stopped"
-    except (NonFiniteError, OutOfMemoryError) as error:
+    except BrokenPipeError:
+        raise
+    except (NonFiniteError, OutOfMemoryError, WorkersError) as error:
         status, said = 1, error
     except MemoryError as error:
         status, said = 1, f"out of memory: {error}"
-    except (SettingsError, DeviceError, DataError, CheckpointError, OSError) as error:
+    except (SettingsError, DeviceError, DataError, CheckpointError, FolderInUseError, OSError) as error:
         status, said = 2, error
     print(f"dgsa-np: {said}", file=sys.stderr)
     return status
@@ -80,7 +93,9 @@ def train_command(args):
         held = runs.begin(folder, *made)
     _, model, cfg, data = made
     print(f"{'device':10s} {describe_device(cfg.device)}, {cfg.threads} thread{'s' * (cfg.threads > 1)} per step")
-    print(f"{describe_data(data)}\n{describe_model(model)}", flush=True)
+    if held["settings"]["device"] != cfg.device:
+        print(f"{'':10s} begun on {held['settings']['device']}: from here on numbers are rounded otherwise")
+    print(f"{describe_recipe(cfg)}\n{describe_data(data)}\n{describe_model(model)}", flush=True)
     if not runs.finished(held, cfg):
         held = runs.follow(folder, model, cfg, data, held, args.save_every)
     if not runs.finished(held, cfg):
@@ -237,6 +252,12 @@ def describe_data(data) -> str:
     return f"{'data':10s} {meta['name']}: {counts}; inputs {shape}{outputs}{symbols}\n{'':10s} sha256 {meta['sha256']}"
 
 
+def describe_recipe(cfg) -> str:
+    """How it is trained, whichever of flag, file, recipe or default has said so."""
+    said = ", ".join(f"{name} {value:g}" for name, value in asdict(cfg).items() if name not in ("device", "threads"))
+    return f"{'recipe':10s} {said}"
+
+
 def describe_model(model) -> str:
     """Sizes, and the parameters of each part with their shapes."""
     params, n = init_model(model, np.random.default_rng(0)), model.depth
@@ -268,7 +289,7 @@ def _write_evaluation(out, clean, accuracy, kinds, data):
     """results.json, and a picture where there are corruptions."""
     levels = {kind: CORRUPTIONS[data.meta["task"]][kind] for kind in kinds}
     results = {"clean": clean, "levels": {k: c.levels for k, c in levels.items()}, "accuracy": accuracy}
-    (out / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    write_whole(out / "results.json", json.dumps(results, indent=1))
     if kinds:
         rows = {name: {kind: [by[kind]] for kind in kinds} for name, by in accuracy.items()}
         viz.save(viz.robustness_figure(levels, rows, 1 / data.meta["n_out"], KINDS), out / "accuracy.png")
@@ -446,17 +467,47 @@ COMMANDS = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """Flags are written out, and what is wrong is told in one line, without the usage."""
+
+    def __init__(self, **options):
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self._negative_number_matcher = re.compile(r"-\.?\d")  # before Python 3.14 it took -1e-3 for a flag
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def _parse(argv):
-    parser = argparse.ArgumentParser(prog="dgsa-np", description="The command line")
+    parser = Parser(prog="dgsa-np", description=ABOUT, epilog=TRY)
     parser.add_argument("--version", action="version", version=f"dgsa-np {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    parsers = {name: commands.add_parser(name, help=c.text, description=c.text) for name, c in COMMANDS.items()}
+    ends = {name: _recipes() if command.configs == CONFIGS else "" for name, command in COMMANDS.items()}
+    parsers = {
+        name: commands.add_parser(name, help=c.text, description=c.text, epilog=ends[name])
+        for name, c in COMMANDS.items()
+    }
     known = {name: _add_arguments(parsers[name], command) for name, command in COMMANDS.items()}
-    args, unknown = parser.parse_known_args(argv)
+    args, unknown = parser.parse_known_args(_joined(sys.argv[1:] if argv is None else argv))
     if unknown:
         near = check.nearest(unknown[0].split("=")[0], known[args.command])
         parsers[args.command].error(f"unknown argument {unknown[0]}{near}")
     return args
+
+
+def _joined(argv) -> list:
+    """The arguments with `--prompt -x` as `--prompt=-x`: argparse would take -x for a flag."""
+    said: list[str] = []
+    for word in argv:
+        value = re.match(r"-[^-.\d]", word) and word != "-h" and said and re.fullmatch("--[^=]+", said[-1])
+        said.append(f"{said.pop()}={word}" if value else word)
+    return said
+
+
+def _recipes() -> str:
+    """What each data set changes of the defaults, for the end of the help."""
+    said = (f"  {data:14s} {', '.join(f'{k} {v:g}' for k, v in recipe.items())}" for data, recipe in RECIPES.items())
+    return "\n".join(["data sets with defaults of their own:", *said])
 
 
 def _add_arguments(parser, command) -> list:

@@ -20,7 +20,7 @@ def test_train_writes_a_whole_run_folder(tmp_path, capsys):
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     settings = config["settings"]
     assert (settings["data"], settings["kind"], settings["epochs"], settings["seed"]) == ("digits", "diff_v1", 1, 0)
-    assert len(config["data_sha256"]) == 64 and config["versions"]["numpy"] == np.__version__
+    assert len(config["data_sha256"]) == 64 and config["host"]["numpy"] == np.__version__
     assert len(lines) == 1257 // 64 + 1 + 1
     assert 0 <= lines[-1]["result"]["test, last (0)"]["accuracy"] <= 1
     assert (out / "training.png").stat().st_size > 10_000

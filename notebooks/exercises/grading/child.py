@@ -35,7 +35,10 @@ def main():
 
     task = json.loads((FOLDER / "task.json").read_text(encoding="utf-8"))
     arguments = {name: pack.load(FOLDER / f"{name}.arguments.npz") for name in task["items"]}
-    source = compile((FOLDER / "submission.py").read_text(encoding="utf-8"), "submission.py", "exec")
+    text = (FOLDER / "submission.py").read_text(encoding="utf-8")
+    if text.lstrip().startswith("{") and '"cells"' in text:
+        raise ValueError("it is a notebook; hand in its Python: File, Save and Export, Executable Script")
+    source = compile(text, "submission.py", "exec")
     sys.path.remove(str(HERE))
     limit_memory(task["memory"])
     close_the_gate()

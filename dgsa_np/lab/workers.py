@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
@@ -25,7 +26,7 @@ DIED = "BrokenProcessPool", "KilledWorker", "CancelledError", "CommClosedError" 
 STEPS, PLACE = None, 0  # in a worker: the steps done of each task, and which of them is its own
 
 
-class WorkersError(RuntimeError):
+class WorkersError(BrokenProcessPool):
     """Workers die as often as they are begun."""
 
 

@@ -171,3 +171,31 @@ def test_25_and_35_steps_are_60(sources, tmp_path, tell, monkeypatch):
         runs.follow(cut, *made[1:], held)
         assert_same(whole, cut)
     tell(f"resume: 25 + 35 steps are 60 bit for bit, {len(TASKS)} tasks by {len(KINDS)} kinds of attention")
+
+
+def test_two_writers(sources, tmp_path, tell):
+    """Again and again a second process wants to go on with a run that another is at,
+    which is then killed.
+    Whoever comes next has the folder to itself, and the end is that of one alone.
+    """
+    given, whole, folder = tiny("vision", sources, epochs=200), tmp_path / "left alone", tmp_path / "run"
+    finish(whole, given)
+    moments, refused, killed = np.random.default_rng(3), 0, 0
+    while not (folder / "checkpoint.npz").exists() or not runs.finished(runs.open_run(folder), settle(given)[2]):
+        first = start(subprocess.PIPE, *go_on(folder, given))
+        first.stdout.readline()
+        time.sleep(0.3)
+        second = start(subprocess.PIPE, "--resume", str(folder))
+        _, said = second.communicate(timeout=120)
+        if first.poll() is None:
+            assert second.returncode == 2 and "another process is writing to this folder" in said, said
+            refused += 1
+            time.sleep(moments.uniform(0, 0.5))
+            killed += first.poll() is None
+            first.kill()
+        first.communicate()
+        check_whole(folder)
+    finish(folder, given)
+    assert_same(whole, folder)
+    assert refused >= 2 and killed >= 2
+    tell(f"two writers: {refused} of {refused} refused, {killed} of the others killed; the run ends bit for bit")

@@ -119,13 +119,14 @@ def test_a_reader_that_goes_away_is_no_error():
 def test_ctrl_c_that_an_import_turns_into_another_error_is_one_line(tmp_path):
     """As modules written in C do: numpy, scipy."""
     turned = "try:\n    import os, signal, time\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(9)\n"
-    (tmp_path / "sklearn.py").write_text(turned + "except KeyboardInterrupt:\n    raise ImportError('initialization failed')\n")
+    turned += "except KeyboardInterrupt:\n    raise ImportError('initialization failed')\n"
+    (tmp_path / "sklearn.py").write_text(turned)
     process = begin("baselines", env=os.environ | {"PYTHONPATH": str(tmp_path)})
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, "dgsa-np: stopped\n")
 
 
-# ----------------------------------------------------------------------------------- what is seen of it
+# ------------------------------------------------------------------------------ what is seen of it
 
 
 def steps(n, value):

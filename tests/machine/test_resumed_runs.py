@@ -193,7 +193,8 @@ def test_a_finished_run_is_only_evaluated_again(tmp_path, capsys):
 
 def test_a_checkpoint_of_another_kind_is_refused(tmp_path):
     save_checkpoint(tmp_path / "checkpoint.npz", {"weights": np.ones(3)})
-    with pytest.raises(CheckpointError, match="a checkpoint of another kind: it lacks settings, dataset, state, best and has weights too many"):
+    words = "a checkpoint of another kind: it lacks settings, dataset, state, best and has weights too many"
+    with pytest.raises(CheckpointError, match=words):
         runs.open_run(tmp_path)
     with pytest.raises(CheckpointError, match="there is no such file"):
         runs.open_run(tmp_path / "nowhere")

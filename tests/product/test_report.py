@@ -12,7 +12,6 @@ from support.training import TINY
 from dgsa_np.lab.cli import main
 from dgsa_np.lab.evidence import compare, grid
 from dgsa_np.lab.evidence.report import report
-from dgsa_np.lab.settings import SettingsError
 
 
 @pytest.fixture(scope="module")

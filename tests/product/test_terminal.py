@@ -9,6 +9,7 @@ import threading
 import pytest
 from support.commands import SMALL, say
 from support.runs import flags
+from support.tiers import most_later
 from support.training import TINY
 
 from dgsa_np.lab import viz
@@ -34,6 +35,7 @@ def test_a_negative_number_is_a_value(number, capsys):
     assert say(["info", "--gate-bias", number], capsys)[0] == 0
 
 
+@pytest.mark.slow
 def test_several_negative_numbers_are_values(capsys, tmp_path):
     argv = ["compare", *flags(TINY), "--gate-bias", "-1e-3", "-2E-1", "--seeds", "1", "--jobs", "1"]
     status, said, _ = say([*argv, "--out", tmp_path / "grid"], capsys)
@@ -115,7 +117,7 @@ def test_without_a_terminal_there_is_a_line_per_run(tmp_path, capsys):
 # --------------------------------------------------------------------------------- where it is said
 
 
-@pytest.mark.parametrize("backend", ["module://not_installed.here", "TkAgg", "nonsense"])
+@pytest.mark.parametrize("backend", most_later(["module://not_installed.here", "TkAgg", "nonsense"], now=["nonsense"]))
 def test_pictures_are_drawn_whatever_the_backend_is_said_to_be(backend, tmp_path):
     """That of a notebook is inherited by its !commands, where it may not be installed."""
     status, _, said = run("train", *SMALL, "--batch-size", "256", "--out", tmp_path / "run", MPLBACKEND=backend)

@@ -194,8 +194,9 @@ def test_two_writers(sources, tmp_path, tell):
             killed += first.poll() is None
             first.kill()
         first.communicate()
-        check_whole(folder)
+        runs.open_run(folder)  # whole
     finish(folder, given)
     assert_same(whole, folder)
+    assert [p.name for p in folder.iterdir() if p.name.startswith(".")] == []
     assert refused >= 2 and killed >= 2
     tell(f"two writers: {refused} of {refused} refused, {killed} of the others killed; the run ends bit for bit")

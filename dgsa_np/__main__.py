@@ -12,19 +12,21 @@ def run() -> int:
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else the caller wants it ignored
     signal.signal(signal.SIGINT, _stop if heard else signal.SIG_IGN)
     os.environ["MPLBACKEND"] = "agg"  # pictures are files here, whatever a notebook or a desktop has said
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a console that lacks a character shows a question mark
-            stream.reconfigure(errors="replace")
+    sys.stdout, sys.stderr = _stream(sys.stdout), _stream(sys.stderr)
     from .lab.cli import main
 
     try:
         for which in (signal.SIGINT, signal.SIGTERM) if heard else (signal.SIGTERM,):
             signal.signal(which, _interrupt)
-        status = main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # who reads it, such as head, has seen enough
+        try:
+            status = main()
+        finally:  # after --help too
+            sys.stdout.flush()
+    except OSError as error:  # main tells its own: this is of what it prints
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 128 + 13
+        gone = isinstance(error, BrokenPipeError)  # who reads it, such as head, has seen enough
+        print("" if gone else f"dgsa-np: output: {error}\n", end="", file=sys.stderr)
+        status = 128 + 13 if gone else 2
     except (KeyboardInterrupt, Exception):  # in a module that is being imported, it may become an ImportError
         if not INTERRUPTED:
             raise
@@ -33,8 +35,15 @@ def run() -> int:
     return status
 
 
+def _stream(stream):
+    """One that takes all that is printed: what a console lacks becomes a question mark."""
+    stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - the caller closed it
+    stream.reconfigure(errors="replace")
+    return stream
+
+
 def _stop(*_):
-    """Ctrl-C while nothing is at stake."""
+    """Ends the process at once, in one line."""
     os.write(2, b"dgsa-np: stopped\n")
     os._exit(130)
 

@@ -7,13 +7,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 UNFINISHED = ".dgsa_np"  # how the names of files end that are not whole yet
-# What a file system says that cannot have a folder written to the disk, or that has no locks.
+# What a file system says that cannot have a folder written to the disk, or that has no locks; the
+# last two, where a folder may be written to, but not opened.
 LACKS = errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EPERM, errno.EACCES
 TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN) if os.name == "posix" else (errno.EACCES, errno.EDEADLOCK)
 
 
 class FolderInUseError(Exception):
-    """Another process is writing to this folder."""
+    """Another process, or another thread, is writing to this folder."""
 
 
 @contextmanager
@@ -21,7 +22,8 @@ def whole_file(path):
     """A binary file that takes the place of the one at path, in a single move, when it is whole.
 
     path   : where it is a link it stays one, and what it leads to is replaced
-    raises : OSError that names the path, and says whether what is there is the old or the new
+    raises : OSError that names the path, and says whether what is there is the old or the new;
+             whatever OSError comes up in the meantime counts as one of this file
     """
     place = Path(os.path.realpath(path))
     aside = place.with_name(f".{place.name}.{os.getpid()}-{threading.get_ident()}{UNFINISHED}")
@@ -54,11 +56,11 @@ def _sync(folder):
             os.close(handle)
 
 
-def write_whole(path, text):
-    """Text in UTF-8, as whole_file writes; its folder is made."""
+def write_whole(path, content):
+    """Bytes, or text in UTF-8, as whole_file writes; the folder is made."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
-        file.write(text.encode())
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
@@ -73,10 +75,12 @@ def append(path):
 
 @contextmanager
 def sole_writer(path):
-    """While this lasts, nobody else who asks for the same gets it.
+    """One writer at a time: whoever else asks for the same path meanwhile is refused.
+
+    What killed processes have left unfinished in the folder is deleted: nobody is writing it now.
 
     path   : a file that is never replaced, in the folder that is written to
-    raises : FolderInUseError where another process has it, or another thread
+    raises : FolderInUseError where another process, or another thread, has it
 
     The lock is the operating system's: it ends with the process, however that ends. Where the file
     system has no locks nothing is locked.
@@ -86,10 +90,12 @@ def sole_writer(path):
             _lock(file)
         except OSError as error:
             if error.errno in TAKEN:
-                said = "another process is writing to this folder; wait until it ends, or end it"
+                said = "something else is writing to this folder; wait until it ends, or end it"
                 raise FolderInUseError(f"{Path(path).parent}: {said}") from error
             if error.errno not in LACKS:
                 raise
+        for unfinished in Path(path).parent.glob(f".*.*-*{UNFINISHED}"):
+            unfinished.unlink()
         yield
 
 
@@ -103,12 +109,3 @@ def _lock(file):
 
         file.seek(2**30)  # a byte that nobody reads
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-
-
-def remove_unfinished(folder, name="*"):
-    """Delete what killed processes left of files of this name.
-
-    For the sole writer of the folder: nobody may be writing such a file now.
-    """
-    for path in Path(folder).glob(f".{name}.*-*{UNFINISHED}"):
-        path.unlink()

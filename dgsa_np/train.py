@@ -109,7 +109,10 @@ def first_state(model: ModelConfig, cfg: TrainConfig, params=None) -> TrainState
 
 @takes(model=ModelConfig, cfg=TrainConfig, data=Dataset, state=TrainState)
 def check_state(model: ModelConfig, cfg: TrainConfig, data: Dataset, state: TrainState):
-    """Check that training can go on from a state; the error names what is wrong in it."""
+    """Check that training can go on from a state, as train_steps does.
+
+    raises : ValueError or TypeError naming what is wrong in it
+    """
     for name, tree in {"params": state.params, "m": state.optimizer["m"], "v": state.optimizer["v"]}.items():
         right_parameters("check_state", name, {name: tree, "model": model})
     per_epoch = _sizes(cfg, data)[1]

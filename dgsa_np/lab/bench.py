@@ -7,7 +7,6 @@ it: in ours, parallel.keep_freed_memory would speed up PyTorch too.
 
 import cProfile
 import json
-import platform
 import pstats
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import lru_cache, partial
@@ -30,7 +29,7 @@ from ..model import ModelConfig, init_model, loss_and_grads
 from ..params import flatten
 from . import viz
 from .experiments import equal_models, markdown_table
-from .measure import peak, race, seconds, system, versions
+from .measure import peak, processor, race, seconds, system, versions
 
 STEP, HEAD = "B {}, T {}, C {}, H {}, depth {}", "B {}, H {}, T {}, d {}"
 STEPS = (64, 17, 64, 4, 4), (32, 64, 128, 4, 4), (16, 128, 128, 4, 4), (8, 256, 256, 4, 4)
@@ -48,7 +47,7 @@ def bench(out: Path, rounds=15, longest=LENGTHS[-1]):
         print("PyTorch is not installed; to compare with it: pip install 'dgsa-np[peers]'")
     found = {
         "machine": {
-            "system": f"{system()} {platform.processor()}",
+            "system": f"{system()}, {processor()}",
             "cores": parallel.cores(),
             "versions": versions() | ({"torch": metadata.version("torch")} if forms else {}),
         }
@@ -222,7 +221,7 @@ def profile(*size, shown=14) -> dict:
 # ----------------------------------------------------------------------------------------- pictures
 
 
-@viz.in_style
+@viz.in_style()
 def scaling_figure(found):
     """Time and memory of a head against the length T, plain and on tiles.
 

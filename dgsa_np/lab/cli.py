@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-import platform
 import re
 import sys
 from collections.abc import Callable
@@ -33,6 +32,8 @@ from .evidence.compare import compare_grid, compare_study
 from .evidence.report import report
 from .evidence.studies import SEEDS, STUDIES
 from .experiments import accuracy_under_corruption, classifier, markdown_table
+from .measure import processor, system, versions
+from .records import told_as
 from .sample import sample
 from .selfcheck import describe_machine, self_check
 from .settings import CONFIGS, FIELDS, RECIPES, DataConfig, SettingsError, make, read_settings, settle
@@ -212,7 +213,7 @@ def report_command(args):
 
 
 def info_command(args):
-    print(f"dgsa_np {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    print(", ".join(f"{name} {value}" for name, value in versions().items()), f"on {system()}, {processor()}")
     print(f"{'device':10s} {describe_device('cpu')}")
     try:
         print(f"{'device':10s} {describe_device(resolve_device('cuda'))}")
@@ -311,13 +312,11 @@ def _roots(pairs) -> dict:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
+@told_as(SettingsError, "", ValueError)
 def _kinds(args, task):
     """The corruptions that were asked for."""
     kinds = {"all": list(CORRUPTIONS[task]), "none": []} | {kind: [kind] for kind in CORRUPTIONS[task]}
-    try:
-        check.one_of(args.command, "--corruption", args.corruption, kinds)
-    except ValueError as error:
-        raise SettingsError(error) from error
+    check.one_of(args.command, "--corruption", args.corruption, kinds)
     return kinds[args.corruption]
 
 
@@ -482,9 +481,8 @@ def _parse(argv):
     parser = Parser(prog="dgsa-np", description=ABOUT, epilog=TRY)
     parser.add_argument("--version", action="version", version=f"dgsa-np {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    ends = {name: _recipes() if command.configs == CONFIGS else "" for name, command in COMMANDS.items()}
     parsers = {
-        name: commands.add_parser(name, help=c.text, description=c.text, epilog=ends[name])
+        name: commands.add_parser(name, help=c.text, description=c.text, epilog=_recipes() * (c.configs == CONFIGS))
         for name, c in COMMANDS.items()
     }
     known = {name: _add_arguments(parsers[name], command) for name, command in COMMANDS.items()}

@@ -2,13 +2,15 @@
 
 The form of a file stands beside the code that writes it, and is written like what it describes:
 {"name": form} has these names, those with "?" may be missing; {NAME: form} has any names of a sort;
-[form] is a list of any length, [form, form] one of two; (form, form) is one or the other; a Sort is
-a number or a word. A name that a form lacks is refused: a newer version may mean something by it.
+[form] is a list of any length, [form, form] one of two; (form, form) is one or the other, which
+differ in type or in names; a Sort is a number or a word. A name that a form lacks is refused: a
+newer version may mean something by it.
 """
 
 import json
 import re
 from collections.abc import Callable
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -31,10 +33,22 @@ SHARE = Sort("a number from 0 to 1", lambda x: type(x) in (int, float) and 0 <= 
 COUNT = Sort("a whole number of at least 0", lambda n: type(n) is int and 0 <= n < 2**63)
 TEXT = Sort("text", lambda text: type(text) is str)
 LABEL = Sort("a printable line", lambda text: type(text) is str and text.isprintable())
-NAME = Sort("letters, digits, spaces and -_.,", _word(r"\w[\w ,.-]{0,99}"))  # part of a file's name
+NAME = Sort("letters, digits, spaces and -_.,", _word(r"\w[\w ,.-]{0,199}"))  # part of a file's name
 HASH = Sort("hexadecimal digits", _word("[0-9a-f]{1,64}"))
 NONE = Sort("null", lambda value: value is None)
 DICT = Sort("a dict", lambda value: type(value) is dict)
+
+
+@contextmanager
+def told_as(error, before, *faults):
+    """Faults in here, or in a function that this decorates, are told as an error.
+
+    before : the first words of what it says
+    """
+    try:
+        yield
+    except faults as fault:
+        raise error(f"{before}{fault}") from fault
 
 
 def checked(value, form, where: str, error=ValueError):
@@ -43,8 +57,7 @@ def checked(value, form, where: str, error=ValueError):
         if not form.is_right(value):
             raise error(f"{where} is {_short(value)}, expected {form.what}")
     elif isinstance(form, tuple):
-        if not any(_is(value, one) for one in form):
-            checked(value, max(reversed(form), key=partial(_names_in_common, value)), where, error)
+        checked(value, max(reversed(form), key=partial(_likeness, value)), where, error)
     elif type(value) is not type(form):
         raise error(f"{where} is {_short(value)}, expected a {type(form).__name__}")
     elif isinstance(form, list):
@@ -73,15 +86,11 @@ def _of_each(value, form, where, error):
     return [(name, forms[name]) for name in value]
 
 
-def _is(value, form):
-    try:
-        return checked(value, form, "") is value
-    except ValueError:
-        return False
-
-
-def _names_in_common(value, form):
-    return len(value.keys() & form.keys()) if isinstance(value, dict) and isinstance(form, dict) else 0
+def _likeness(value, form):
+    """How much a value looks like a form: of several, it is held to the likeliest."""
+    if isinstance(form, Sort):
+        return bool(form.is_right(value))
+    return type(value) is type(form) and 1 + len(form.keys() & value.keys() if isinstance(form, dict) else ())
 
 
 def _short(value):
@@ -91,10 +100,8 @@ def _short(value):
 
 def read_json(text, form, where: str, error):
     """A value of this form from JSON."""
-    try:
+    with told_as(error, f"{where}: not JSON: ", ValueError, RecursionError):
         value = json.loads(text)
-    except (ValueError, RecursionError) as fault:
-        raise error(f"{where}: not JSON: {fault}") from fault
     return checked(value, form, f"{where}: it", error)
 
 

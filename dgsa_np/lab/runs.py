@@ -8,22 +8,22 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from ..attention import KINDS
-from ..backend import DeviceError, resolve_device
+from ..backend import resolve_device
 from ..checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from ..files import append, remove_unfinished, sole_writer, write_whole
+from ..files import append, sole_writer, write_whole
 from ..gpu import describe_device
 from ..model import ModelConfig
 from ..train import TrainState, check_state, evaluate, first_state, right_parameters, train_steps, with_bar
 from . import viz
 from .measure import host
-from .records import COUNT, DICT, HASH, LABEL, NONE, NUMBER, SHARE, TEXT, checked, read_lines
+from .records import COUNT, DICT, HASH, LABEL, NONE, NUMBER, SHARE, TEXT, checked, read_lines, told_as
 from .settings import SettingsError, make, read_settings, settle, typed
 
+SIGNALS = signal.SIGINT, signal.SIGTERM
 MAY_MOVE = "root", "device"  # settings that say where a run is, not what it is
 # What the checkpoint of a run holds; what is in params, optimizer and rng check_state looks at.
 EPOCH = {"epoch": COUNT, "train_loss": NUMBER, "valid_loss": NUMBER, "valid_accuracy": SHARE}
@@ -76,13 +76,9 @@ def open_run(path, which="checkpoint") -> dict:
     return held
 
 
-@contextmanager
 def belonging(path):
     """What turns out to be wrong with a state is wrong with its checkpoint."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: its parts do not belong together: {error}") from error
+    return told_as(CheckpointError, f"{path}: its parts do not belong together: ", ValueError, TypeError)
 
 
 def reopen(folder, given: dict):
@@ -98,19 +94,12 @@ def reopen(folder, given: dict):
         changed = [f"{k} is {v!r}, not {settings.get(k)!r}" for k, v in other.items() if settings.get(k) != v]
         if changed:
             raise SettingsError(f"{folder}: {where}: {'; '.join(changed)}, as the run was started; begin a new run")
-    made = settle(settings | {"device": _still_there(settings["device"])} | moved)
+    device = settings["device"].replace("cuda", "auto")  # where there is no GPU any more, the CPU
+    made = settle(settings | {"device": device} | moved)
     check_data(folder, held, made[-1])
     with belonging(folder):
         _check_progress(*made[1:], TrainState(**held["state"]))
     return held, *made
-
-
-def _still_there(device):
-    """The device of a run, or the CPU where it was a GPU and there is none."""
-    try:
-        return resolve_device(device)
-    except DeviceError:
-        return "cpu"
 
 
 def _check_progress(model, cfg, data, state):
@@ -142,15 +131,16 @@ def follow(folder, model, cfg, data, held, every=30.0) -> dict:
     """
     folder, state, best = Path(folder), TrainState(**held["state"]), None
     steps = with_bar(train_steps(model, cfg, data, state), model, cfg, data, start=state.optimizer["step"])
-    with sole_writer(folder / "config.json"), Stop() as stop, _log(folder, state) as log:
+    with sole_writer(folder / "config.json"), Stop() as stop, append(_cut(folder, state)) as log:
         saved = time.monotonic()
         for now, step, epoch in steps:
             held = held | {"state": now._asdict()}
             log.write("".join(json.dumps(line) + "\n" for line in (step, epoch) if line))
             if epoch and (held["best"] is None or epoch["valid_loss"] < held["best"]["valid_loss"]):
                 best = held = held | {"best": epoch}
-            if stop.asked or time.monotonic() - saved > every:
-                best, saved = _save(folder, held, best, log), time.monotonic()
+            if time.monotonic() - saved > every:
+                _save(folder, held, best, log)
+                best, saved = None, time.monotonic()
             if stop.asked:
                 break
         _save(folder, held, best, log)
@@ -159,16 +149,17 @@ def follow(folder, model, cfg, data, held, every=30.0) -> dict:
 
 def conclude(folder, model, data) -> dict:
     """Loss and accuracy of the last state and of the best; also recorded, and the run is drawn."""
-    folder, figures = Path(folder), {}
-    for name, which in (("last", "checkpoint"), ("best", "best")):
-        held = open_run(folder, which)
-        for split in ("valid", "test"):
-            title = f"{split}, {name} ({held['state']['epoch'] - 1})"
-            figures[title] = evaluate(held["state"]["params"], getattr(data, split), model)
+    folder = Path(folder)
+    states = {name: open_run(folder, which)["state"] for name, which in (("last", "checkpoint"), ("best", "best"))}
+    figures = {
+        f"{split}, {name} ({state['epoch'] - 1})": evaluate(state["params"], getattr(data, split), model)
+        for name, state in states.items()
+        for split in ("valid", "test")
+    }
     with sole_writer(folder / "config.json"):
-        records = _cut(folder / "metrics.jsonl", TrainState(**open_run(folder)["state"]), {"result": figures})
-        run = tuple([r for r in records if key in r] for key in ("step", "epoch"))
-        viz.save(viz.training_figure({held["settings"]["kind"]: [run]}, KINDS), folder / "training.png")
+        log = _cut(folder, TrainState(**states["last"]), {"result": figures})
+        run = tuple([r for r in read_lines(log, LINE, CheckpointError) if key in r] for key in ("step", "epoch"))
+        viz.save(viz.training_figure({model.kind: [run]}, KINDS), folder / "training.png")
     return figures
 
 
@@ -185,7 +176,7 @@ class Stop:
     asked = False
 
     def __enter__(self):
-        heard = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        heard = SIGNALS if threading.current_thread() is threading.main_thread() else ()
         self.before = {which: signal.signal(which, self.ask) for which in heard}
         return self
 
@@ -195,7 +186,7 @@ class Stop:
 
     def ask(self, *_):
         self.asked = True
-        for which in self.before:
+        for which in SIGNALS:
             signal.signal(which, signal.default_int_handler)
         print("\nStopping after this step; once more to abort.", file=sys.stderr)
 
@@ -208,22 +199,13 @@ def _save(folder, held, best, log):
     save_checkpoint(folder / "checkpoint.npz", held)
 
 
-@contextmanager
-def _log(folder, state):
-    """metrics.jsonl, cut to what belongs to the state, to be added to."""
-    remove_unfinished(folder)
-    _cut(folder / "metrics.jsonl", state)
-    with append(folder / "metrics.jsonl") as log:
-        yield log
+def _cut(folder, state, *more) -> Path:
+    """Leaves in metrics.jsonl the records of steps and epochs that are in the state, and adds more.
 
-
-def _cut(path, state, *more) -> list:
-    """Leaves in the file the records of steps and epochs that are in the state, and adds more.
-
-    The others will be written again. Returns what is in the file then.
+    The others will be written again. Returns its path.
     """
-    done = {"step": state.optimizer["step"], "epoch": state.epoch}
+    path, done = folder / "metrics.jsonl", {"step": state.optimizer["step"], "epoch": state.epoch}
     records = [r for r in read_lines(path, LINE, CheckpointError) if "result" not in r]
     known = [r for r in records if all(r.get(key, -1) < n for key, n in done.items())]
     write_whole(path, "".join(json.dumps(record) + "\n" for record in [*known, *more]))
-    return [*known, *more]
+    return path

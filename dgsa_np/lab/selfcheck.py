@@ -20,6 +20,7 @@ from .measure import versions
 
 PARITY, RATIO, FLOOR = 1e-12, 2.0, 2.0**-23  # of float64; of float32; an error in float32 counts as this at least
 REPEATS, EPOCHS, SEEDS, BUSY = 50, 3, 20, (200, 4096)
+DEVICES = "cpu", "cuda"
 # Texts that count from 0 to 9 and round again, and the digit after each.
 COUNTED = Split(*((np.arange(16) + np.arange(640)[:, None] + ahead) % 10 for ahead in (0, 1)))
 TASKS = {"task": "vision"}, {"task": "lm", "vocab_size": 10, "max_len": 16}
@@ -64,12 +65,7 @@ def describe_machine() -> dict:
 
 
 def check_pairs():
-    errors = {}
-    for case in cases.all_cases():
-        here, there = outcome(case, "cpu", "float64"), outcome(case, "cuda", "float64")
-        errors[str(case)] = max(_error(there[name], here[name]) for name in here)
-    worst = max(errors, key=errors.get)
-    return f"{errors[worst]:.1e} at most, of {len(errors)}: {worst}", f"{PARITY:.0e}", errors[worst] <= PARITY
+    return _parity((str(case), *(outcome(case, d, "float64") for d in DEVICES)) for case in cases.all_cases())
 
 
 def check_single_precision(seeds):
@@ -81,7 +77,7 @@ def check_single_precision(seeds):
     for seed in range(seeds):
         for case in cases.all_cases(seed):
             exact = outcome(case, "cpu", "float64")
-            for device in ("cpu", "cuda"):
+            for device in DEVICES:
                 for name, a in outcome(case, device, "float32").items():
                     errors.setdefault((case.name, name), {}).setdefault(device, []).append(_error(a, exact[name]))
     medians = {key: {d: max(np.median(e), FLOOR) for d, e in both.items()} for key, both in errors.items()}
@@ -135,12 +131,17 @@ def _stepped(task) -> dict:
 
 
 def check_steps():
-    errors = {}
-    for kind in KINDS:
-        here, there = (_stepped(_task(device, "float64", kind=kind, depth=2)) for device in ("cpu", "cuda"))
-        errors |= {f"{kind} {name}": _error(there[name], here[name]) for name in here}
+    return _parity((kind, *(_stepped(_task(d, "float64", kind=kind, depth=2)) for d in DEVICES)) for kind in KINDS)
+
+
+def _parity(outcomes):
+    """The largest error of all arrays.
+
+    outcomes : (name, {name: array here}, {name: the same there}) of each
+    """
+    errors = {f"{what} {name}": _error(there[name], here[name]) for what, here, there in outcomes for name in here}
     worst = max(errors, key=errors.get)
-    return f"{errors[worst]:.1e} at most: {worst}", f"{PARITY:.0e}", errors[worst] <= PARITY
+    return f"{errors[worst]:.1e} at most, of {len(errors)} arrays: {worst}", f"{PARITY:.0e}", errors[worst] <= PARITY
 
 
 def check_repeats():

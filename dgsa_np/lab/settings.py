@@ -13,7 +13,7 @@ from ..data import LOADERS, Split, load
 from ..fast.parallel import choose_threads
 from ..model import ModelConfig
 from ..train import TrainConfig
-from .records import DICT, checked, read_json
+from .records import DICT, checked, read_json, told_as
 
 REVIEWS = {"width": 32, "n_heads": 2, "depth": 1, "epochs": 3, "lr": 0.003, "weight_decay": 5.0}
 RECIPES = {  # what each data set changes of the defaults, which are those of the digits; chosen on validation splits,
@@ -56,16 +56,14 @@ class DataConfig:
         shapes.instance("DataConfig", (*check.PATH, type(None)), root=self.root, encoding=self.encoding)
         check.settings(self)
 
+    @told_as(SettingsError, "", ValueError)
     def load(self):
         options = {
             name: value
             for name, value in asdict(self).items()
             if value is not None and name not in ("data", "train_size", "test_size")  # which are not the loader's
         }
-        try:
-            data = load(self.data, **options)
-        except ValueError as error:
-            raise SettingsError(error) from error
+        data = load(self.data, **options)
         return data._replace(train=_some(data.train, self.train_size), test=_some(data.test, self.test_size))
 
 
@@ -145,9 +143,7 @@ def settings_of(config, settings) -> dict:
     return {f.name: settings[f.name] for f in fields(config) if f.name in settings}
 
 
+@told_as(SettingsError, "", ValueError)
 def make(config, settings):
     """One configuration from those of the settings that are its own; raises SettingsError."""
-    try:
-        return config(**settings_of(config, settings))
-    except ValueError as error:
-        raise SettingsError(error) from error
+    return config(**settings_of(config, settings))

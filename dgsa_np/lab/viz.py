@@ -4,7 +4,7 @@ Matplotlib is imported when the first is drawn.
 """
 
 import math
-from functools import wraps
+from contextlib import contextmanager
 from io import BytesIO
 from itertools import cycle
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import indices, shapes
-from ..files import whole_file
+from ..files import write_whole
 
 STYLE = Path(__file__).with_name("viz.mplstyle")
 PALETTE = (  # colours that colour-blind readers can tell apart
@@ -39,27 +39,21 @@ LAMBDA_UNIT = "lambda: 0 spares, 1 inhibits"
 LINE = 96  # characters across a strip of words
 
 
-def in_style(draw):
-    """The figure drawn in the project's one style."""
+@contextmanager
+def in_style():
+    """What is drawn in here, or by a function that this decorates, has the project's one style."""
+    import matplotlib.style
 
-    @wraps(draw)
-    def styled(*args, **kwargs):
-        import matplotlib.style
-
-        with matplotlib.style.context([STYLE, {"text.parse_math": False}]):  # a name may have a dollar
-            return draw(*args, **kwargs)
-
-    return styled
+    with matplotlib.style.context([STYLE, {"text.parse_math": False}]):  # a name may have a dollar
+        yield
 
 
 def save(figure, path):
     """To a PNG file, and out of pyplot's memory."""
-    content = png(figure)
-    with whole_file(path) as file:
-        file.write(content)
+    write_whole(path, png(figure))
 
 
-@in_style
+@in_style()
 def png(figure, **options) -> bytes:
     """A figure as PNG. What pyplot remembers of it is forgotten."""
     import matplotlib.pyplot as plt
@@ -89,7 +83,7 @@ def subplots(rows, columns, width, height, **layout):
     return plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **layout)
 
 
-@in_style
+@in_style()
 def robustness_figure(corruptions, accuracies, chance, kinds=(), band=SEED_RANGE):
     """Test accuracy against the level of each corruption, mean over seeds and a band.
 
@@ -113,7 +107,7 @@ def robustness_figure(corruptions, accuracies, chance, kinds=(), band=SEED_RANGE
     return figure
 
 
-@in_style
+@in_style()
 def training_figure(runs, kinds=()):
     """Loss and validation accuracy against the step, mean and range over seeds.
 
@@ -156,7 +150,7 @@ def _draw_band(ax, xs, ys, label, band=SEED_RANGE, **look):
     ax.fill_between(xs, *band[1](ys), color=look["color"], alpha=0.15, lw=0)
 
 
-@in_style
+@in_style()
 def attention_figure(views, layer):
     """Images, and what one head does with them: excitation, inhibition, the fused map, the gates.
 
@@ -217,7 +211,7 @@ def _label_cells(ax, title, x, y):
     ax.tick_params(labelbottom=bool(x), labelleft=bool(y))
 
 
-@in_style
+@in_style()
 def bars_figure(panels, one_scale=False):
     """Numbers with their intervals, side by side.
 
@@ -228,8 +222,8 @@ def bars_figure(panels, one_scale=False):
     figure, axes = subplots(1, len(panels), 9, height, sharex=one_scale, sharey=True)
     for ax, (text, bars), look in zip(axes.flat, panels.items(), cycle(PALETTE)):
         means, halves = np.transpose(list(bars.values()))
-        ax.barh(range(len(bars)), means, xerr=np.nan_to_num(halves), color=look["color"], ecolor="0.2", height=0.6)
-        ax.set_yticks(range(len(bars)), list(bars))
+        how = {"tick_label": list(bars), "color": look["color"], "ecolor": "0.2", "height": 0.6}
+        ax.barh(range(len(bars)), means, xerr=np.nan_to_num(halves), **how)
         ax.set_xlabel(text)
         ax.grid(axis="y", visible=False)
     ax.invert_yaxis()
@@ -239,7 +233,7 @@ def bars_figure(panels, one_scale=False):
 # ------------------------------------------------------------------------------- what the gate does
 
 
-@in_style
+@in_style()
 def rollout_figure(image, rollouts):
     """An image, and what attention gathers from each of its patches, treatment by treatment.
 
@@ -260,7 +254,7 @@ def rollout_figure(image, rollouts):
     return figure
 
 
-@in_style
+@in_style()
 def gate_map_figure(views):
     """Images, and the gates of the last layer where their patches lie.
 
@@ -290,7 +284,7 @@ def gate_map_figure(views):
     return figure
 
 
-@in_style
+@in_style()
 def gate_histogram_figure(counts, kinds=()):
     """How the gates spread between 0 and 1, layer by layer.
 
@@ -312,7 +306,7 @@ def gate_histogram_figure(counts, kinds=()):
     return figure
 
 
-@in_style
+@in_style()
 def head_maps_figure(maps, heads):
     """Excitation, inhibition and the fused map of chosen heads, a row each.
 
@@ -328,7 +322,7 @@ def head_maps_figure(maps, heads):
     return figure
 
 
-@in_style
+@in_style()
 def token_strip_figure(strips):
     """Words in boxes, coloured by their gates; a word longer than a line ends in dots.
 

@@ -23,7 +23,7 @@ from .settings import SettingsError
 PATIENCE = 3  # so many pools in a row may break before any task ends
 SPAWN = get_context("spawn")
 DIED = "BrokenProcessPool", "KilledWorker", "CancelledError", "CommClosedError"  # the last three are Dask's
-STEPS, PLACE = None, 0  # in a worker: the steps done of each task, and which of them is its own
+STEPS, PLACE = {0: 0}, 0  # the steps done of each task, shared by all workers, and which task is this one's
 
 
 class WorkersError(BrokenProcessPool):
@@ -55,9 +55,9 @@ def results(tasks, jobs=2, dask=None, count=None):
                         broken = 0
                         yield result
         except Exception as error:
-            broken += PATIENCE if dask else 1
             if type(error).__name__ not in DIED:
                 raise
+            broken += PATIENCE if dask else 1
             if broken >= PATIENCE:
                 who = f"the workers of {dask}" if dask else f"{jobs} worker processes"
                 raise WorkersError(
@@ -74,23 +74,16 @@ def workers(jobs, dask, steps):
     """
     if dask is None:
         line, held = SPAWN.Pipe(duplex=False)
-        executor = ProcessPoolExecutor(jobs, SPAWN, begin, (line, steps))
-        try:
+        with line, ProcessPoolExecutor(jobs, SPAWN, begin, (line, steps)) as executor, held:
             yield partial(_submit, executor)
-        except BaseException:
-            held.close()  # which ends the workers, whatever they are at
-            raise
-        finally:
-            executor.shutdown(cancel_futures=True)
-            held.close()
-            line.close()
+            executor.shutdown()  # after an error the end of held is that of the workers, whatever they are at
         return
     try:
         from distributed import Client
+
+        client = Client(dask, timeout="20s")
     except ImportError as error:
         raise SettingsError(f"--dask {dask} needs Dask: pip install 'dgsa_np[cluster]'") from error
-    try:
-        client = Client(dask, timeout="20s")
     except (OSError, ValueError) as error:
         raise SettingsError(f"--dask {dask}: no scheduler answers there: {error}") from error
     with client, client.get_executor(pure=False) as executor:
@@ -112,7 +105,7 @@ def _submit(executor, *task):
 
 
 def begin(line, steps):
-    """In a new worker. Nothing comes on the line but its end, with that of who holds it."""
+    """In a new worker, which ends when the line does: its parent holds the other end."""
     global STEPS
     STEPS = steps
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -128,16 +121,14 @@ def on_one_thread(task, place):
     global PLACE
     PLACE = place
     keep_freed_memory()
-    if STEPS is not None:
-        STEPS[PLACE] = 0
+    STEPS[PLACE] = 0
     with threadpool_limits(1):
         return task()
 
 
 def advance():
     """One step more of the task that this worker is at."""
-    if STEPS is not None:
-        STEPS[PLACE] += 1
+    STEPS[PLACE] += 1
 
 
 def told(items, total, what, words, done=0):

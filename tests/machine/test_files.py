@@ -126,7 +126,7 @@ def test_only_our_own_unfinished_files_are_deleted(tmp_path, monkeypatch):
 
 def test_one_writer_at_a_time(tmp_path):
     with sole_writer(tmp_path / "a"):
-        with pytest.raises(FolderInUseError, match="another process is writing to this folder"):
+        with pytest.raises(FolderInUseError, match="something else is writing to this folder"):
             sole_writer(tmp_path / "a").__enter__()
         with sole_writer(tmp_path / "b"):
             pass
@@ -175,7 +175,7 @@ def test_a_second_process_is_kept_out_of_a_run_and_of_a_grid(tmp_path, capsys):
         before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
         for argv in (["train", "--resume", tmp_path / "run"], ["compare", "--out", tmp_path / "grid", "--seeds", "1"]):
             assert main([str(a) for a in argv]) == 2
-            assert "another process is writing to this folder" in capsys.readouterr().err
+            assert "something else is writing to this folder" in capsys.readouterr().err
         assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 

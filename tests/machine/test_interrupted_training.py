@@ -188,7 +188,7 @@ def test_two_writers(sources, tmp_path, tell):
         second = start(subprocess.PIPE, "--resume", str(folder))
         _, said = second.communicate(timeout=120)
         if first.poll() is None:
-            assert second.returncode == 2 and "another process is writing to this folder" in said, said
+            assert second.returncode == 2 and "something else is writing to this folder" in said, said
             refused += 1
             time.sleep(moments.uniform(0, 0.5))
             killed += first.poll() is None

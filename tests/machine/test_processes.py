@@ -76,7 +76,12 @@ def test_ctrl_c_at_a_terminal_reaches_all_and_is_one_line(tmp_path):
         time.sleep(moment)
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=60)
-        assert process.returncode == 130 and said == "dgsa-np: stopped\n", moment
+        assert (process.returncode, said) == (130, "dgsa-np: stopped\n") or python_itself(said), moment
+
+
+def python_itself(said):
+    """It was stopped before any line of ours."""
+    return "Traceback" in said and "dgsa_np/lab" not in said
 
 
 @pytest.mark.slow
@@ -97,8 +102,7 @@ def test_ctrl_c_while_it_imports_is_one_line():
         time.sleep(moment)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
-        python_itself = "site.py" in said or "runpy" in said  # before any line of ours
-        assert python_itself or (process.returncode, said) in ((130, "dgsa-np: stopped\n"), (0, "")), moment
+        assert python_itself(said) or (process.returncode, said) in ((130, "dgsa-np: stopped\n"), (0, "")), moment
 
 
 def test_ctrl_c_in_an_import_is_one_line(tmp_path):

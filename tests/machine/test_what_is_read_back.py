@@ -329,12 +329,22 @@ def test_fuzzed_checkpoints_go_on_or_are_refused(whole, tmp_path):
     assert refused > 100
 
 
-def test_a_run_begun_on_a_gpu_goes_on_without_one(spoilt, capsys):
-    folder = spoilt(set_to("cuda", "settings", "device"))
+def begun_on(device, spoilt):
+    """A run that says so in both its files."""
+    folder = spoilt(set_to(device, "settings", "device"))
     config = json.loads((folder / "config.json").read_text())
-    config["settings"]["device"] = "cuda"
+    config["settings"]["device"] = device
     (folder / "config.json").write_text(json.dumps(config))
-    _, made, *_ = runs.reopen(folder, {"device": "cpu"})
+    return folder
+
+
+def test_a_run_begun_on_a_device_that_there_is_not_is_refused(spoilt, capsys):
+    status, _, said = say(["train", "--resume", begun_on("tpu", spoilt)], capsys)
+    assert status == 2 and "device is 'tpu', expected one of" in said and said.count("\n") == 1
+
+
+def test_a_run_begun_on_a_gpu_goes_on_without_one(spoilt, capsys):
+    folder = begun_on("cuda", spoilt)
     status, said, _ = say(["train", "--resume", folder, "--device", "cpu"], capsys)
     assert status == 0 and "begun on cuda: from here on numbers are rounded otherwise" in said
     assert runs.open_run(folder)["settings"]["device"] == "cuda"  # where it may go back to

@@ -1,18 +1,27 @@
-"""What is measured on maps and gates, on maps whose answers are known."""
+"""What is measured on maps and gates: on maps whose answers are known, and again by hand."""
 
 import json
+from dataclasses import replace
+from functools import partial
+from math import log10, sqrt
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support.planting import assert_caught
 from support.problems import weighs
-from support.training import TINY, planned
+from support.tiers import most_later
+from support.training import TINY, planned, three_splits
 
 from dgsa_np.attention import KINDS
 from dgsa_np.attention.mechanisms import MECHANISMS
-from dgsa_np.data import load
+from dgsa_np.data import CORRUPTIONS, corrupt, load
+from dgsa_np.lab import experiments
 from dgsa_np.lab.evidence import grid, measures
-from dgsa_np.model import ModelConfig
+from dgsa_np.lab.settings import DataConfig
+from dgsa_np.model import ModelConfig, init_model, model_forward
+from dgsa_np.params import flatten, tree_map
+from dgsa_np.train import TrainConfig, first_state
 
 
 def maps(A):
@@ -85,3 +94,415 @@ def test_weights_of_the_needle_are_those_of_its_query():
     assert on_needle > 0.5 > on_others  # it has learned to look there
     query_itself = 1 - on_needle - on_spurious - on_others
     assert 0 <= query_itself < 0.5 and record["needle"]["accuracy"]["1"] > 0.9
+
+
+# -------------------------------------------------------------------------- a whole record, by hand
+
+SMALL = {"width": 8, "n_heads": 2, "depth": 2, "n_out": 3}
+VISION = ModelConfig(**SMALL, image_size=4, patch_size=2)
+TEXT = ModelConfig(**SMALL, task="text", vocab_size=9, max_len=6)
+SEEDED = TrainConfig(seed=5, device="cpu")
+ROWS = 20  # to be looked into, of the 30 of the test split
+
+
+@pytest.fixture(autouse=True)
+def few_rows(monkeypatch):
+    monkeypatch.setattr(measures, "ROWS", ROWS)
+
+
+def somewhere(model):
+    """Parameters as training could make them: none is 0, and the classes depend on the inputs."""
+    rng = np.random.default_rng(1)
+    params = tree_map(lambda a: a + rng.normal(0, 0.5, a.shape).astype(a.dtype), init_model(model, rng))
+    params["head"]["b"] /= 50
+    return params
+
+
+def subject(model):
+    return somewhere(model), three_splits(model, 90)
+
+
+def record_of(model, damaged=lambda *_: {}):
+    """Without the accuracies under corruption, which take long."""
+    params, data = subject(model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measures, "accuracy_under_corruption", damaged)
+        return measures.measure(model, SEEDED, params, data, DataConfig(data="digits"))
+
+
+def attention_of(params, split, model):
+    _, cache = model_forward(split.inputs, params, replace(model, impl="plain"), split.keep)
+    return [block.attention for block in cache.blocks]
+
+
+def some(split):
+    return split._replace(**{name: a[:ROWS] for name, a in split._asdict().items() if a is not None})
+
+
+def assert_close(found, expected):
+    """Trees of numbers, equal to the digits that are kept."""
+    found, expected = flatten(found), flatten(expected)
+    assert found == {name: pytest.approx(x, rel=1e-4, abs=1e-6) for name, x in expected.items()}
+
+
+def layer_by_hand(A, keep):
+    rows = [A[b, h, t].astype(float) for b, h, t in np.ndindex(A.shape[:3]) if keep is None or keep[b, t]]
+    sums, n = [sum(row) for row in rows], len(rows)
+    mean = sum(sums) / n
+    alone, common = (sum(sum(row**2) for row in rows) / n, sum(x**2 for x in sums) / n)
+    return {
+        "row_sum": [mean, sqrt(sum((x - mean) ** 2 for x in sums) / n)],
+        "negative": sum(-row[row < 0].sum() for row in rows) / sum(abs(row).sum() for row in rows),
+        "rejection": 10 * log10(alone / common),
+    }
+
+
+@pytest.mark.parametrize("model", [VISION, TEXT], ids=["vision", "text"])
+def test_maps_are_those_of_test_inputs_after_training_and_where_it_began(model):
+    (params, data), record = subject(model), record_of(model)
+    split = some(data.test)
+    for when, network in (("layers", params), ("at_start", first_state(model, SEEDED).params)):
+        expected = [layer_by_hand(a.head.A, split.keep) for a in attention_of(network, split, model)]
+        assert_close(record[when], expected)
+
+
+def test_maps_are_whole_where_a_model_is_made_to_compute_them_in_tiles():
+    assert_close(record_of(replace(VISION, impl="tiled")), record_of(VISION))
+
+
+def accuracy_by_hand(params, split, model, inputs, keep):
+    logits, _ = model_forward(inputs, params, model, keep)
+    return float(np.mean(logits.argmax(axis=-1) == split.targets))
+
+
+@pytest.mark.parametrize("model", [VISION, TEXT], ids=["vision", "text"])
+def test_accuracies_are_those_of_validation_and_test_inputs(model):
+    model = replace(model, depth=1)
+    (params, data), record = subject(model), record_of(model, experiments.accuracy_under_corruption)
+    for name, split in (("valid", data.valid), ("clean", data.test)):
+        expected = accuracy_by_hand(params, split, model, split.inputs, split.keep)
+        assert record[name]["accuracy"] == pytest.approx(expected, rel=1e-5)
+    for number, (kind, corruption) in enumerate(CORRUPTIONS[model.task].items()):
+        for i, level in enumerate(corruption.levels):
+            inputs = corrupt(data.test.inputs, kind, level, np.random.default_rng([number, i]))
+            keep = None if data.test.keep is None else inputs > 0
+            expected = accuracy_by_hand(params, data.test, model, inputs, keep)
+            assert record["accuracy"][kind][i] == pytest.approx(expected, rel=1e-5), (kind, level)
+
+
+def test_a_language_model_has_its_loss_and_its_accuracy_alone():
+    model = ModelConfig(width=8, n_heads=2, depth=1, task="lm", vocab_size=7, max_len=6)
+    record = measures.measure(model, SEEDED, init_model(model, np.random.default_rng(1)), three_splits(model), None)
+    assert list(record) == ["valid", "clean"] and list(record["clean"]) == ["loss", "accuracy"]
+
+
+# ----------------------------------------------------------------------------------- gates, by hand
+
+
+def chance_above(ours, theirs):
+    """That of one of ours and one of theirs, ours is the larger; equal ones count by half."""
+    return float(np.mean([(x > theirs).mean() + (x == theirs).mean() / 2 for x in ours]))
+
+
+def gates_by_hand(clean, mixed, keep, hit):
+    """From gates (B, H, T), head by head."""
+    told = {name: [] for name in ("mean", "std", "saturated", "auc")}
+    for h in range(clean.shape[1]):
+        g, corrupted, whole = clean[:, h][keep], mixed[:, h][keep & hit], mixed[:, h][keep & ~hit]
+        told["mean"].append(float(g.mean()))
+        told["std"].append(sqrt(((g - g.mean()) ** 2).mean()))
+        told["saturated"].append(float(((g < 0.05) | (g > 0.95)).mean()))
+        told["auc"].append(chance_above(corrupted, whole))
+    parts = (clean.swapaxes(1, 2)[keep], mixed.swapaxes(1, 2)[keep & hit])
+    bins = [np.minimum(19, np.floor(20 * g.clip(0, 1))).astype(int).ravel() for g in parts]
+    return told | {"histogram": [(np.bincount(b, minlength=20) / b.size).tolist() for b in bins]}
+
+
+@pytest.mark.parametrize("kind", ["dgsa", "diff_v2"])
+@pytest.mark.parametrize("model", [VISION, TEXT], ids=["vision", "text"])
+def test_gates_are_asked_whether_they_see_that_their_own_token_is_corrupted(model, kind):
+    model = replace(model, kind=kind)
+    params, data = subject(model)
+    split = some(data.test)
+    mixed, hit = measures.half_corrupted(split, model)
+    keep = np.ones(hit.shape, bool) if split.keep is None else split.keep
+    gates = [
+        [a.head.gate if kind == "dgsa" else 1 / (1 + a.head.lam) for a in attention_of(params, s, model)]
+        for s in (split, split._replace(inputs=mixed))
+    ]
+    expected = [gates_by_hand(clean, noisy, keep, hit) for clean, noisy in zip(*gates, strict=True)]
+    assert_close(record_of(model)["gates"], expected)
+
+
+def test_a_gate_that_follows_the_noise_has_an_auc_of_1(monkeypatch):
+    """It is the spread of its patch, which is 0 in the clean images."""
+    inputs = np.repeat(np.repeat(np.random.default_rng(0).random((30, 2, 2), "float32"), 2, axis=1), 2, axis=2)
+
+    def spread_of_patches(params, split, model):
+        patches = split.inputs.reshape(-1, 2, 2, 2, 2).swapaxes(2, 3).reshape(-1, 1, 4, 4)
+        return [SimpleNamespace(gate=patches.std(axis=-1))]
+
+    monkeypatch.setattr(measures, "heads", spread_of_patches)
+    (told,) = measures.gates_and_noise({}, three_splits(VISION).test._replace(inputs=inputs), VISION)
+    assert told["auc"] == [1] and told["mean"] == [0] and told["saturated"] == [1]
+
+
+def test_the_figures_of_five_gates():
+    """0.01 and 0.97 are saturated; 0.25 and 1.5, of corrupted tokens, stand against three."""
+    clean, mixed = np.array([[0.01, 0.05, 0.97, 0.95, 0.5, 1.0], [0.25, 1.5, 0.1, 0.3, 0.4, 9.0]])[:, None, :, None]
+    kept, hit = np.array([[True] * 5 + [False]]), np.array([[True] * 2 + [False] * 4])
+    told = measures._gates(clean, mixed, kept, hit)
+    assert told["mean"] == pytest.approx([0.496]) and told["saturated"].tolist() == [0.4]
+    assert told["auc"] == pytest.approx([4 / 6])
+    assert told["std"] == pytest.approx([sqrt((0.486**2 + 0.446**2 + 0.474**2 + 0.454**2 + 0.004**2) / 5)])
+    of_clean, of_corrupted = told["histogram"]
+    assert np.flatnonzero(of_corrupted).tolist() == [5, 19] and of_corrupted[[5, 19]].tolist() == [0.5, 0.5]
+    assert len(of_clean) == 20 and of_clean.sum() == 1 and of_clean[[0, 10, 19]].tolist() == [0.2] * 3
+
+
+def test_half_of_the_patches_get_noise_of_0_3_and_a_part_of_the_words_are_exchanged():
+    images, sentences = three_splits(VISION, 300).train, three_splits(TEXT, 300).train
+    mixed, hit = measures.half_corrupted(images, VISION)
+    noisy = corrupt(images.inputs, "gaussian", 0.3, np.random.default_rng(0))
+    for b, (row, column) in enumerate([(r, c) for _ in range(75) for r in (0, 1) for c in (0, 1)]):
+        patch = b, slice(2 * row, 2 * row + 2), slice(2 * column, 2 * column + 2)
+        assert np.array_equal(mixed[patch], (noisy if hit[b, 2 * row + column] else images.inputs)[patch])
+    assert len({tuple(places) for places in hit}) == 6 and (hit.sum(axis=1) == 2).all()
+    mixed, hit = measures.half_corrupted(sentences, TEXT)
+    assert np.array_equal(mixed, corrupt(sentences.inputs, "substitution", 0.3, np.random.default_rng(0)))
+    assert np.array_equal(hit, mixed != sentences.inputs) and not hit[~sentences.keep].any()
+
+
+def test_all_colours_of_a_patch_are_corrupted_together():
+    images = three_splits(VISION, 30).train
+    coloured = images._replace(inputs=np.repeat(images.inputs[..., None], 3, axis=-1))
+    mixed, hit = measures.half_corrupted(coloured, replace(VISION, channels=3))
+    changed = (mixed != coloured.inputs).reshape(30, 2, 2, 2, 2, 3).swapaxes(2, 3).reshape(30, 4, 12)
+    assert mixed.shape == (30, 4, 4, 3) and (changed.all(axis=-1) == hit).all() and (changed.any(axis=-1) == hit).all()
+
+
+@pytest.mark.parametrize("model", [VISION, TEXT], ids=["vision", "text"])
+def test_the_first_test_input_is_shown_clean_and_corrupted(model):
+    params, data = subject(model)
+    kind = {"vision": "gaussian", "text": "substitution"}[model.task]
+    shown = measures.clean_and_corrupted(params, model, data)
+    assert list(shown) == ["clean", f"{kind} 0.3"]
+    damaged = corrupt(data.test.inputs[:1], kind, 0.3, np.random.default_rng(0))
+    for (split, heads), inputs in zip(shown.values(), (data.test.inputs[:1], damaged), strict=True):
+        assert np.array_equal(split.inputs, inputs) and split.targets.tolist() == data.test.targets[:1].tolist()
+        expected = attention_of(params, split, model)
+        assert all(np.array_equal(head.A, a.head.A) for head, a in zip(heads, expected, strict=True))
+
+
+def test_what_has_neither_gate_nor_lambda_has_no_gates():
+    assert record_of(replace(VISION, kind="softmax"))["gates"] is None
+    assert measures.gate_of(SimpleNamespace(A=1)) is None
+    assert measures.gate_of(SimpleNamespace(A=1, lam=None, gate="g")) == "g"
+
+
+# ------------------------------------------------------------------------------ brightness, by hand
+
+
+def brightness_by_hand(params, split, model):
+    brighter = split._replace(inputs=split.inputs + np.float32(0.3))
+    told = []
+    for clean, bright in zip(*(attention_of(params, s, model) for s in (split, brighter)), strict=True):
+        (v, A), (v_bright, A_bright) = ((a.heads["v"].astype(float), a.head.A.astype(float)) for a in (clean, bright))
+        change, T = v_bright - v, v.shape[2]
+        shared = sum(change[:, :, t] for t in range(T)) / T
+        squares = np.mean([(A[at] @ v[at]) ** 2 for at in np.ndindex(A.shape[:2])])
+        moved = np.mean([(A_bright[at] @ v_bright[at] - A[at] @ v[at]) ** 2 for at in np.ndindex(A.shape[:2])])
+        told.append(
+            {
+                "common": T * (shared**2).sum() / (change**2).sum(),
+                "response": sqrt(moved / squares),
+                "to_common_mode": sqrt((change**2).mean() * (A.sum(axis=-1) ** 2).mean() / squares),
+            }
+        )
+    return told
+
+
+def test_images_are_made_brighter_before_and_after_training():
+    (params, data), record = subject(VISION), record_of(VISION)
+    for when, network in (("before", first_state(VISION, SEEDED).params), ("after", params)):
+        assert_close(record["brightness"][when], brightness_by_hand(network, some(data.test), VISION))
+
+
+def test_a_change_that_all_values_share_is_common_and_one_that_cancels_is_not(monkeypatch):
+    A, v = np.array([[0.5, 0.5], [1.0, 0.0]])[None, None], np.array([[1.0], [3.0]])[None, None]
+
+    def attention(direction, params, split, model):
+        change = split.inputs.mean() / 0.3 * direction[None, None]
+        return [SimpleNamespace(heads={"v": v + change}, head=SimpleNamespace(A=A))]
+
+    dark = three_splits(VISION).test._replace(inputs=np.zeros((1, 4, 4), "float32"))
+    for by, common, response in (((2, 2), 1, 2), ((2, -2), 0, sqrt(2)), ((0.02, 0.02), 1, 0.02)):
+        monkeypatch.setattr(measures, "attention_caches", partial(attention, np.transpose([by])))
+        (told,) = measures.brightness({}, dark, VISION)
+        expected = {"common": common, "response": response / sqrt(2.5), "to_common_mode": by[0] / sqrt(2.5)}
+        assert told == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
+# --------------------------------------------------------------------------------------- the needle
+
+NEEDLE = ModelConfig(
+    task="text", width=8, n_heads=2, depth=3, vocab_size=load("needle").meta["vocab_size"], max_len=6, n_out=4
+)
+
+
+SENTENCES = DataConfig(data="needle", length=6, spurious=3, train_size=90, test_size=200)
+
+
+def found_in_the_needle():
+    params = somewhere(NEEDLE)
+    return params, measures.needle(params, NEEDLE, SENTENCES)
+
+
+def test_the_needle_is_looked_for_in_test_sentences_with_every_number_of_spurious_keys():
+    params, found = found_in_the_needle()
+    tests = {n: replace(SENTENCES, spurious=n).load().test for n in (0, 1, 2, 4)}  # 8 have no room in 6 words
+    expected = {n: accuracy_by_hand(params, split, NEEDLE, split.inputs, split.keep) for n, split in tests.items()}
+    assert found["accuracy"] == expected and len(set(expected.values())) > 2
+
+
+@pytest.mark.parametrize(("length", "most"), [(10, 8), (9, 4)])
+def test_a_sentence_of_10_words_has_room_for_8_spurious_keys_and_one_of_9_has_not(length, most):
+    model, sentences = replace(NEEDLE, max_len=length, kind="softmax"), replace(SENTENCES, length=length, test_size=20)
+    found = measures.needle(somewhere(model), model, sentences)
+    assert list(found["accuracy"]) == [n for n in (0, 1, 2, 4, 8) if n <= most] and list(found["weights"]) == ["A"]
+
+
+def test_the_weights_of_a_query_are_summed_over_the_needle_the_spurious_key_and_the_rest():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measures, "ROWS", 150)
+        params, found = found_in_the_needle()
+    data = replace(SENTENCES, spurious=1).load()
+    split = data.test._replace(**{name: a[:150] for name, a in data.test._asdict().items()})
+    head = attention_of(params, split, NEEDLE)[-1].head
+    for name in ("A_exc", "A_inh", "A"):
+        row, sums = getattr(head, name)[:, :, 0].astype(float), dict.fromkeys(("needle", "spurious", "other"), 0.0)
+        for b, tokens in enumerate(split.inputs):
+            query, *words = (data.meta["symbols"][token] for token in tokens)
+            for s, word in enumerate(words, 1):
+                right = word == f"{query[0]}={split.targets[b]}"
+                sums["needle" if right else "spurious" if "!" in word else "other"] += row[b, :, s].sum()
+        assert found["weights"][name] == pytest.approx([x / abs(row).sum() for x in sums.values()], rel=1e-4)
+    assert list(found["weights"]) == ["A_exc", "A_inh", "A"]
+
+
+def test_the_needle_is_looked_for_where_the_data_are_needles():
+    params, found = found_in_the_needle()
+    record = measures.measure(NEEDLE, SEEDED, params, SENTENCES.load(), SENTENCES)
+    assert record["needle"] == measures.rounded(found)
+    assert "needle" not in record_of(TEXT) and "brightness" not in record_of(TEXT)
+
+
+def test_six_digits_are_kept():
+    tree = {8: np.float32(1 / 3), "b": [1234567.8, np.array([0.00012345678])], "n": (3, None, True)}
+    assert measures.rounded(tree) == {"8": 0.333333, "b": [1234570.0, [0.000123457]], "n": [3, None, True]}
+
+
+# ------------------------------------------------------------------------------------- planted bugs
+
+of_maps, of_padded_maps = (
+    partial(test_maps_are_those_of_test_inputs_after_training_and_where_it_began, model) for model in (VISION, TEXT)
+)
+of_images, of_sentences = (
+    partial(test_accuracies_are_those_of_validation_and_test_inputs, model) for model in (VISION, TEXT)
+)
+of_gates, of_padded_gates = (
+    partial(test_gates_are_asked_whether_they_see_that_their_own_token_is_corrupted, model, "dgsa")
+    for model in (VISION, TEXT)
+)
+of_lambdas = partial(test_gates_are_asked_whether_they_see_that_their_own_token_is_corrupted, VISION, "diff_v2")
+of_brightness = test_images_are_made_brighter_before_and_after_training
+of_five, of_halves = (
+    test_the_figures_of_five_gates,
+    test_half_of_the_patches_get_noise_of_0_3_and_a_part_of_the_words_are_exchanged,
+)
+accuracy_of_needle = test_the_needle_is_looked_for_in_test_sentences_with_every_number_of_spurious_keys
+weights_of_needle = test_the_weights_of_a_query_are_summed_over_the_needle_the_spurious_key_and_the_rest
+measure, layer, damage = measures.measure, measures.layer, experiments.accuracy_under_corruption
+
+BUGS = {  # what is wrong: (what catches it, function, old, new)
+    "at the start of another network": (of_maps, measure, "default_rng(cfg.seed)", "default_rng(0)"),
+    "at the start what is after training": (of_maps, measure, "heads(start,", "heads(params,"),
+    "after training what is at the start": (
+        of_maps, measure, "layer(head, some.keep) for head in heads(params,",
+        "layer(head, some.keep) for head in heads(start,"),
+    "maps of training inputs": (of_maps, measure, "first_rows(data.test,", "first_rows(data.train,"),
+    "maps of all test inputs": (of_maps, measure, "ROWS", "9999"),
+    "maps with padding": (of_padded_maps, measure, "layer(head, some.keep)", "layer(head)"),
+    "tested on validation data": (of_images, measure, "evaluate(params, data.test,", "evaluate(params, data.valid,"),
+    "validated on test data": (of_images, measure, "evaluate(params, data.valid,", "evaluate(params, data.test,"),
+    "corrupted accuracy of training data": (of_images, measure, "data.test, model.task", "data.train, model.task"),
+    "brightness before is brightness after": (of_brightness, measure, "brightness(start,", "brightness(params,"),
+    "brightness after is brightness before": (of_brightness, measure, "brightness(params,", "brightness(start,"),
+    # accuracy under corruption
+    "equal damage at every level": (of_images, damage, "[number, i]", "number"),
+    "equal damage by every corruption": (of_images, damage, "[number, i]", "[0, i]"),
+    "level 0 is left out": (of_images, damage, "enumerate(corruption.levels)", "enumerate(corruption.levels[1:])"),
+    "clean inputs for damaged ones": (of_images, damage, "classify(d)", "classify(split)"),
+    "padding after damage is that before": (
+        of_sentences, damage, "classify(d)", "classify(d._replace(keep=split.keep))"),
+    "the class that is least likely": (of_images, experiments.classifier, "argmax", "argmin"),
+    # maps
+    "row sums over keys of columns": (of_maps, layer, "A.sum(axis=-1), np", "A.sum(axis=-2), np"),
+    "negative weight as a number of weights": (of_maps, layer, "abs(A[A < 0]).sum() / abs(A).sum()", "(A < 0).mean()"),
+    "positive weight for negative": (of_maps, layer, "A < 0", "A > 0"),
+    "rejection in amplitudes": (of_maps, layer, "20 * ", "10 * "),
+    "rejection by the mean of row sums": (of_maps, layer, "np.sqrt((sums**2).mean())", "abs(sums.mean())"),
+    "rejection upside down": (of_maps, layer, "20 *", "-20 *"),
+    # gates
+    "AUC on clean inputs": (of_gates, measures.gates_and_noise, "split._replace(inputs=mixed)", "split"),
+    "gates of corrupted inputs called clean": (
+        of_gates, measures.gates_and_noise, "zip(clean_heads, heads(",
+        "zip(heads(params, split._replace(inputs=mixed), model), heads("),
+    "gates of padding": (of_padded_gates, measures.gates_and_noise, "if split.keep is None else split.keep", ""),
+    "AUC of all that are corrupted, padding too": (of_five, measures._gates, "mixed[kept & ~hit]", "mixed[~hit]"),
+    "AUC against clean inputs": (of_gates, measures._gates, "mixed[kept & ~hit]", "clean[kept & ~hit]"),
+    "AUC of the clean tokens": (of_gates, measures._gates, "np.repeat([1, 0]", "np.repeat([0, 1]"),
+    "AUC over all heads": (of_gates, measures._gates, "for column in both.T", "for column in both.mean(axis=1)[None]"),
+    "histogram of clean tokens for corrupted ones": (of_gates, measures._gates, "(g, bad)]", "(g, good)]"),
+    "histogram as counts": (of_gates, measures._gates, " / x.size", ""),
+    "saturated at one end alone": (of_five, measures._gates, "| (g > 1 - SATURATED)", ""),
+    "open gates are called saturated": (of_five, measures._gates, "(g < SATURATED)", "(g > SATURATED)"),
+    "lambda for its gate": (of_lambdas, measures.gate_of, "1 / (1 + head.lam)", "head.lam"),
+    "all patches are corrupted": (of_halves, measures.half_corrupted, "n * n // 2", "n * n"),
+    "the same patches in every image": (of_halves, measures.half_corrupted, "rng.permuted(", "(lambda x, axis: x)("),
+    "rows and columns of patches change places": (
+        of_halves, measures.half_corrupted, "hit.reshape(-1, n, 1, n, 1, 1)",
+        "hit.reshape(-1, n, 1, n, 1, 1).swapaxes(1, 3)"),
+    "the clean patches are named": (
+        of_halves, measures.half_corrupted, "return mixed.reshape(damaged.shape), hit",
+        "return mixed.reshape(damaged.shape), ~hit"),
+    "another example is shown than the first": (
+        partial(test_the_first_test_input_is_shown_clean_and_corrupted, VISION),
+        measures.clean_and_corrupted, "data.test", "data.valid"),
+    # brightness
+    "darker instead of brighter": (of_brightness, measures.brightness, "inputs + np", "inputs - np"),
+    "the maps stay when images get brighter": (of_brightness, measures.brightness, "bright.head.A @", "A @"),
+    "the common part is not a part": (of_brightness, measures.brightness, " * change.shape[2]", ""),
+    "the mean over heads for that over tokens": (
+        of_brightness, measures.brightness, "change.mean(axis=2)", "change.mean(axis=1)"),
+    # the needle
+    "the needle tested on training data": (accuracy_of_needle, measures.needle, ".load().test", ".load().train"),
+    "one number of spurious keys for all": (
+        accuracy_of_needle, measures.needle, "replace(data_config, spurious=n)", "data_config"),
+    "weights of sentences with other spurious keys": (weights_of_needle, measures.needle, "tests[1]", "tests[0]"),
+    "weights of the first layer": (weights_of_needle, measures.needle, "[-1]", "[0]"),
+    "weights of the last word": (weights_of_needle, measures.needle, "[:, :, 0] for", "[:, :, -1] for"),
+    "any value of the right key is the needle": (weights_of_needle, measures.needle, "+ some.targets[:, None]", "+ 0"),
+    "spurious keys are other pairs": (
+        weights_of_needle, measures.needle, "(tokens < SPURIOUS) &", "(tokens < QUERY) &"),
+    "weights over their signed sum": (weights_of_needle, measures.needle, "abs(A).sum", "A.sum"),
+}  # fmt: skip
+
+
+SEEN = ("at the start of another network", "AUC on clean inputs", "the needle tested on training data")
+
+
+@pytest.mark.parametrize("name", most_later(BUGS, now=[*SEEN, *list(BUGS)[::3]]))
+def test_planted_bugs_are_caught(name):
+    test, *change = BUGS[name]
+    assert_caught(test, change)

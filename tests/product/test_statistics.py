@@ -1,9 +1,15 @@
 """The statistics of the report are those of the books, and seeds stay in pairs."""
 
-import numpy as np
-from scipy import stats
+from math import atan, pi, sqrt
 
+import numpy as np
+import pytest
+from scipy import stats
+from support.planting import assert_caught
+
+from dgsa_np.lab import experiments
 from dgsa_np.lab.evidence import statistics, studies
+from dgsa_np.lab.experiments import Run, collect, interval, per_seed_scores, with_interval
 
 
 def test_holm_is_the_step_down_that_is_in_the_books():
@@ -71,3 +77,165 @@ def test_an_endpoint_without_another_is_tested_against_zero():
     cells = {"a": [fake(1.0), fake(2.0)], "b": [fake(0.0), fake(1.0)]}
     made = statistics.comparisons({"d": cells}, (METRIC,), (METRIC, "a", None))
     assert [(c.label, c.other, c.mean, c.primary) for c in made] == [("a", None, 1.5, True), ("b", None, 0.5, False)]
+
+
+# --------------------------------------------------------------------------- small numbers, by hand
+
+
+def test_two_and_three_differences_by_hand():
+    """Student's t with 1 and with 2 degrees of freedom has closed forms."""
+    two = statistics.paired([1.0, 4.0])
+    assert two == pytest.approx(
+        {"n": 2, "mean": 2.5, "half": 12.7062047 * 1.5, "p": 1 - 2 / pi * atan(2.5 / 1.5), "effect": 2.5 / sqrt(4.5)},
+        rel=1e-8,
+    )
+    three = statistics.paired([1, 2, 6])
+    spread = sqrt((2**2 + 1**2 + 3**2) / 2)
+    t = 3 / (spread / sqrt(3))
+    expected = {"n": 3, "mean": 3, "half": 4.30265273 * spread / sqrt(3), "p": 1 - t / sqrt(2 + t**2)}
+    assert three == pytest.approx(expected | {"effect": 3 / spread}, rel=1e-8)
+
+
+def test_a_difference_of_one_seed_has_a_mean_alone():
+    (only, *rest) = statistics.paired([2.0]).items()
+    assert [only, rest[0]] == [("n", 1), ("mean", 2.0)] and all(np.isnan(x) for _, x in rest[1:])
+
+
+def test_a_band_is_the_interval_of_every_level():
+    low, high = statistics.interval_band(np.array([[1.0, 0.0], [2.0, 0.0], [6.0, 3.0]]))
+    means, halves = np.array([3, 1]), np.array([4.30265273 * sqrt(7 / 3), 4.30265273])
+    assert low == pytest.approx(means - halves) and high == pytest.approx(means + halves)
+    assert [edge.tolist() for edge in statistics.interval_band(np.array([[1.0, 2.0]]))] == [[1, 2]] * 2  # one seed
+
+
+def compared(p, holm, primary):
+    return statistics.Comparison("d", METRIC, "a", "b", 3, 0.0, 0.0, p, 0.0, primary, holm)
+
+
+def test_significant_is_below_5_percent_the_primary_by_p_and_others_corrected():
+    assert compared(0.049, np.nan, True).significant and not compared(0.05, 0.01, True).significant
+    assert compared(0.049, 0.049, False).significant and not compared(0.01, 0.05, False).significant
+    assert not compared(np.nan, np.nan, False).significant
+
+
+def test_a_study_that_compares_with_0_compares_its_other_metrics_between_cells():
+    """On data sets that lack its cell it compares nothing between cells."""
+    other = studies.Metric("y", "%", lambda record: 10 * record["x"])
+    cells = {"a": [fake(1.0), fake(2.0)], "b": [fake(0.5), fake(0.0)]}
+    tables = {"d1": cells, "d2": {"b": cells["b"]}}
+    made = statistics.comparisons(tables, (METRIC, other), (METRIC, "a", None))
+    assert [(c.data, c.metric.name, c.label, c.other, c.mean, c.primary) for c in made] == [
+        ("d1", "x", "a", None, 1.5, True),
+        ("d1", "x", "b", None, 0.25, False),
+        ("d1", "y", "a", "b", 12.5, False),
+        ("d2", "x", "b", None, 0.25, False),
+    ]
+
+
+def test_a_comparison_without_a_seed_is_none():
+    gone = {"failed": "!"}
+    cells = {"a": [gone, fake(1.0)], "b": [fake(0.0), gone], "c": [fake(0.0), fake(3.0)]}
+    (only,) = statistics.comparisons({"d": cells}, (METRIC,), (METRIC, "a", "b"))
+    assert (only.label, only.other, only.n, only.mean, only.primary) == ("a", "c", 1, -2, False)
+
+
+def test_a_comparison_with_0_leaves_out_seeds_that_broke_down():
+    cells = {"a": [fake(1.0), fake(9.0, failed="!"), fake(2.0)]}
+    (only,) = statistics.comparisons({"d": cells}, (METRIC,), (METRIC, "a", None))
+    assert (only.n, only.mean) == (2, 1.5)
+
+
+def test_cells_with_other_numbers_of_seeds_are_no_pairs():
+    cells = {"a": [fake(1.0), fake(2.0)], "b": [fake(0.0)]}
+    with pytest.raises(ValueError, match="shorter"):
+        statistics.comparisons({"d": cells}, (METRIC,), (METRIC, "a", "b"))
+
+
+RUNS = [
+    Run(name, seed, {}, [], [], {"noise": noise, "blur": blur})
+    for name, seed, noise, blur in (
+        ("nearest", 0, [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
+        ("softmax", 1, [0.8, 0.4, 0.2], [0.8, 0.6, 0.5]),
+        ("softmax", 0, [1.0, 0.5, 0.3], [1.0, 0.7, 0.6]),
+    )
+]
+
+
+def test_runs_are_collected_by_mechanism_and_seed():
+    found = collect(RUNS)
+    assert list(found) == ["softmax", "nearest"]
+    assert found["softmax"]["noise"].tolist() == [[1.0, 0.5, 0.3], [0.8, 0.4, 0.2]]
+
+
+def test_the_score_under_a_corruption_is_the_mean_over_its_levels_above_0():
+    scores = per_seed_scores(collect(RUNS)["softmax"])
+    expected = {"clean": [1, 0.8], "noise": [0.4, 0.3], "blur": [0.65, 0.55], "all corruptions": [0.525, 0.425]}
+    assert scores.keys() == expected.keys()
+    assert all(scores[name] == pytest.approx(values) for name, values in expected.items())
+
+
+def test_a_mean_is_printed_with_half_its_interval():
+    assert interval([1, 2, 6]) == pytest.approx((3, 4.30265273 * sqrt(7 / 3)))
+    assert with_interval([1, 2, 6], 1) == "3.0 ± 6.6" and with_interval([2.0], 2) == "2.00"
+
+
+# ------------------------------------------------------------------------------------- planted bugs
+
+paired, holm, comparisons, band = statistics.paired, statistics.holm, statistics.comparisons, statistics.interval_band
+by_hand, of_the_books = test_two_and_three_differences_by_hand, test_holm_is_the_step_down_that_is_in_the_books
+primary_first = test_the_primary_comparison_is_not_corrected_and_all_others_are
+broken_down = test_seeds_that_broke_down_are_left_out_in_pairs
+with_0 = test_a_study_that_compares_with_0_compares_its_other_metrics_between_cells
+scores = test_the_score_under_a_corruption_is_the_mean_over_its_levels_above_0
+
+BUGS = {  # what is wrong: (what catches it, function, old, new)
+    "the spread of all rather than of a sample": (by_hand, paired, "ddof=1", "ddof=0"),
+    "the effect by the standard error": (by_hand, paired, "mean / spread", "mean / spread * len(d) ** 0.5"),
+    "a one-sided test": (by_hand, paired, "ttest_1samp(d, 0)", "ttest_1samp(d, 0, alternative='greater')"),
+    "a test against 1": (by_hand, paired, "ttest_1samp(d, 0)", "ttest_1samp(d, 1)"),
+    "no spread is significant": (
+        test_without_spread_nothing_is_significant, paired, "1.0 if mean == 0 else np.nan", "0.0"),
+    "a 90 % interval": (by_hand, experiments.interval, "0.975", "0.95"),
+    "the interval of a normal distribution": (
+        by_hand, experiments.interval, "stats.t.ppf(0.975, len(values) - 1)", "stats.norm.ppf(0.975)"),
+    "a degree of freedom too many": (by_hand, experiments.interval, "len(values) - 1", "len(values)"),
+    "the interval by the spread": (by_hand, experiments.interval, "stats.sem", "np.std"),
+    "the lower edge is the upper one": (test_a_band_is_the_interval_of_every_level, band, "means - np", "means + np"),
+    "Bonferroni for Holm": (of_the_books, holm, "(len(order) - np.arange(len(order)))", "len(order)"),
+    "Holm by one too few": (of_the_books, holm, "(len(order) - np", "(len(order) - 1 - np"),
+    "corrected values that fall": (of_the_books, holm, "np.maximum.accumulate(steps)", "steps"),
+    "corrected values above 1": (
+        of_the_books, holm, "np.minimum(np.maximum.accumulate(steps), 1)", "np.maximum.accumulate(steps)"),
+    "corrected values in the order of size": (of_the_books, holm, "corrected[order] =", "corrected[: len(order)] ="),
+    "what cannot be tested is counted": (
+        test_what_cannot_be_tested_is_not_counted_by_holm, holm, "len(order) - np.arange", "len(ps) - np.arange"),
+    "the primary comparison is corrected": (
+        primary_first, comparisons, "[c for c in made if not c.primary]", "made[1:] + made[:1]"),
+    "a repetition is primary too": (primary_first, comparisons, "(next(iter(tables)), *primary)", "(data, *primary)"),
+    "the sign of a difference": (
+        primary_first, statistics._differences, "metric.of(a) - metric.of(b)", "metric.of(b) - metric.of(a)"),
+    "the others are not corrected": (
+        primary_first, comparisons, "holm([c.p for c in others]).tolist()", "[c.p for c in others]"),
+    "seeds that broke down count": (broken_down, statistics._differences, 'if "failed" not in a and', 'if'),
+    "pairs are made of what is left": (
+        test_seeds_stay_in_pairs_where_runs_are_missing_from_the_middle, statistics._differences,
+        "zip(ours, theirs, strict=True)", "zip(*([r for r in runs if 'failed' not in r] for runs in (ours, theirs)))"),
+    "seeds that broke down count against 0": (
+        test_a_comparison_with_0_leaves_out_seeds_that_broke_down,
+        statistics._differences, 'if "failed" not in r]', "]"),
+    "all metrics are compared with 0": (with_0, comparisons, "metric is first and other is None", "other is None"),
+    "the other cell is compared with the first": (with_0, comparisons, "(label, name) for", "(name, label) for"),
+    "level 0 in a corrupted mean": (scores, per_seed_scores, "a[:, 1:]", "a"),
+    "the last level is left out": (scores, per_seed_scores, "a[:, 1:]", "a[:, :-1]"),
+    "clean accuracy of the worst level": (scores, per_seed_scores, "[:, 0]", "[:, -1]"),
+    "the mean over seeds": (scores, per_seed_scores, "for c in by_corruption], axis=0", "for c in by_corruption]"),
+    "clean counts as a corruption": (
+        scores, per_seed_scores, "[scores[c] for c in by_corruption]", "list(scores.values())"),
+    "seeds in another order": (test_runs_are_collected_by_mechanism_and_seed, collect, "r.seed)", "-r.seed)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bugs_are_caught(name):
+    test, *change = BUGS[name]
+    assert_caught(test, change)

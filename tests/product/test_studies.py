@@ -1,15 +1,22 @@
 """The plans of the studies: all combinations, equal models, and a key for what is computed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from support.training import TINY, planned
+from support.planting import assert_caught
+from support.training import SMALL, TINY, planned, three_splits
 
+from dgsa_np.gradcheck import same_bits
+from dgsa_np.lab import experiments
 from dgsa_np.lab.evidence import compare, grid, studies
-from dgsa_np.lab.experiments import count_parameters
-from dgsa_np.lab.settings import SettingsError
+from dgsa_np.lab.experiments import count_parameters, equal_models, run_grid, run_one
+from dgsa_np.lab.settings import FIELDS, SettingsError
 from dgsa_np.model import ModelConfig
+from dgsa_np.params import flatten
+from dgsa_np.train import TrainConfig, predict, train
 
 
 def test_a_grid_is_all_combinations():
@@ -22,6 +29,7 @@ def test_a_study_compares_models_of_equal_size_steps_and_data_order(name):
     study = studies.STUDIES[name]
     data = study.data[0]
     runs = planned(studies.grid_of(study, data).values(), [0, 1], {"data": data} | studies.BASE[data])
+    keys, runs = {r.key for r in runs}, [r.settings for r in runs]
     assert len({r["lr"] for r in runs} | {r["epochs"] for r in runs} | {r["batch_size"] for r in runs}) == 3
     models = [ModelConfig(**{k: r[k] for k in r.keys() & ModelConfig.__dataclass_fields__}) for r in runs[::2]]
     counts = [count_parameters(model) for model in models]
@@ -31,7 +39,7 @@ def test_a_study_compares_models_of_equal_size_steps_and_data_order(name):
         return
     metric, label, other = study.primary
     assert label in study.cells and (other is None or other in study.cells) and metric in study.metrics
-    assert len({grid.key(r) for r in runs}) == len(runs)
+    assert len(keys) == len(runs)
 
 
 def test_uneven_models_are_refused_unless_told():
@@ -44,19 +52,131 @@ def test_uneven_models_are_refused_unless_told():
 def test_a_free_grid_takes_a_seed_once(tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "run_grid", lambda folder, runs, **how: runs)
     runs = compare.compare_grid(tmp_path, TINY | {"kind": ["dgsa", "softmax"]}, [1, 2, 2], False)
-    assert [(s["kind"], s["seed"]) for s in runs] == [("dgsa", 1), ("dgsa", 2), ("softmax", 1), ("softmax", 2)]
+    found = [(r.settings["kind"], r.settings["seed"]) for r in runs]
+    assert found == [("dgsa", 1), ("dgsa", 2), ("softmax", 1), ("softmax", 2)]
 
 
 def test_a_key_is_of_what_is_computed_and_not_of_where():
-    (settings,) = planned([TINY])
-    same = settings | {"root": "/elsewhere", "device": "cuda", "threads": 7}
-    assert grid.key(same) == grid.key(settings) != grid.key(settings | {"lr": 0.5})
+    """Loops over every setting there is: one that is forgotten would make two runs one."""
+    (run,) = planned([TINY])
+    for name in FIELDS:
+        other = run._replace(settings=run.settings | {name: "something else"})
+        assert (other.key == run.key) == (name in ("root", "device", "threads")), name
+    assert run._replace(data_sha256="0" * 64).key != run.key
+    assert run._replace(settings=run.settings | {"seed": np.int64(0)}).key == run.key
+
+
+def test_cells_that_are_the_same_runs_are_refused():
+    with pytest.raises(SettingsError, match="cells 'a', 'b' are the same runs: they differ at most in device, root"):
+        grid.plan({"a": TINY, "b": TINY | {"threads": 2}}, [0])
 
 
 def test_a_run_that_was_kept_before_a_setting_came_is_not_run_again():
     path = Path(__file__).parents[2] / "docs/evidence/runs.jsonl"
     kept = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    kept = {r["key"]: r["settings"] for r in kept if "kind" in r["settings"] and "gate_on" not in r["settings"]}
+    kept = [r for r in kept if "kind" in r["settings"] and "gate_on" not in r["settings"]]
     assert len(kept) > 300
-    for key, settings in kept.items():
-        assert grid.key(settings | {"gate_on": "both"}) == key != grid.key(settings | {"gate_on": "inhibition"})
+    for record in kept:
+        both, one = (
+            grid.Planned(record["settings"] | {"gate_on": on}, record["data_sha256"]).key
+            for on in ("both", "inhibition")
+        )
+        assert both == record["key"] != one
+
+
+# ---------------------------------------------------------------------------- metrics of one record
+
+RECORD = {
+    "clean": {"accuracy": 0.9, "loss": 0.4},
+    "valid": {"accuracy": 0.7, "loss": 0.6},
+    "accuracy": {"noise": [0.9, 0.5, 0.3], "blur": [0.9, 0.8, 0.6]},
+    "layers": [{"rejection": 3.0}, {"rejection": 6.0}],
+    "at_start": [{"rejection": 1.0}, {"rejection": 2.0}],
+    "gates": [{"auc": [0.5, 0.7]}, {"auc": [0.9, 0.3]}],
+    "needle": {"accuracy": {"0": 1.0, "1": 0.9, "8": 0.25}},
+}
+
+
+def test_every_metric_by_hand():
+    told = {name: float(metric.of(RECORD)) for name, metric in studies.METRICS.items()}
+    assert told == pytest.approx({
+        "clean accuracy": 90, "corrupted accuracy": 100 * (0.4 + 0.7) / 2, "gate AUC - 1/2": 0.1,
+        "rejection gained": 4.5 - 1.5, "accuracy, 8 spurious keys": 25, "test loss": 0.4,
+    })  # fmt: skip
+
+
+def test_level_0_is_no_corruption():
+    for clean in (0.0, 1.0):
+        record = {"accuracy": {"noise": [clean, 0.5, 0.3], "blur": [clean, 0.8, 0.6]}}
+        assert studies.corrupted(record) == pytest.approx(0.55)
+
+
+def test_a_cell_of_a_study_has_the_last_word_on_its_settings():
+    study = studies.Study("?", {"a": {"lr": 0.5}, "b": {"kind": "softmax"}}, None)
+    found = studies.grid_of(study, "digits")
+    base = {"data": "digits"} | studies.BASE["digits"]
+    assert found == {"a": base | {"lr": 0.5}, "b": base | {"kind": "softmax"}}
+
+
+# ------------------------------------------------------------------------------------ runs of seeds
+
+
+def test_a_run_is_trained_with_its_seed_and_tested_on_the_test_split():
+    cfg, data, seen = TrainConfig(epochs=1, batch_size=10, seed=4, device="cpu"), three_splits(SMALL), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments, "accuracy_under_corruption", lambda *given: seen.append(given) or {"x": [0.5]})
+        run, result = run_one(SMALL, cfg, data), train(SMALL, cfg, data)
+    assert (run.name, run.seed, run.steps, run.epochs, run.accuracy) == ("dgsa", 4, *result[1:], {"x": [0.5]})
+    assert all(same_bits(a, flatten(result.params)[name]) for name, a in flatten(run.params).items())
+    ((classify, split, task),) = seen
+    assert split is data.test and task == "vision"
+    assert np.array_equal(classify(data.valid), predict(result.params, data.valid, SMALL).argmax(axis=-1))
+
+
+def test_a_grid_runs_every_model_with_every_seed():
+    cfg = TrainConfig(lr=0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments, "results", lambda tasks, *_, **more: [task.args[:2] for task in tasks])
+        found = run_grid(equal_models(SMALL, ["softmax", "dgsa"]), cfg, [3, 4], None)
+    expected = [(kind, replace(cfg, seed=seed)) for seed in (3, 4) for kind in ("softmax", "dgsa")]
+    assert [(model.kind, seeded) for model, seeded in found] == expected
+
+
+def test_a_model_is_evened_by_the_width_of_its_feed_forward():
+    """To the nearest: a step of the width adds 3 x 8 numbers to a block of 8 channels."""
+    models = equal_models(SMALL)
+    wanted = count_parameters(models["dgsa"])
+    assert models["dgsa"] == replace(SMALL, ffn_width=SMALL.F)
+    assert all(abs(count_parameters(model) - wanted) <= 12 for model in models.values())
+
+
+# ------------------------------------------------------------------------------------- planted bugs
+
+by_hand, last_word = test_every_metric_by_hand, test_a_cell_of_a_study_has_the_last_word_on_its_settings
+evened = test_a_model_is_evened_by_the_width_of_its_feed_forward
+one_run = test_a_run_is_trained_with_its_seed_and_tested_on_the_test_split
+all_runs = test_a_grid_runs_every_model_with_every_seed
+
+BUGS = {  # what is wrong: (what catches it, function, old, new)
+    "level 0 in a corrupted mean": (test_level_0_is_no_corruption, studies.corrupted, "levels[1:]", "levels"),
+    "the last level is left out": (by_hand, studies.corrupted, "levels[1:]", "levels[:-1]"),
+    "the mean over levels and corruptions is their sum": (by_hand, studies.corrupted, "np.mean", "np.sum"),
+    "before minus after": (
+        by_hand, studies.after_minus_before, "np.mean(after) - np.mean(before)", "np.mean(before) - np.mean(after)"),
+    "the rejection after training alone": (by_hand, studies.after_minus_before, " - np.mean(before)", ""),
+    "the base has the last word": (last_word, studies.grid_of, "BASE[data] | cell", "cell | BASE[data]"),
+    "the base is forgotten": (last_word, studies.grid_of, " | BASE[data]", ""),
+    "a run tested on validation data": (one_run, run_one, "data.test", "data.valid"),
+    "a run with the weights of another seed": (
+        one_run, run_one, "train(model, cfg,", "train(model, replace(cfg, seed=0),"),
+    "one seed for all runs of a grid": (all_runs, run_grid, "replace(cfg, seed=seed)", "cfg"),
+    "models that are not evened": (evened, experiments.evened, "round(missing / per_unit)", "0"),
+    "models evened down": (evened, experiments.evened, "round(missing", "round(-missing"),
+    "models evened without their heads": (evened, experiments.evened, "n_heads=heads, ", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bugs_are_caught(name):
+    test, *change = BUGS[name]
+    assert_caught(test, change)

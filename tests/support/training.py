@@ -25,3 +25,18 @@ TINY |= {"train_size": 512, "test_size": 40}
 def planned(cells, seeds=(0,), reference=None):
     """The settings of the runs of some cells, one after the other."""
     return [s for runs in grid.plan(dict(enumerate(cells)), seeds, reference).values() for s in runs]
+
+
+def three_splits(model, n=47):
+    """Random images, or sentences with padding, for a model: splits of different sizes and rows."""
+    rng = np.random.default_rng(7)
+
+    def split(n):
+        if model.task == "vision":
+            images = rng.random((n, model.image_size, model.image_size), "float32")
+            return Split(images, rng.integers(model.n_out, size=n))
+        keep = np.arange(model.max_len) < rng.integers(2, model.max_len + 1, (n, 1))
+        targets = rng.integers(model.n_out, size=keep.shape if model.task == "lm" else n)
+        return Split(rng.integers(1, model.vocab_size, keep.shape) * keep, targets, keep)
+
+    return Dataset(split(n), split(n // 2), split(n // 3), {"name": "random", "task": model.task, "sha256": ""})

@@ -5,8 +5,8 @@ from itertools import chain, count
 from pathlib import Path
 
 from ...data import LOADERS
-from ...files import remove_unfinished, sole_writer, write_whole
-from ..records import COUNT, HASH, LABEL, NAME, NONE, NUMBER, one_of, read_json
+from ...files import sole_writer, write_whole
+from ..records import COUNT, HASH, LABEL, NAME, NONE, NUMBER, checked, one_of, read_json
 from ..settings import SettingsError
 from .costs import costs
 from .grid import cells, plan, run_grid
@@ -60,13 +60,7 @@ def compare_grid(folder, settings, seeds, uneven, **how) -> list:
 
 def carry_out(folder, name, study, planned, **how) -> list:
     """Write down what will be compared and how, before the first run; then run what is missing."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with sole_writer(Path(folder) / "runs.jsonl"):
-        remove_unfinished(folder)
-        return _carry_out(Path(folder), name, study, planned, how)
-
-
-def _carry_out(folder, name, study, planned, how):
+    folder, cells = Path(folder), [(data, *cell) for data, by in planned.items() for cell in by.items()]
     comparison = {
         "question": study.question,
         "primary": [study.primary[0].name, *study.primary[1:]] if study.primary else None,
@@ -74,23 +68,25 @@ def _carry_out(folder, name, study, planned, how):
         "inside": list(study.inside),
         "runs": {data: {label: [r.key for r in runs] for label, runs in by.items()} for data, by in planned.items()},
     }
-    before = read_comparisons(folder)
-    name = name_beside(before, name, comparison["runs"])
-    if before.get(name, {}).get("runs") == comparison["runs"]:
-        comparison = before[name] | comparison  # with the costs that were measured
-    write_whole(folder / "comparisons.json", json.dumps(before | {name: comparison}, indent=1))
-    firsts = {data: {label: runs[0] for label, runs in by.items()} for data, by in planned.items()}
-    runs = [r for by in planned.values() for several in by.values() for r in several]
-    kept = {first.key for by in firsts.values() for first in by.values()}
-    for data, label, first in ((data, label, run) for data, by in firsts.items() for label, run in by.items()):
-        recipe = ", ".join(f"{k} {first.settings[k]:g}" for k in RECIPE)
-        print(f"{data}, {label}: {first.settings['kind']}, {recipe}", flush=True)
-    records = run_grid(folder, runs, models=kept, **how)
-    if "cost" in study.inside:
-        comparison["cost"] = {
-            data: costs({label: first.settings for label, first in by.items()}) for data, by in firsts.items()
-        }
+    folder.mkdir(parents=True, exist_ok=True)
+    with sole_writer(folder / "runs.jsonl"):
+        before = read_comparisons(folder)
+        name = name_beside(before, name, comparison["runs"])
+        if before.get(name, {}).get("runs") == comparison["runs"]:
+            comparison = before[name] | comparison  # with the costs that were measured
+        checked({name: comparison}, {NAME: COMPARISON}, "comparison", SettingsError)  # so that it can be read again
         write_whole(folder / "comparisons.json", json.dumps(before | {name: comparison}, indent=1))
+        for data, label, (first, *_) in cells:
+            recipe = ", ".join(f"{k} {first.settings[k]:g}" for k in RECIPE)
+            print(f"{data}, {label}: {first.settings['kind']}, {recipe}", flush=True)
+        runs, models = [run for *_, several in cells for run in several], {several[0].key for *_, several in cells}
+        records = run_grid(folder, runs, models=models, **how)
+        if "cost" in study.inside:
+            comparison["cost"] = {
+                data: costs({label: first.settings for label, (first, *_) in by.items()})
+                for data, by in planned.items()
+            }
+            write_whole(folder / "comparisons.json", json.dumps(before | {name: comparison}, indent=1))
     return records
 
 
@@ -99,18 +95,17 @@ def name_beside(before, name, runs) -> str:
 
     One whose runs are all here again, in the same cells, is continued.
     """
-
-    def continues(there):
-        asked = {(data, label, key) for data, by in runs.items() for label, keys in by.items() for key in keys}
-        return asked >= {(data, label, key) for data, by in there.items() for label, keys in by.items() for key in keys}
-
     names = chain([name], (f"{name}-{number}" for number in count(2)))
-    return next(name for name in names if name not in before or continues(before[name]["runs"]))
+    return next(name for name in names if name not in before or _in_cells(before[name]["runs"]) <= _in_cells(runs))
+
+
+def _in_cells(runs) -> set:
+    """The keys of runs, each with its data set and its cell."""
+    return {(data, label, key) for data, by in runs.items() for label, keys in by.items() for key in keys}
 
 
 def read_comparisons(folder) -> dict:
     """{name: what is compared}; raises SettingsError for a damaged file."""
     path = Path(folder) / "comparisons.json"
-    if not path.exists():
-        return {}
-    return read_json(path.read_bytes(), {NAME: COMPARISON}, f"{path}", SettingsError)
+    content = path.read_bytes() if path.exists() else "{}"
+    return read_json(content, {NAME: COMPARISON}, f"{path}", SettingsError)

@@ -20,7 +20,7 @@ from ...files import append
 from ...train import NonFiniteError, train
 from ..experiments import count_parameters, evened, run_baselines
 from ..measure import host
-from ..records import COUNT, DICT, HASH, LABEL, NAME, NUMBER, SHARE, TEXT, checked, read_lines
+from ..records import COUNT, DICT, HASH, LABEL, NAME, NUMBER, SHARE, TEXT, checked, read_lines, told_as
 from ..runs import EPOCH
 from ..settings import FIELDS, DataConfig, SettingsError, make, settings_of, settle, typed
 from ..workers import results, told
@@ -53,7 +53,7 @@ class Planned(NamedTuple):
 
     @property
     def baselines(self) -> "Planned":
-        """Those of its data."""
+        """The run of the trivial baselines on the same data."""
         return Planned(settings_of(DataConfig, self.settings), self.data_sha256)
 
 
@@ -83,11 +83,9 @@ def plan(grid, seeds, reference=None, uneven=False) -> dict:
     for label, (data_config, model, cfg, data) in settled.items():
         given = grid[label]
         same = replace(reference, **{name: getattr(model, name) for name in FIXED_BY_DATA})
-        try:
-            chosen = any(given.get(name) != base.get(name) for name in ("n_heads", "ffn_width"))
+        chosen = any(given.get(name) != base.get(name) for name in ("n_heads", "ffn_width"))
+        with told_as(SettingsError, f"{given}: cannot be made as large as {reference.kind}: ", ValueError):
             model = model if chosen else evened(model, same)
-        except ValueError as error:
-            raise SettingsError(f"{given}: cannot be made as large as {reference.kind}: {error}") from error
         ours, theirs = count_parameters(model), count_parameters(same)
         if abs(ours / theirs - 1) > UNEVEN and not uneven:
             raise SettingsError(
@@ -103,12 +101,10 @@ def plan(grid, seeds, reference=None, uneven=False) -> dict:
 
 def check_all_differ(runs):
     """No two cells are the same runs, as those are that differ in the place of equal data alone."""
-    seen: dict[str, str] = {}
-    for label, planned in runs.items():
-        other = seen.setdefault(planned[0].key, label)
-        if other != label:
-            where = ", ".join(sorted(ELSEWHERE))
-            raise SettingsError(f"cells {other!r} and {label!r} are the same runs: they differ at most in {where}")
+    keys = [planned[0].key for planned in runs.values()]
+    if same := [repr(label) for label, key in zip(runs, keys, strict=True) if keys.count(key) > 1]:
+        where = ", ".join(sorted(ELSEWHERE))
+        raise SettingsError(f"cells {', '.join(same)} are the same runs: they differ at most in {where}")
 
 
 # ------------------------------------------------------------------------------------------ one run
@@ -196,10 +192,10 @@ def read_runs(path, repair=False) -> list:
     if repair and path.exists():
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
     for number, record in enumerate(read_lines(path, DICT, SettingsError), 1):
-        where, ended = f"{path}: line {number}", next((how for how in FORMS if how in record), None)
-        checked(record, FORMS.get(ended, RUN | TRAINED), f"{where} is not the record of a run: it", SettingsError)
+        where, how = f"{path}: line {number}", next((how for how in FORMS if how in record), "trained")
+        checked(record, FORMS.get(how, RUN | TRAINED), f"{where} is not the record of a run: it", SettingsError)
         settings = typed(where, record["settings"])
-        needed = ["data"] if ended == "baselines" else [*NEEDED, "n_out"]
+        needed = ["data"] if how == "baselines" else [*NEEDED, "n_out"]
         if lacking := [name for name in needed if name not in settings]:
             raise SettingsError(f"{where}: its settings lack {', '.join(lacking)}")
         records.append(record | {"settings": settings, "key": Planned(settings, record["data_sha256"]).key})

@@ -1,5 +1,6 @@
 """What is measured in a trained model: accuracy under corruptions, and what its attention does."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -212,8 +213,5 @@ def needle(params, model, data_config) -> dict:
 
 def rounded(tree):
     """Numbers as JSON has them, to six significant digits."""
-    if isinstance(tree, dict):
-        return {str(name): rounded(value) for name, value in tree.items()}
-    if isinstance(tree, (list, tuple, np.ndarray)):
-        return [rounded(value) for value in tree]
-    return float(f"{tree:.6g}") if isinstance(tree, (float, np.floating)) else tree
+    text = json.dumps(tree, default=lambda array: array.tolist())
+    return json.loads(text, parse_float=lambda digits: float(f"{float(digits):.6g}"))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...attention import KINDS
 from ...data import CORRUPTIONS
-from ...files import whole_file, write_whole
+from ...files import write_whole
 from .. import viz
 from ..experiments import markdown_table, with_interval
 from ..settings import SettingsError
@@ -39,10 +39,8 @@ def report(folder, out) -> list:
     except (KeyError, IndexError, TypeError, ValueError) as error:
         said = "its records do not hold what a report shows: were they changed, or written by another version?"
         raise SettingsError(f"{folder}: {said} {error!r}") from error
-    (out / "figures").mkdir(parents=True, exist_ok=True)
     for _, name, png, _ in (block for block in page if block[0] == "figure"):
-        with whole_file(out / "figures" / f"{name}.png") as file:
-            file.write(png)
+        write_whole(out / "figures" / f"{name}.png", png)
     write_whole(out / "report.md", "\n\n".join(map(markdown, page)) + "\n")
     write_whole(out / "report.html", PAGE.format("\n".join(map(as_html, page))))
     return [out / "report.md", out / "report.html"]

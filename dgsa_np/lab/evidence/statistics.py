@@ -39,15 +39,9 @@ def paired(differences) -> dict:
     d = np.asarray(differences, float)
     mean, half = interval(d)
     spread = d.std(ddof=1) if len(d) > 1 else 0.0
-    if spread == 0:
-        return {"n": len(d), "mean": mean, "half": half, "p": 1.0 if mean == 0 else np.nan, "effect": np.nan}
-    return {
-        "n": len(d),
-        "mean": mean,
-        "half": half,
-        "p": float(stats.ttest_1samp(d, 0).pvalue),
-        "effect": mean / spread,
-    }
+    untested = 1.0 if mean == 0 else np.nan, np.nan
+    p, effect = (float(stats.ttest_1samp(d, 0).pvalue), mean / spread) if spread else untested
+    return {"n": len(d), "mean": mean, "half": half, "p": p, "effect": effect}
 
 
 def interval_band(ys):

@@ -1,5 +1,6 @@
 """The command line as a process of its own: `python -m dgsa_np`, and the command dgsa-np."""
 
+import atexit
 import os
 import signal
 import sys
@@ -32,6 +33,9 @@ def run() -> int:
             raise
         _stop()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python has only to end now
+    if INTERRUPTED:  # in some imports; then Python would end as if it had been killed
+        atexit._run_exitfuncs()
+        os._exit(status)
     return status
 
 

@@ -57,6 +57,8 @@ def load_checkpoint(path) -> Any:
     """
     shapes.instance("load_checkpoint", check.PATH, path=path)
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path}: damaged, or no checkpoint: it is not a file")
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()

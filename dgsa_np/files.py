@@ -74,12 +74,13 @@ def append(path):
 
 
 @contextmanager
-def sole_writer(path):
+def sole_writer(path, owns=("*",)):
     """One writer at a time: whoever else asks for the same path meanwhile is refused.
 
-    What killed processes have left unfinished in the folder is deleted: nobody is writing it now.
+    What killed processes have left unfinished is deleted: nobody is writing it now.
 
     path   : a file that is never replaced, in the folder that is written to
+    owns   : the names there that only the sole writer writes
     raises : FolderInUseError where another process, or another thread, has it
 
     The lock is the operating system's: it ends with the process, however that ends. Where the file
@@ -94,8 +95,9 @@ def sole_writer(path):
                 raise FolderInUseError(f"{Path(path).parent}: {said}") from error
             if error.errno not in LACKS:
                 raise
-        for unfinished in Path(path).parent.glob(f".*.*-*{UNFINISHED}"):
-            unfinished.unlink()
+        for place in (Path(path).parent / name for name in owns):
+            for unfinished in filter(Path.is_file, place.parent.glob(f".{place.name}.*-*{UNFINISHED}")):
+                unfinished.unlink()
         yield
 
 

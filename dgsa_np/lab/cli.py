@@ -74,7 +74,7 @@ def main(argv=None) -> int:
         status, said = 1, f"out of memory: {error}"
     except (SettingsError, DeviceError, DataError, CheckpointError, FolderInUseError, OSError) as error:
         status, said = 2, error
-    print(f"dgsa-np: {said}", file=sys.stderr)
+    print("dgsa-np:", " ".join(str(said).splitlines()), file=sys.stderr)
     return status
 
 
@@ -345,6 +345,12 @@ def number(kind, least, text):
     raise argparse.ArgumentTypeError(f"{text!r}, expected a {what} of at least {least}")
 
 
+def path(text):
+    if not text:
+        raise argparse.ArgumentTypeError("'', expected a path: is a variable of the shell not set?")
+    return text
+
+
 def boolean(text):
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"{text!r}, expected true or false")
@@ -352,7 +358,7 @@ def boolean(text):
 
 
 RUN = (
-    flag("run", "folder of a run, or a checkpoint file", metavar="RUN"),
+    flag("run", "folder of a run, or a checkpoint file", metavar="RUN", type=path),
     flag(
         "--checkpoint",
         "the last state of the run, or the best on the validation split",
@@ -368,7 +374,7 @@ COMMANDS = {
         demo_command,
         "three mechanisms on noisy handwritten digits, with pictures, in about a minute",
         (
-            flag("--out", "folder to write to; must not exist", "demo"),
+            flag("--out", "folder to write to; must not exist", "demo", type=path),
             flag("--seeds", "seeds per mechanism", 3, type=partial(number, int, 1)),
             flag("--jobs", "processes", 2, type=partial(number, int, 1)),
         ),
@@ -377,9 +383,9 @@ COMMANDS = {
         train_command,
         "train one model, or go on with a run that was stopped",
         (
-            flag("--out", "folder of the run; must not exist (default: runs/DATA-KIND-TIME)"),
-            flag("--resume", "go on with the run in this folder", metavar="RUN"),
-            flag("--config", "settings from a JSON file, or from the config.json of a run; flags come after it"),
+            flag("--out", "folder of the run; must not exist (default: runs/DATA-KIND-TIME)", type=path),
+            flag("--resume", "go on with the run in this folder", metavar="RUN", type=path),
+            flag("--config", "settings from JSON, or from the config.json of a run; flags come after it", type=path),
             flag("--save-every", "seconds between checkpoints", 30.0, type=partial(number, float, 0)),
         ),
         CONFIGS,
@@ -388,9 +394,9 @@ COMMANDS = {
         evaluate_command,
         "the model of a run on the test split, clean and corrupted",
         (
-            flag("--root", "where the data are now, if elsewhere than for training"),
+            flag("--root", "where the data are now, if elsewhere than for training", type=path),
             flag("--baselines", "show trivial baselines beside it", action="store_true"),
-            flag("--out", "folder for results.json and a picture; must not exist"),
+            flag("--out", "folder for results.json and a picture; must not exist", type=path),
             *RUN,
             CORRUPTION,
         ),
@@ -424,7 +430,7 @@ COMMANDS = {
         bench_command,
         "time and memory of heads and steps, beside PyTorch if it is installed, in five minutes",
         (
-            flag("--out", "folder to write to; must not exist", "bench"),
+            flag("--out", "folder to write to; must not exist", "bench", type=path),
             flag("--rounds", "turns that each contestant takes", 15, type=partial(number, int, 3)),
             flag("--longest", "longest sequence; plain heads need 2 GiB at 8192", 8192, type=partial(number, int, 128)),
         ),
@@ -439,7 +445,7 @@ COMMANDS = {
                 choices=(*STUDIES, "all"),
                 metavar="NAME",
             ),
-            flag("--out", "folder of the runs, for one command at a time; what is there goes on", "evidence"),
+            flag("--out", "folder of the runs; what is there goes on", "evidence", type=path),
             flag("--seeds", "0, 1, ... so many", SEEDS, type=partial(number, int, 1)),
             flag("--roots", "where the data of a study are", [], nargs="+", metavar="DATA=PATH"),
             flag("--jobs", "processes", 2, type=partial(number, int, 1)),
@@ -453,8 +459,8 @@ COMMANDS = {
         report_command,
         "one page about the runs of compare, as HTML and as Markdown",
         (
-            flag("run", "folder of compare", metavar="FOLDER"),
-            flag("--out", "folder to write to (default: the same)"),
+            flag("run", "folder of compare", metavar="FOLDER", type=path),
+            flag("--out", "folder to write to (default: the same)", type=path),
         ),
     ),
     "info": Command(

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
+from ..data.files import read
+
 
 class Sort(NamedTuple):
     what: str
@@ -107,6 +109,6 @@ def read_json(text, form, where: str, error):
 
 def read_lines(path, form, error) -> list:
     """The values of a file, one per line; none of a last line that was cut off, or of no file."""
-    content = path.read_bytes() if path.exists() else b""
+    content = read(path) if path.exists() else b""
     whole = content[: content.rfind(b"\n") + 1]
     return [read_json(line, form, f"{path}: line {n}", error) for n, line in enumerate(whole.splitlines(), 1)]

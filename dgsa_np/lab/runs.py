@@ -11,23 +11,43 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from ..attention import KINDS
 from ..backend import resolve_device
 from ..checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..files import append, sole_writer, write_whole
 from ..gpu import describe_device
 from ..model import ModelConfig
+from ..params import flatten
 from ..train import TrainState, check_state, evaluate, first_state, right_parameters, train_steps, with_bar
 from . import viz
 from .measure import host
-from .records import COUNT, DICT, HASH, LABEL, NONE, NUMBER, SHARE, TEXT, checked, read_lines, told_as
+from .records import (
+    COUNT,
+    DICT,
+    HASH,
+    LABEL,
+    NAME,
+    NONE,
+    NUMBER,
+    SHARE,
+    TEXT,
+    Sort,
+    checked,
+    one_of,
+    read_lines,
+    told_as,
+)  # fmt: skip
 from .settings import SettingsError, make, read_settings, settle, typed
 
 SIGNALS = signal.SIGINT, signal.SIGTERM
 MAY_MOVE = "root", "device"  # settings that say where a run is, not what it is
 # What the checkpoint of a run holds; what is in params, optimizer and rng check_state looks at.
+BYTE = Sort("text, or a number from 0 to 255", lambda n: type(n) is int and 0 <= n < 256)
+UNIT = one_of(("characters", "bytes", "words"))
 EPOCH = {"epoch": COUNT, "train_loss": NUMBER, "valid_loss": NUMBER, "valid_accuracy": SHARE}
-META = {"name": TEXT, "task": TEXT, "sha256": HASH, "n_out": COUNT, "unit?": TEXT, "symbols?": [(TEXT, COUNT)]}
+META = {"name": NAME, "task": TEXT, "sha256": HASH, "n_out": COUNT, "unit?": UNIT, "symbols?": [(TEXT, BYTE)]}
 META |= dict.fromkeys(("image_size?", "channels?", "vocab_size?", "max_len?", "stride?"), COUNT)
 STATE = {"params": DICT, "optimizer": {"m": DICT, "v": DICT, "step": COUNT}, "rng": DICT}
 STATE |= {"epoch": COUNT, "batch": COUNT, "loss_sum": NUMBER}
@@ -70,10 +90,30 @@ def open_run(path, which="checkpoint") -> dict:
     with belonging(path):
         model = make(ModelConfig, held["settings"])
         right_parameters("open_run", "params", {"params": held["state"]["params"], "model": model})
-        symbols = held["dataset"].get("symbols")
-        if symbols is not None and len(symbols) != model.vocab_size:
-            raise ValueError(f"open_run: {len(symbols)} symbols, expected vocab_size = {model.vocab_size}")
+        _check_numbers("params", held["state"]["params"])
+        _check_vocabulary(model, held["dataset"])
+    if which == "best" and path.name == "best.npz":
+        same = open_run(path.parent)
+        if any(held[part] != same[part] for part in ("settings", "dataset")):
+            raise CheckpointError(f"{path}: of another run than checkpoint.npz beside it")
     return held
+
+
+def _check_numbers(name, tree):
+    """They are such as training makes."""
+    for leaf, a in flatten(tree).items():
+        if a.dtype != "float32" or not np.isfinite(a).all():
+            raise ValueError(f"open_run: {name} {leaf} has dtype {a.dtype}, expected float32, all finite")
+
+
+def _check_vocabulary(model, meta):
+    """What the tokens of a model mean, as sample prints them."""
+    symbols, kind = meta.get("symbols", []), int if meta.get("unit") == "bytes" else str
+    if meta["task"] != model.task or len(symbols) != len({s for s in symbols if type(s) is kind}):
+        found = f"task {meta['task']!r} and symbols of {meta.get('unit')!r}"
+        raise ValueError(f"open_run: a dataset with {found}, expected {model.task!r} and {kind.__name__} that differ")
+    if model.task != "vision" and len(symbols) != model.vocab_size:
+        raise ValueError(f"open_run: {len(symbols)} symbols, expected vocab_size = {model.vocab_size}")
 
 
 def belonging(path):
@@ -105,6 +145,8 @@ def reopen(folder, given: dict):
 def _check_progress(model, cfg, data, state):
     """The state is one that this training comes to."""
     check_state(model, cfg, data, state)
+    _check_numbers("m", state.optimizer["m"])
+    _check_numbers("v", state.optimizer["v"])
     n = len(data.train.targets)
     steps = state.epoch * (n // min(cfg.batch_size, n)) + state.batch
     if state.optimizer["step"] != steps or state.epoch > cfg.epochs:

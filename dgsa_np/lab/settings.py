@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from .. import check, shapes
 from ..backend import resolve_device
 from ..check import setting
 from ..data import LOADERS, Split, load
+from ..data.files import read_text
 from ..fast.parallel import choose_threads
 from ..model import ModelConfig
 from ..train import TrainConfig
@@ -107,11 +107,7 @@ def settle(given: dict, load=DataConfig.load):
 @shapes.takes(path=check.PATH)
 def read_settings(path) -> dict:
     """Settings from a JSON file: {"width": 32, "data": "pydoc"}, or the config.json of a run."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    content = read_json(text, DICT, f"{path}", SettingsError)
+    content = read_json(read_text(path), DICT, f"{path}", SettingsError)
     return typed(path, checked(content.get("settings", content), DICT, f"{path}: settings", SettingsError))
 
 

@@ -155,6 +155,40 @@ def test_the_lock_of_a_process_that_was_killed_is_none(tmp_path):
         pass
 
 
+def test_a_grid_leaves_the_unfinished_files_of_a_report_alone(tmp_path):
+    """A report may be written while a grid is running."""
+    (tmp_path / "models").mkdir()
+    ours = [tmp_path / f".comparisons.json.1-2{files.UNFINISHED}", tmp_path / f"models/.ab.npz.1-2{files.UNFINISHED}"]
+    others = [tmp_path / f".report.html.1-2{files.UNFINISHED}"]
+    (tmp_path / f".comparisons.json.3-4{files.UNFINISHED}").mkdir()  # a folder is nobody's unfinished file
+    for path in ours + others:
+        path.write_text("half")
+    with sole_writer(tmp_path / "runs.jsonl", ("comparisons.json", "models/*")):
+        assert [p.exists() for p in ours + others] == [False, False, True]
+
+
+@posix
+def test_a_lock_that_fails_otherwise_is_told(tmp_path, monkeypatch):
+    import fcntl
+
+    def fails(*args):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        sole_writer(tmp_path / "a").__enter__()
+
+
+def test_what_is_synced_is_the_whole_content_and_no_handle_is_left(tmp_path, monkeypatch):
+    sizes, fsync, handles = [], os.fsync, "/proc/self/fd"
+    monkeypatch.setattr(os, "fsync", lambda handle: (sizes.append(os.fstat(handle).st_size), fsync(handle)))
+    before = len(os.listdir(handles)) if os.path.isdir(handles) else 0
+    write_whole(tmp_path / "a/b/c.txt", "é" * 100)
+    write_whole(tmp_path / "a/b/c.txt", b"bytes")
+    assert 200 in sizes and 5 in sizes and (tmp_path / "a/b/c.txt").read_bytes() == b"bytes"
+    assert before == (len(os.listdir(handles)) if os.path.isdir(handles) else 0)
+
+
 @posix
 def test_where_the_file_system_has_no_locks_there_is_none(tmp_path, monkeypatch):
     import fcntl

@@ -5,6 +5,7 @@ own words: the wrong type, out of range, infinite, missing, unknown, of another 
 import copy
 import json
 import math
+import os
 import shutil
 import time
 
@@ -22,6 +23,7 @@ from dgsa_np.lab.evidence import compare, grid
 from dgsa_np.lab.evidence.report import report
 from dgsa_np.lab.records import COUNT, HASH, LABEL, NAME, NONE, NUMBER, SHARE, checked, read_json, read_lines
 from dgsa_np.lab.settings import SettingsError, settle
+from dgsa_np.params import tree_map
 
 OURS = CheckpointError, SettingsError, DataError
 
@@ -133,6 +135,16 @@ def drop(*path):
     return change
 
 
+def to_dtype(dtype, *path):
+    def change(held):
+        tree = held
+        for name in path[:-1]:
+            tree = tree[name]
+        tree[path[-1]] = tree_map(lambda a: a.astype(dtype), tree[path[-1]])
+
+    return change
+
+
 CHECKPOINTS = {  # what is wrong: (the change, what is said)
     "a batch far beyond the epoch": (set_to(10**9, "state", "batch"), "batch"),
     "a batch just beyond the epoch": (set_to(4, "state", "batch"), "batch is 4"),
@@ -154,6 +166,13 @@ CHECKPOINTS = {  # what is wrong: (the change, what is said)
     "a setting of another type": (set_to("16", "settings", "width"), "width is '16', expected int"),
     "a setting that does not fit": (set_to(15, "settings", "width"), "width is 15"),
     "a model of another depth": (set_to(2, "settings", "depth"), "2"),
+    "complex moments": (to_dtype("c8", "state", "optimizer", "m"), "m embed.W has dtype complex64"),
+    "moments of another precision": (to_dtype("f8", "state", "optimizer", "v"), "v embed.W has dtype float64"),
+    "weights of another precision": (to_dtype("f8", "state", "params"), "params embed.W has dtype float64"),
+    "weights that are no numbers": (set_to(np.full((16, 10), np.nan, "f4"), "state", "params", "head", "W"), "finite"),
+    "a width without end": (set_to(10**400, "settings", "width"), "width is 1000"),
+    "data for another task": (set_to("lm", "dataset", "task"), "a dataset with task 'lm'"),
+    "data with a name of many lines": (set_to("a\n" * 1000, "dataset", "name"), "dataset.name is"),
     "something more": (set_to(1, "more"), "has more too many"),
     "data of another name": (set_to(["digits"], "dataset", "name"), "dataset.name is ['digits']"),
 }
@@ -179,14 +198,51 @@ def test_evaluate_refuses_what_resume_refuses(what, spoilt, capsys):
     assert status == 2 and words in said and said.count("\n") == 1
 
 
-def test_a_vocabulary_that_is_not_that_of_the_model_is_refused(sources, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def language(sources, tmp_path_factory):
+    """A run of a language model."""
+    folder = tmp_path_factory.mktemp("language")
     text = {"data": "text", "root": str(sources / "text.txt"), "length": 16, "width": 8, "n_heads": 1, "depth": 1}
-    run_whole(tmp_path, text | {"epochs": 1, "device": "cpu"})
-    held = load_checkpoint(tmp_path / "checkpoint.npz")
-    held["dataset"]["symbols"].pop()
+    run_whole(folder, text | {"epochs": 1, "device": "cpu"})
+    return folder
+
+
+VOCABULARIES = {
+    "a symbol too few": (lambda meta: meta["symbols"].pop(), "symbols, expected vocab_size"),
+    "a symbol twice": (lambda meta: meta["symbols"].__setitem__(0, meta["symbols"][1]), "differ"),
+    "no symbols": (lambda meta: meta.pop("symbols"), "0 symbols, expected vocab_size"),
+    "another unit": (lambda meta: meta.update(unit="bytes"), "symbols of 'bytes'"),
+    "a unit that there is not": (lambda meta: meta.update(unit="foo"), "dataset.unit is 'foo', expected one of"),
+    "bytes beyond 255": (lambda meta: meta.update(unit="bytes", symbols=list(range(300))), "from 0 to 255"),
+}
+
+
+@pytest.mark.parametrize("what", VOCABULARIES)
+def test_a_vocabulary_that_is_not_that_of_the_model_is_refused(what, language, tmp_path, capsys):
+    change, words = VOCABULARIES[what]
+    held = load_checkpoint(language / "checkpoint.npz")
+    change(held["dataset"])
     save_checkpoint(tmp_path / "checkpoint.npz", held)
     status, _, said = say(["sample", tmp_path], capsys)
-    assert status == 2 and "symbols, expected vocab_size" in said
+    assert status == 2 and words in said and said.count("\n") == 1
+
+
+def test_the_best_of_another_run_is_refused(whole, language, tmp_path, capsys):
+    folder = shutil.copytree(whole, tmp_path / "run")
+    shutil.copy(language / "best.npz", folder)
+    for argv in (["evaluate", folder, "--checkpoint", "best"], ["train", "--resume", folder]):
+        status, _, said = say(argv, capsys)
+        assert status == 2 and "best.npz: of another run than checkpoint.npz beside it" in said
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes as POSIX has them")
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "checkpoint.npz", "best.npz"])
+def test_a_pipe_in_the_place_of_a_file_is_no_hang(name, whole, tmp_path, capsys):
+    folder = shutil.copytree(whole, tmp_path / "run")
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    status, _, said = say(["train", "--resume", folder], capsys)
+    assert status == 2 and name in said and said.count("\n") == 1
 
 
 METRICS = {
@@ -252,6 +308,28 @@ def test_a_report_holds_no_html_of_others(kept, tmp_path):
     assert "&lt;script>alert(1)" in text and " a < b " in text and r"&lt;b>dgsa&lt;/b> \| x" in text
     rows = [line for line in text.splitlines() if "dgsa&lt;/b>" in line and line.startswith("|")]
     assert rows and all(line.replace(r"\|", "").count("|") > 3 for line in rows)
+
+
+RECORDS = {
+    "one corruption more": (lambda r: r["accuracy"].update(foo=[1.0] * 6), "its accuracy does not have"),
+    "one corruption less": (lambda r: r["accuracy"].pop("blur"), "its accuracy does not have"),
+    "levels left out": (lambda r: r["accuracy"].update(blur=[0.5]), "its accuracy does not have"),
+    "no accuracy": (lambda r: r.pop("accuracy"), "its accuracy does not have"),
+    "a kind that there is not": (lambda r: r["settings"].update(kind="magic"), "kind is 'magic'"),
+    "settings that are missing": (lambda r: r["settings"].pop("lr"), "its settings lack lr"),
+    "baselines of nothing": (lambda r: r.update(baselines={"a": {}}), ""),
+}
+
+
+@pytest.mark.parametrize("what", RECORDS)
+def test_a_record_that_does_not_fit_its_task_is_refused(what, kept, tmp_path, capsys):
+    change, words = RECORDS[what]
+    folder = shutil.copytree(kept, tmp_path / "grid")
+    records = [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
+    change(next(r for r in records if ("baselines" in r) == (not words)))
+    (folder / "runs.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    status, _, said = say(["report", folder], capsys)
+    assert status == 2 and words in said and said.count("\n") == 1
 
 
 def nodes(tree, path=()):

@@ -69,6 +69,24 @@ def test_a_run_that_is_not_there_says_what_was_expected(command, tmp_path, capsy
     assert "checkpoint.npz: there is no such file" in say([command, tmp_path], capsys)[2]
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["train", "--resume", ""], ["train", "--out", ""], ["train", "--config", ""], ["evaluate", ""],
+        ["sample", ""], ["report", ""], ["report", "x", "--out", ""], ["compare", "--out", ""], ["demo", "--out", ""],
+    ],
+)  # fmt: skip
+def test_an_empty_path_is_refused(argv, capsys):
+    """As from --resume "$RUN" where RUN is not set: nothing begins."""
+    status, _, said = say(argv, capsys)
+    assert status == 2 and "'', expected a path: is a variable of the shell not set?" in said
+
+
+def test_a_path_with_a_line_break_is_told_in_one_line(capsys):
+    status, _, said = say(["evaluate", "no\nsuch"], capsys)
+    assert status == 2 and said.count("\n") == 1
+
+
 # ------------------------------------------------------------------------------------- what is said
 
 
@@ -134,6 +152,17 @@ def test_text_survives_a_console_of_another_encoding(encoding, tmp_path):
     status, out, said = run("sample", tmp_path / "run", "--prompt", "caf", "--length", "80", PYTHONIOENCODING=encoding)
     assert status == 0 and said == b"" and len(out.decode(encoding)) > 80
     assert ("?" in out.decode(encoding)) == (encoding in ("cp1252", "ascii"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="streams that are closed or full as POSIX has them")
+@pytest.mark.parametrize(
+    ("streams", "status", "words"),
+    [(">&-", 0, ""), ("2>&-", 0, ""), ("<&-", 0, ""), ("| true", 0, ""), (">/dev/full", 2, "dgsa-np: output: [Errno")],
+)
+def test_streams_that_are_closed_or_full_are_no_traceback(streams, status, words):
+    command, buffered = f"{sys.executable} -m dgsa_np train --help {streams}", os.environ | {"PYTHONUNBUFFERED": ""}
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, env=buffered)
+    assert done.returncode == status and done.stderr.startswith(words) and done.stderr.count("\n") == bool(words)
 
 
 @pytest.mark.slow

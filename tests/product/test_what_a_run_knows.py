@@ -21,7 +21,7 @@ TEXT = {"data": "text", "length": 16, "width": 8, "n_heads": 1, "depth": 1, "epo
 def comparing(tmp_path, monkeypatch):
     """compare without its runs: a function of settings and seeds, and the names of what is kept."""
     monkeypatch.setattr(compare, "run_grid", lambda *args, **how: [])
-    call = partial(compare.compare_grid, tmp_path, uneven=False)
+    call = partial(compare.compare_grid, tmp_path, **{"uneven": False})
     return call, lambda: list(compare.read_comparisons(tmp_path))
 
 
@@ -66,6 +66,16 @@ def test_a_grid_is_continued_by_more_seeds_and_by_itself(comparing):
     assert names() == ["grid-lr", "grid-lr-2"]
     call(TINY | {"lr": [0.1, 0.2]}, seeds=[0])  # fewer than are kept: beside them, not in their place
     assert names() == ["grid-lr", "grid-lr-2", "grid-lr-3"]
+
+
+def test_what_is_asked_of_a_grid_is_never_changed_by_a_later_one(comparing):
+    """Its primary endpoint is that of its first two cells: another order is another comparison."""
+    call, names = comparing
+    call(TINY | {"kind": ["softmax", "dgsa"]}, seeds=[0], uneven=True)
+    call(TINY | {"kind": ["dgsa", "softmax"]}, seeds=[0], uneven=True)
+    call(TINY | {"kind": ["diff_v1", "dgsa", "softmax"]}, seeds=[0], uneven=True)
+    call(TINY | {"kind": ["softmax", "dgsa", "diff_v1"]}, seeds=[0], uneven=True)  # one more at the end
+    assert names() == ["grid-kind", "grid-kind-2", "grid-kind-3"]
 
 
 HOST = "import json; from dgsa_np.lab.measure import host; print(json.dumps(host()))"

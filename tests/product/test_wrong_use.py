@@ -64,6 +64,8 @@ def test_a_wrong_file_of_settings_is_told(content, words, tmp_path, capsys):
         (["train", "--data", "mnist", "--root", "nowhere"], "train-images-idx3-ubyte: there is no such file"),
         (["train", "--seed", "-1"], "seed is -1"),
         (["train", "--threads", "0"], "threads is 0"),
+        (["train", "--seed", "9" * 400], "seed is 999"),
+        (["train", "--width", "9" * 400], "width is 999"),
         (["train", "--gate-on", "inhibit"], "gate_on is 'inhibit', expected one of 'both', 'inhibition'; did you mean"),
         (["train", "--save-every", "-1"], "expected a number of at least 0"),
         (["evaluate", "x", "--checkpoint", "bets"], "invalid choice: 'bets'"),

@@ -529,7 +529,7 @@ INNER = {
         "choose_threads make settings_of with_bar check_state known typed Split.take Spec"
     ),
     "read the files of a data set, whose root load has checked": "home listed opened read read_text read_texts",
-    "write files of our own": "whole_file write_whole append sole_writer told_as",
+    "write files of our own": "whole_file write_whole append sole_writer",
     "asks an error, whatever it is": "out_of_memory",
     "the body of the heads on tiles, and the choice of them, whose arguments a layer has checked": (
         "streamed_forward streamed_backward tiles_are_faster AttentionConfig.head_pair"

@@ -69,9 +69,9 @@ def carry_out(folder, name, study, planned, **how) -> list:
         "runs": {data: {label: [r.key for r in runs] for label, runs in by.items()} for data, by in planned.items()},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with sole_writer(folder / "runs.jsonl"):
+    with sole_writer(folder / "runs.jsonl", ("comparisons.json", "models/*")):  # what report writes is not ours
         before = read_comparisons(folder)
-        name = name_beside(before, name, comparison["runs"])
+        name = name_beside(before, name, comparison)
         if before.get(name, {}).get("runs") == comparison["runs"]:
             comparison = before[name] | comparison  # with the costs that were measured
         checked({name: comparison}, {NAME: COMPARISON}, "comparison", SettingsError)  # so that it can be read again
@@ -90,18 +90,21 @@ def carry_out(folder, name, study, planned, **how) -> list:
     return records
 
 
-def name_beside(before, name, runs) -> str:
-    """The name, with a number where one of that name compares other runs, which would be lost.
+def name_beside(before, name, comparison) -> str:
+    """The name, with a number where one of that name is another comparison, which would be lost.
 
-    One whose runs are all here again, in the same cells, is continued.
+    One that asks the same, and whose runs are all here again, in the same cells, is continued.
     """
     names = chain([name], (f"{name}-{number}" for number in count(2)))
-    return next(name for name in names if name not in before or _in_cells(before[name]["runs"]) <= _in_cells(runs))
+    return next(name for name in names if name not in before or _continues(comparison, before[name]))
 
 
-def _in_cells(runs) -> set:
-    """The keys of runs, each with its data set and its cell."""
-    return {(data, label, key) for data, by in runs.items() for label, keys in by.items() for key in keys}
+def _continues(comparison, before) -> bool:
+    here, there = (
+        {(data, label, key) for data, by in c["runs"].items() for label, keys in by.items() for key in keys}
+        for c in (comparison, before)
+    )
+    return there <= here and all(before[what] == comparison[what] for what in ("primary", "metrics", "inside"))
 
 
 def read_comparisons(folder) -> dict:

@@ -16,7 +16,9 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from ...checkpoint import save_checkpoint
+from ...data import CORRUPTIONS
 from ...files import append
+from ...model import ModelConfig
 from ...train import NonFiniteError, train
 from ..experiments import count_parameters, evened, run_baselines
 from ..measure import host
@@ -198,5 +200,9 @@ def read_runs(path, repair=False) -> list:
         needed = ["data"] if how == "baselines" else [*NEEDED, "n_out"]
         if lacking := [name for name in needed if name not in settings]:
             raise SettingsError(f"{where}: its settings lack {', '.join(lacking)}")
+        corruptions = CORRUPTIONS[make(ModelConfig, settings).task] if how == "trained" else {}
+        levels = {kind: len(corruption.levels) for kind, corruption in corruptions.items()}
+        if {kind: len(reached) for kind, reached in record.get("accuracy", {}).items()} != levels:
+            raise SettingsError(f"{where}: its accuracy does not have the corruptions {levels}, with so many levels")
         records.append(record | {"settings": settings, "key": Planned(settings, record["data_sha256"]).key})
     return records

@@ -36,7 +36,7 @@ def report(folder, out) -> list:
     records = {record["key"]: record for record in read_runs(folder / "runs.jsonl")}
     try:
         page = blocks_of(folder, named, records)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, StopIteration) as error:
         said = "its records do not hold what a report shows: were they changed, or written by another version?"
         raise SettingsError(f"{folder}: {said} {error!r}") from error
     for _, name, png, _ in (block for block in page if block[0] == "figure"):

@@ -37,8 +37,11 @@ def loss_and_grads_threaded(
         threads = choose_threads("cpu" if array_module(params["head"]["W"]) is np else "cuda", len(targets), cfg)
     shapes.whole("loss_and_grads_threaded", threads=threads)
     counts = keep if keep is not None and cfg.task == "lm" else np.ones(targets.shape, bool)
-    rows = np.arange(len(targets))
-    shards = [some for some in np.array_split(rows, min(threads, len(rows))) if counts[some].any()]
+    shards = [
+        rows
+        for rows in np.array_split(np.arange(len(targets)), min(threads, len(targets)))
+        if counts[rows].any()
+    ]
     if len(shards) < 2:
         return loss_and_grads(params, inputs, targets, cfg, keep)
 

@@ -73,10 +73,10 @@ def workers(jobs, dask, steps):
     What they have not begun in the end they never do, and what they are at is broken off.
     """
     if dask is None:
-        line, held = SPAWN.Pipe(duplex=False)
-        with line, ProcessPoolExecutor(jobs, SPAWN, begin, (line, steps)) as executor, held:
+        line, our_end = SPAWN.Pipe(duplex=False)
+        with line, ProcessPoolExecutor(jobs, SPAWN, begin, (line, steps)) as executor, our_end:
             yield partial(_submit, executor)
-            executor.shutdown()  # after an error the end of held is that of the workers, whatever they are at
+            executor.shutdown()  # after an error, our end closes first, and the workers end, whatever they are at
         return
     try:
         from distributed import Client

@@ -17,7 +17,7 @@ from itertools import product
 import numpy as np
 import pytest
 from support.runs import assert_same, break_at, flags, run_whole
-from support.terminal import open_terminal, read_terminal
+from support.terminal import hear_ctrl_c, open_terminal, read_terminal
 
 from dgsa_np.attention import KINDS
 from dgsa_np.lab import runs
@@ -41,7 +41,7 @@ def start(stderr, *args):
     """A training process; what it prints can be read line by line."""
     command = [sys.executable, "-m", "dgsa_np", "train", "--save-every", "0.1", *args]
     env = os.environ | {"PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=env, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=env, text=True, preexec_fn=hear_ctrl_c)
 
 
 def ctrl_c(args, moment, terminal, begun=True):

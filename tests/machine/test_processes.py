@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 from support.runs import flags
-from support.terminal import open_terminal, read_terminal
+from support.terminal import hear_ctrl_c, open_terminal, read_terminal
 
 from dgsa_np.lab import runs, workers
 
@@ -48,7 +48,7 @@ def wait_for(condition, seconds=30):
 
 def begin(*argv, **options):
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-    return subprocess.Popen([*COMMAND, *map(str, argv)], **options)
+    return subprocess.Popen([*COMMAND, *map(str, argv)], preexec_fn=hear_ctrl_c, **options)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from support.commands import say
 from support.runs import flags, run_whole
 from support.training import TINY
 
+from dgsa_np import backend
 from dgsa_np.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dgsa_np.data import DataError
 from dgsa_np.lab import runs
@@ -235,6 +236,39 @@ def test_the_best_of_another_run_is_refused(whole, language, tmp_path, capsys):
         assert status == 2 and "best.npz: of another run than checkpoint.npz beside it" in said
 
 
+def test_a_run_goes_on_where_its_data_have_moved_to(language, tmp_path, capsys):
+    folder, data = shutil.copytree(language, tmp_path / "run"), tmp_path / "moved.txt"
+    held = load_checkpoint(folder / "checkpoint.npz")
+    shutil.copy(held["settings"]["root"], data)
+    config = (folder / "config.json").read_text().replace(held["settings"]["root"], "/nowhere.txt")
+    (folder / "config.json").write_text(config)
+    for name in ("checkpoint.npz", "best.npz"):
+        held = load_checkpoint(folder / name)
+        held["settings"]["root"] = "/nowhere.txt"
+        save_checkpoint(folder / name, held)
+    assert "/nowhere.txt: cannot be read" in say(["train", "--resume", folder], capsys)[2]
+    assert say(["train", "--resume", folder, "--root", data], capsys)[0] == 0
+    assert say(["train", "--resume", folder, "--root", data, "--epochs", "9"], capsys)[0] == 2
+
+
+DATA = {
+    "another name": (set_to("mnist", "dataset", "name"), "the data differ from those of the run: name mnist, now text"),
+    "another hash": (set_to("0" * 64, "dataset", "sha256"), "the data differ from those of the run: sha256 0000"),
+    "another order of symbols": (lambda held: held["dataset"]["symbols"].reverse(), "another vocabulary"),
+}
+
+
+@pytest.mark.parametrize("what", DATA)
+def test_data_that_are_not_those_of_the_run_are_refused(what, language, tmp_path, capsys):
+    change, words = DATA[what]
+    folder = shutil.copytree(language, tmp_path / "run")
+    held = load_checkpoint(folder / "checkpoint.npz")
+    change(held)
+    save_checkpoint(folder / "checkpoint.npz", held)
+    status, _, said = say(["train", "--resume", folder], capsys)
+    assert status == 2 and words in said and said.count("\n") == 1
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes as POSIX has them")
 @pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "checkpoint.npz", "best.npz"])
 def test_a_pipe_in_the_place_of_a_file_is_no_hang(name, whole, tmp_path, capsys):
@@ -421,9 +455,11 @@ def test_a_run_begun_on_a_device_that_there_is_not_is_refused(spoilt, capsys):
     assert status == 2 and "device is 'tpu', expected one of" in said and said.count("\n") == 1
 
 
-def test_a_run_begun_on_a_gpu_goes_on_without_one(spoilt, capsys):
+@pytest.mark.parametrize("asked", [["--device", "cpu"], []])
+def test_a_run_begun_on_a_gpu_goes_on_without_one(asked, spoilt, capsys, monkeypatch):
+    monkeypatch.setattr(backend, "_why_no_gpu", lambda: "there is none")
     folder = begun_on("cuda", spoilt)
-    status, said, _ = say(["train", "--resume", folder, "--device", "cpu"], capsys)
+    status, said, _ = say(["train", "--resume", folder, *asked], capsys)
     assert status == 0 and "begun on cuda: from here on numbers are rounded otherwise" in said
     assert runs.open_run(folder)["settings"]["device"] == "cuda"  # where it may go back to
 

@@ -1,6 +1,7 @@
-"""A terminal that a process writes to, as a person would see it."""
+"""A terminal that a process writes to, as a person would see it, and its Ctrl-C."""
 
 import os
+import signal
 import struct
 
 
@@ -25,3 +26,8 @@ def read_terminal(master):
         pass
     os.close(master)
     return b"".join(parts).decode()
+
+
+def hear_ctrl_c():
+    """For a new process: Ctrl-C is heard, also where the tests run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

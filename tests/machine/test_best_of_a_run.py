@@ -107,7 +107,7 @@ def assert_the_best_is_kept(losses, way):
 ALL = [(losses, way) for losses in LOSSES for way in WAYS]
 
 
-@pytest.mark.parametrize(("losses", "way"), most_later(ALL, now=[*ALL[:: len(WAYS)], *ALL[: len(WAYS)]]))
+@pytest.mark.parametrize(("losses", "way"), most_later(ALL, now=ALL[:: len(WAYS) + 1]))
 def test_the_best_epoch_is_that_of_the_least_validation_loss(losses, way):
     assert_the_best_is_kept(losses, way)
 
@@ -163,7 +163,7 @@ BUGS = {  # what is wrong: (what catches it, function, old, new)
 SEEN = ("best.npz is the worst", "best.npz is the last")
 
 
-@pytest.mark.parametrize("name", most_later(BUGS, now=[*SEEN, *list(BUGS)[::3]]))
+@pytest.mark.parametrize("name", most_later(BUGS, now=[*SEEN, *list(BUGS)[::6]]))
 def test_planted_bugs_are_caught(name):
     test, *change = BUGS[name]
     assert_caught(test, change)

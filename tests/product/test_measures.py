@@ -502,7 +502,7 @@ BUGS = {  # what is wrong: (what catches it, function, old, new)
 SEEN = ("at the start of another network", "AUC on clean inputs", "the needle tested on training data")
 
 
-@pytest.mark.parametrize("name", most_later(BUGS, now=[*SEEN, *list(BUGS)[::3]]))
+@pytest.mark.parametrize("name", most_later(BUGS, now=[*SEEN, *list(BUGS)[::6]]))
 def test_planted_bugs_are_caught(name):
     test, *change = BUGS[name]
     assert_caught(test, change)

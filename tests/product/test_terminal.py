@@ -120,6 +120,7 @@ def test_without_a_terminal_there_is_a_line_per_epoch(tmp_path, capsys):
     assert all("valid_accuracy" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_without_a_terminal_there_is_a_line_per_run(tmp_path, capsys):
     argv = ["compare", *flags(TINY), "--kind", "dgsa", "softmax", "--seeds", "1", "--jobs", "1"]
     lines = say([*argv, "--out", tmp_path / "grid"], capsys)[2].splitlines()
@@ -135,7 +136,8 @@ def test_without_a_terminal_there_is_a_line_per_run(tmp_path, capsys):
 # --------------------------------------------------------------------------------- where it is said
 
 
-@pytest.mark.parametrize("backend", most_later(["module://not_installed.here", "TkAgg", "nonsense"], now=["nonsense"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["module://not_installed.here", "TkAgg", "nonsense"])
 def test_pictures_are_drawn_whatever_the_backend_is_said_to_be(backend, tmp_path):
     """That of a notebook is inherited by its !commands, where it may not be installed."""
     status, _, said = run("train", *SMALL, "--batch-size", "256", "--out", tmp_path / "run", MPLBACKEND=backend)
@@ -155,6 +157,7 @@ def test_text_survives_a_console_of_another_encoding(encoding, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="streams that are closed or full as POSIX has them")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("streams", "status", "words"),
     [(">&-", 0, ""), ("2>&-", 0, ""), ("<&-", 0, ""), ("| true", 0, ""), (">/dev/full", 2, "dgsa-np: output: [Errno")],
@@ -187,7 +190,7 @@ def test_a_run_can_be_trained_in_a_thread(tmp_path):
     assert said == [1]
 
 
-@pytest.mark.parametrize("name", [r"$\foo$ earned", "$", "a$b$c", "x^2_3", "\\"])
+@pytest.mark.parametrize("name", most_later([r"$\foo$ earned", "$", "a$b$c", "x^2_3", "\\"], now=[r"$\foo$ earned"]))
 def test_a_name_is_drawn_as_it_is(name, tmp_path):
     import numpy as np
 

@@ -5,6 +5,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from ...data import LOADERS
+from ...data.files import read
 from ...files import sole_writer, write_whole
 from ..records import COUNT, HASH, LABEL, NAME, NONE, NUMBER, checked, one_of, read_json
 from ..settings import SettingsError
@@ -60,7 +61,7 @@ def compare_grid(folder, settings, seeds, uneven, **how) -> list:
 
 def carry_out(folder, name, study, planned, **how) -> list:
     """Write down what will be compared and how, before the first run; then run what is missing."""
-    folder, cells = Path(folder), [(data, *cell) for data, by in planned.items() for cell in by.items()]
+    folder, each = Path(folder), [(data, *cell) for data, by in planned.items() for cell in by.items()]
     comparison = {
         "question": study.question,
         "primary": [study.primary[0].name, *study.primary[1:]] if study.primary else None,
@@ -76,10 +77,10 @@ def carry_out(folder, name, study, planned, **how) -> list:
             comparison = before[name] | comparison  # with the costs that were measured
         checked({name: comparison}, {NAME: COMPARISON}, "comparison", SettingsError)  # so that it can be read again
         write_whole(folder / "comparisons.json", json.dumps(before | {name: comparison}, indent=1))
-        for data, label, (first, *_) in cells:
+        for data, label, (first, *_) in each:
             recipe = ", ".join(f"{k} {first.settings[k]:g}" for k in RECIPE)
             print(f"{data}, {label}: {first.settings['kind']}, {recipe}", flush=True)
-        runs, models = [run for *_, several in cells for run in several], {several[0].key for *_, several in cells}
+        runs, models = [run for *_, runs in each for run in runs], {runs[0].key for *_, runs in each}
         records = run_grid(folder, runs, models=models, **how)
         if "cost" in study.inside:
             comparison["cost"] = {
@@ -110,5 +111,5 @@ def _continues(comparison, before) -> bool:
 def read_comparisons(folder) -> dict:
     """{name: what is compared}; raises SettingsError for a damaged file."""
     path = Path(folder) / "comparisons.json"
-    content = path.read_bytes() if path.exists() else "{}"
+    content = read(path) if path.exists() else "{}"
     return read_json(content, {NAME: COMPARISON}, f"{path}", SettingsError)

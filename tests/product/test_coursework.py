@@ -81,7 +81,7 @@ def test_a_mistake_is_named(exercise, name, tmp_path):
     assert marks.score < marks.most and any(hint in mark.said for mark in marks.marks), marks
 
 
-QUICK = ("exit", "equals everything", "imports the library", "reads the key", "forges an answer of text")
+QUICK = ("exit", "equals everything", "reads the key")
 
 
 @pytest.mark.parametrize("name", most_later(HOSTILE, now=QUICK))

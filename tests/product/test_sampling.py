@@ -108,6 +108,7 @@ def test_a_token_outside_the_vocabulary_and_a_classifier_are_refused():
         draw(init_model(cfg, np.random.default_rng(0)), cfg)
 
 
+@pytest.mark.slow
 def test_top_k_draws_among_exactly_k_of_equals_the_first():
     cfg = ModelConfig(task="lm", **TOKENS | {"n_out": 11})
     params = init_model(cfg, np.random.default_rng(0), "float64")

@@ -228,6 +228,7 @@ def real_only(f):
     return forward
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:check_pair:UserWarning")
 def test_kinks_are_not_stepped_over():
     forward = real_only(lambda x: abs(x) + np.maximum(x, 0))

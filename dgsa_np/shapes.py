@@ -288,10 +288,12 @@ def number(function: str, low=-math.inf, high=math.inf, **values):
 
 
 def whole(function: str, least: int = 1, **values):
-    """Check for whole numbers, none below the least."""
+    """Check for whole numbers, none below the least or beyond what 64 bits hold."""
     for name, value in values.items():
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not least <= value < 2**63:
-            raise ValueError(f"{function}: {name} is {value!r}, expected a whole number of at least {least}")
+            raise ValueError(
+                f"{function}: {name} is {value!r}, expected a whole number of at least {least}, below 2**63"
+            )
 
 
 SORTS = {  # the first word of a declaration, and what looks at the argument

@@ -59,7 +59,7 @@ direction, as they are taught, +- what they estimate their own error to be.
 def main(argv=None) -> int:
     """Run one of the commands of the table at the end of this file, and return its exit status.
 
-    0 done, 1 a check failed or training broke down, 2 wrong use, 130 Ctrl-C
+    0 done, 1 a check failed, training broke down or workers died, 2 wrong use, 130 Ctrl-C
     """
     try:
         args = _parse(argv)

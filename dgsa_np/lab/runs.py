@@ -102,8 +102,10 @@ def open_run(path, which="checkpoint") -> dict:
 def _check_numbers(name, tree):
     """They are such as training makes."""
     for leaf, a in flatten(tree).items():
-        if a.dtype != "float32" or not np.isfinite(a).all():
-            raise ValueError(f"open_run: {name} {leaf} has dtype {a.dtype}, expected float32, all finite")
+        if a.dtype != "float32":
+            raise ValueError(f"open_run: {name} {leaf} has dtype {a.dtype}, expected float32")
+        if not np.isfinite(a).all():
+            raise ValueError(f"open_run: {name} {leaf} has numbers that are not finite, expected finite ones")
 
 
 def _check_vocabulary(model, meta):

@@ -11,7 +11,8 @@ from ..records import COUNT, HASH, LABEL, NAME, NONE, NUMBER, checked, one_of, r
 from ..settings import SettingsError
 from .costs import costs
 from .grid import cells, plan, run_grid
-from .studies import BASE, CLEAN, CORRUPTED, INSIDE, LOSS, METRICS, STUDIES, Study, grid_of
+from .studies import BASE, CLEAN, CORRUPTED, LOSS, METRICS, STUDIES, Study, grid_of
+from .tables import SECTIONS
 
 RECIPE = "width", "depth", "n_heads", "ffn_width", "epochs", "batch_size", "lr", "warmup", "weight_decay", "clip"
 EVERYWHERE = ("digits", "needle")  # data sets that need no files
@@ -19,7 +20,7 @@ DATA, METRIC = one_of(LOADERS), one_of(METRICS)
 COST = dict.fromkeys(("ms", "peak_MiB", "multiplications"), NUMBER) | {"parameters": COUNT}
 COMPARISON = {  # an entry of comparisons.json
     **{"question": LABEL, "primary": (NONE, [METRIC, LABEL, (NONE, LABEL)]), "metrics": [METRIC]},
-    **{"inside": [one_of(INSIDE)], "runs": {DATA: {LABEL: [HASH]}}},
+    **{"inside": [one_of(SECTIONS)], "runs": {DATA: {LABEL: [HASH]}}},
     **{"cost?": {DATA: {LABEL: COST | {"quartiles": [NUMBER, NUMBER]}}}},
 }
 

@@ -49,8 +49,6 @@ MISLED = Metric("accuracy, 8 spurious keys", "%", lambda record: 100 * record["n
 LOSS = Metric("test loss", "nats", lambda record: record["clean"]["loss"])
 METRICS = {metric.name: metric for metric in (CLEAN, CORRUPTED, SEES_NOISE, REJECTION, MISLED, LOSS)}
 
-INSIDE = "gates", "signed", "rejection", "needle", "cost"  # each a function of tables.py
-
 
 class Study(NamedTuple):
     """A named grid.
@@ -66,7 +64,7 @@ class Study(NamedTuple):
     primary: tuple | None
     data: tuple = ("digits",)
     metrics: tuple = (CLEAN, CORRUPTED)
-    inside: tuple = ()  # what else is drawn and tabled, of INSIDE
+    inside: tuple = ()  # what else is drawn and tabled, of the SECTIONS in tables.py
 
 
 def kinds(*names):

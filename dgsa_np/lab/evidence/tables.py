@@ -12,7 +12,6 @@ from ..experiments import interval, with_interval
 from .measures import NOISE, SPURIOUS_KEYS
 from .pictures import figure_block
 from .statistics import INTERVAL
-from .studies import INSIDE
 
 
 class Results(NamedTuple):
@@ -203,4 +202,4 @@ def over_seeds(values) -> str:
     return with_interval(values, 1 if abs(np.mean(values)) >= 10 else 2)
 
 
-SECTIONS = dict(zip(INSIDE, (gates, signed, rejection, needle, cost), strict=True))
+SECTIONS = {"gates": gates, "signed": signed, "rejection": rejection, "needle": needle, "cost": cost}

@@ -70,12 +70,12 @@ def to_numpy(tree) -> Any:
     return tree_map(lambda a: a.get() if hasattr(a, "dtype") and array_module(a) is not np else a, tree)
 
 
-def erf(x) -> Any:
+def erf(x, out=None) -> Any:
     """The error function, from scipy, or from cupyx, which has it for real numbers alone."""
     on_host = array_module(x) is np
     if not on_host and x.dtype.kind == "c":
         raise TypeError("erf: CuPy has no complex erf, so GELU has no complex step on a GPU; check it on the CPU")
-    return import_module("scipy.special" if on_host else "cupyx.scipy.special").erf(x)
+    return import_module("scipy.special" if on_host else "cupyx.scipy.special").erf(x, out=out)
 
 
 def owner_of(a):

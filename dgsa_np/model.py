@@ -217,7 +217,7 @@ def model_forward(inputs, params, cfg: ModelConfig, keep=None, past=None) -> tup
             cache.blocks[i].attention.head.A_exc
     """
     start, xp = _start(cfg, past), array_module(params["head"]["W"])
-    T = _check_inputs(inputs, params["embed"], cfg, start)
+    T = check_inputs(inputs, cfg, start, params["embed"].get("W"))
     keep = _check_keep(keep, past, start, inputs, T)
     kept = None if keep is None else xp.asarray(keep)
     places = None
@@ -273,14 +273,14 @@ def loss_and_grads(params, inputs, targets, cfg: ModelConfig, keep=None) -> tupl
     return loss, model_backward(dlogits, cache)
 
 
-def _check_inputs(inputs, embed, cfg, start) -> int:
+def check_inputs(inputs, cfg, start=0, W=None) -> int:
     """Check images or tokens, and return T, the number of tokens that they make."""
     images = cfg.task == "vision"
     is_array("model_forward", "images" if images else "tokens", inputs)
     if images:
         letters = "B image_size image_size" + (" channels" if cfg.channels > 1 or inputs.ndim == 4 else "")
         axes = {"images": letters, "W": "P*P*channels C"}
-        arrays("model_forward", axes, inputs, embed["W"], sizes=cfg.known_sizes)
+        arrays("model_forward", axes, inputs, W, sizes=cfg.known_sizes, optional=("W",))
         return cfg.n_tokens
     if len(inputs.shape) != 2 or start + inputs.shape[1] > cfg.max_len:
         after = f" after {start} past tokens" if start else ""

@@ -7,7 +7,6 @@ import numpy as np
 
 from .backend import array_module
 from .check import differing_names
-from .fast.fused import fused, sum_kernel
 from .params import flatten, tree_map, zeros_like
 from .shapes import Array, ShapeError, arrays, number, takes, whole
 
@@ -58,7 +57,6 @@ def adamw_step(
     return params, {"m": m, "v": v, "step": t}
 
 
-@fused
 def _adamw(p, g, m, v, b1, b2, m_share, v_share, lr, eps, weight_decay):
     """The formulas of adamw_step for one parameter: the new p, m and v."""
     m = b1 * m + (1 - b1) * g
@@ -68,8 +66,7 @@ def _adamw(p, g, m, v, b1, b2, m_share, v_share, lr, eps, weight_decay):
 
 def square_sum(x) -> Array:
     """The sum of all squares, an array without axes, in float64 at least."""
-    kernel = sum_kernel("square_sum", x)
-    return kernel(x) if kernel else np.square(x, dtype=np.promote_types(x.dtype, "float64")).sum()
+    return np.square(x, dtype=np.promote_types(x.dtype, "float64")).sum()
 
 
 def global_norm(grads) -> Array:

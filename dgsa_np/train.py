@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,13 +16,12 @@ from .attention.multihead import TILED_KINDS
 from .backend import array_module, resolve_device, to_device, to_numpy
 from .check import parameters, setting
 from .data import DataError, Dataset, Split
-from .fast.parallel import choose_threads, loss_and_grads_threaded
 from .gpu import out_of_memory
 from .losses import cross_entropy_forward
-from .model import ModelConfig, init_model, model_forward, model_specs
+from .model import ModelConfig, init_model, loss_and_grads, model_forward, model_specs
 from .optim import adamw_init, adamw_step, clip_by_norm, warmup_cosine
 from .params import count, flatten
-from .shapes import takes
+from .shapes import Array, takes
 
 right_parameters = parameters(model_specs)
 EVALUATION = 8192  # tokens of a batch that is evaluated: its maps are all in memory at once
@@ -53,7 +52,9 @@ class TrainConfig:
     clip: float = setting(1.0, "the largest global norm of a gradient", least=1e-12)
     seed: int = setting(0, "of the initial parameters and of the order of the data", least=0)
     device: str = setting("auto", "", ("auto", "cpu", "cuda"))
-    threads: int | None = setting(None, "that share a step; None: one per core, but one for small steps and on a GPU")
+    step: str = setting("auto", "auto: the fast one where there is one", ("auto", "plain"))
+    threads: int | None = setting(None, "that share a fast step; None: one per core, one for small ones and on a GPU")
+    capture: bool = setting(False, "on a GPU, replay the fast step as a CUDA graph", (False, True))
 
     def __post_init__(self):
         check.settings(self)
@@ -76,22 +77,46 @@ class TrainResult(NamedTuple):
     epochs: list[dict[str, Any]]  # a dict per epoch: epoch, train_loss, valid_loss (nats), valid_accuracy
 
 
-def train(model: ModelConfig, cfg: TrainConfig, data: Dataset, params=None, progress=False) -> TrainResult:
+def plain_step(state, batch, lr, model, cfg) -> tuple[dict, dict, Array, Array]:
+    """One step as formulas: loss and gradients, clipped, and AdamW.
+
+    batch : inputs, targets and keep, on the host
+    returns new params, a new state of the optimizer, the loss, and the norm of the gradient before
+            it was clipped
+    """
+    loss, grads = _loss_and_grads(state.params, batch, model)
+    clipped, norm = clip_by_norm(grads, cfg.clip)
+    params, optimizer = adamw_step(state.params, clipped, state.optimizer, lr, weight_decay=cfg.weight_decay)
+    return params, optimizer, loss, norm
+
+
+def _loss_and_grads(params, batch, model):
+    inputs, targets, keep = batch
+    if model.task == "vision":  # tokens and targets stay on the host, where they are checked
+        inputs = array_module(params["head"]["W"]).asarray(inputs)
+    return loss_and_grads(params, inputs, targets, model, keep)
+
+
+def train(
+    model: ModelConfig, cfg: TrainConfig, data: Dataset, params=None, progress=False, step=plain_step
+) -> TrainResult:
     """Train a model on data.train and watch it on data.valid; data.test is never touched.
 
     data     : a Dataset, on the host
     params   : where to start; None draws them from cfg.seed
     progress : show a bar, or a line per epoch where there is no terminal; or a function that is
                called after each step
+    step     : how a step is taken, as plain_step does; dgsa_np.fast.choose_step gives a faster one
     raises   : DataError where the data hold nan or inf; NonFiniteError with step, loss and the
                first bad tensor, or with the epoch whose validation broke down; OutOfMemoryError
                with shapes and bytes
     """
     state, steps, epochs = first_state(model, cfg, params), [], []
+    taken = train_steps(model, cfg, data, state, step)
     bar = bool(progress) and not callable(progress)
-    for done, step, epoch in with_bar(train_steps(model, cfg, data, state), model, cfg, data, progress=bar):
+    for done, record, epoch in with_bar(taken, model, cfg, data, progress=bar):
         state = done
-        steps.append(step)
+        steps.append(record)
         epochs += [epoch] if epoch else []
         if callable(progress):
             progress()
@@ -132,12 +157,13 @@ def _generator(state):
     return rng
 
 
-@takes(model=ModelConfig, cfg=TrainConfig, data=Dataset, state=TrainState)
+@takes(model=ModelConfig, cfg=TrainConfig, data=Dataset, state=TrainState, step=Callable)
 def train_steps(
-    model: ModelConfig, cfg: TrainConfig, data: Dataset, state: TrainState
+    model: ModelConfig, cfg: TrainConfig, data: Dataset, state: TrainState, step=plain_step
 ) -> Iterator[tuple[TrainState, dict, dict | None]]:
     """Train on from a state, step by step.
 
+    step : how a step is taken, as plain_step does
     yields after each step : the new state, the record of the step, that of the epoch or None
 
     States are never changed, so whoever keeps one can save it, or go on from it with the same bits.
@@ -149,7 +175,6 @@ def train_steps(
     batch, per_epoch = _sizes(cfg, data)
     _check_finite(data)
     check_state(model, cfg, data, state)
-    threads = cfg.threads or choose_threads(device, batch, model)
     with threadpool_limits(limits=1):
         while state.epoch < cfg.epochs:
             rng = _generator(state.rng)
@@ -158,13 +183,13 @@ def train_steps(
                 number = state.epoch * per_epoch + state.batch
                 lr = warmup_cosine(number, cfg.epochs * per_epoch, cfg.lr, round(cfg.warmup * cfg.epochs * per_epoch))
                 with _memory_explained(number, data.train.take(rows), state, model, device) as taken:
-                    state, step = _step(model, cfg, taken, state, lr, threads, device)
+                    state, record = _take(step, state, taken, lr, model, cfg)
                 epoch = None
                 if state.batch == per_epoch:
                     valid = _validate(state, data.valid, model)
                     epoch = {"epoch": state.epoch, "train_loss": state.loss_sum / per_epoch, **valid}
                     state = TrainState(state.params, state.optimizer, rng.bit_generator.state, state.epoch + 1)
-                yield state, {"step": number, **step}, epoch
+                yield state, {"step": number, **record}, epoch
 
 
 @takes(model=ModelConfig, cfg=TrainConfig, data=Dataset)
@@ -185,15 +210,12 @@ def with_bar(steps, model, cfg, data, start=0, progress=True) -> Iterator[tuple[
             yield state, step, epoch
 
 
-def _step(model, cfg, batch, state, lr, threads, device):
-    inputs, targets, keep = batch
-    inputs = to_device(inputs, device) if model.task == "vision" else inputs  # tokens are checked on the host
-    loss, grads = loss_and_grads_threaded(state.params, inputs, targets, model, keep, threads)
-    clipped, norm = clip_by_norm(grads, cfg.clip)
+def _take(step, state, batch, lr, model, cfg):
+    """The state after a step, and its record."""
+    params, optimizer, loss, norm = step(state, batch, lr, model, cfg)
     loss, norm = to_numpy(array_module(loss).stack([loss.astype("float64"), norm])).tolist()  # the one read of a step
     if not np.isfinite([loss, norm]).all():
-        raise _non_finite(state.optimizer["step"], loss, norm, state.params, grads)
-    params, optimizer = adamw_step(state.params, clipped, state.optimizer, lr, weight_decay=cfg.weight_decay)
+        raise _non_finite(state, batch, loss, norm, model)
     done = state._replace(params=params, optimizer=optimizer, batch=state.batch + 1, loss_sum=state.loss_sum + loss)
     return done, {"loss": loss, "norm": norm, "lr": lr}
 
@@ -299,8 +321,9 @@ def _sizes(cfg, data):
     return batch, n // batch
 
 
-def _non_finite(step, loss, norm, params, grads):
-    params = to_numpy(params)
+def _non_finite(state, batch, loss, norm, model):
+    _, grads = _loss_and_grads(state.params, batch, model)
+    params = to_numpy(state.params)
     tensors = [("parameter", params), ("gradient", to_numpy(grads))]
     bad = [(kind, name, a) for kind, tree in tensors for name, a in flatten(tree).items() if not np.isfinite(a).all()]
     where = "all parameters and gradients are finite"
@@ -308,6 +331,7 @@ def _non_finite(step, loss, norm, params, grads):
         kind, name, a = bad[0]
         count = int((~np.isfinite(a)).sum())
         where = f"the first bad tensor is the {kind} {name}, {count} of its {a.size} numbers are not finite"
+    step = state.optimizer["step"]
     error = NonFiniteError(f"train: step {step}: loss {loss}, gradient norm {norm}; {where}; try a smaller lr")
     error.params = params
     return error

@@ -5,26 +5,30 @@
 # The other notebooks ask what attention computes. This one asks what it costs, and why two programs
 # with the same formula and the same number of operations can differ several times in time, and many
 # times more in memory. We measure where time goes, then derive attention on *tiles*: small pieces
-# of the map that are made, used and forgotten. At the end you will read the library's file of tiled
-# heads and find your own lines in it.
+# of the map that are made, used and forgotten. Then we take a whole training step and make it
+# faster, idea by idea. At the end you can read the library's tiled heads and its fast step, and
+# find your own lines in them.
 #
 # **You will do**
 # - measure what a number costs that is near, far, or in memory that nobody has touched yet;
 # - join the softmax of two halves of a row, by hand, on four numbers;
 # - write the gated head on tiles, forward and backward, and see it agree with the plain one;
 # - draw memory and time against the length of the sequence;
-# - split a training step over threads, and get the same bits twice.
+# - write a step down as a list of calls, on memory that is set aside once;
+# - move factors to where they meet fewer numbers: a gain into a matrix, a division into a row;
+# - split the step over threads, get the same bits twice, and race it against the plain one.
 #
 # **You will learn** what a cache line and a page are, what a new array costs, what the fading
 # factor `exp(m_old - m)` does, which tiles a mask lets us skip, why the backward needs one number
-# per row and no map, and what threads add.
+# per row and no map, how a step can do without new arrays, and what threads add.
 #
 # **You need** [04](04_attention_backward.ipynb) (the backward of a head), [06](06_the_gate.ipynb)
-# (the gated head). Nothing about processors.
+# (the gated head); from section 10 on also RMSNorm and AdamW, of
+# [07](07_a_transformer_by_hand.ipynb). Nothing about processors.
 #
-# **Time** about 60 minutes to read; the cells take about 20 seconds. All times are of the machine
+# **Time** about 60 minutes to read; the cells take about 30 seconds. All times are of the machine
 # that ran them; yours will print others. So no time is asserted here, only results and memory. Up
-# to section 10 we count processor time of our own: what other programs take does not enter.
+# to section 12 we count processor time of our own: what other programs take does not enter.
 
 # %%
 try:
@@ -38,6 +42,7 @@ import inspect
 import math
 import time
 import tracemalloc
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -51,16 +56,21 @@ from dgsa_np.attention.gated import gated_head_backward, gated_head_forward
 from dgsa_np.attention.mechanisms import MECHANISMS
 from dgsa_np.attention.softmax import softmax_head_forward
 from dgsa_np.backend import array_module, resolve_device, to_device, to_numpy
-from dgsa_np.fast import parallel
+from dgsa_np.fast import loss_and_grads_threaded, make_step
+from dgsa_np.fast.program import Program
+from dgsa_np.fast.shard import exponentials, query_blocks
+from dgsa_np.fast.threads import choose_threads
+from dgsa_np.fast.weights import views
 from dgsa_np.gradcheck import check_pair
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads
-from dgsa_np.ops import row_sum, sigmoid, swap
-from dgsa_np.params import flatten
+from dgsa_np.ops import linear_backward, linear_forward, rmsnorm_backward, rmsnorm_forward, row_sum, sigmoid, swap
+from dgsa_np.optim import adamw_init, adamw_step, clip_by_norm
+from dgsa_np.params import count, flatten
 
 plt.style.use("dgsa_np.lab.viz")
 rng = np.random.default_rng(0)
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
-threadpool_limits(1)  # one thread of BLAS: until section 10 we measure one core
+threadpool_limits(1)  # one thread of BLAS: until section 13 we measure one core
 
 
 def median_time(f, *args, repeats=9, least=1e-3):
@@ -104,18 +114,17 @@ print(f"\nthe same source, run on: {device}")
 # %% [markdown]
 # The formula is the same, the machines are not. A processor has a few fast workers ("cores"). Each
 # has a small private store, the **cache**, that answers many times faster than the main memory. So
-# it likes work in pieces that fit the cache. A GPU is built of thousands of slow workers. Each call
-# from Python starts them all; a small piece of work would leave most of them idle. So it should be
-# given few, large pieces. (What this notebook says of GPUs is what they are built for. There was
-# none to measure when it was written.)
+# it likes work in pieces that fit the cache. A GPU is built of thousands of slow workers, and each
+# call from Python starts them all. So it should be given few, large pieces. (What this notebook
+# says of GPUs is what they are built for; it measures none.)
 #
 # The library's formulas do not know of this. They say what a textbook would print, and run as they
 # are on either machine. What a machine likes has places of its own. `attention/tiled.py` cuts
 # pieces of other sizes for each, `tiled.CPU_TILES` and `tiled.GPU_TILES`. And `dgsa_np/fast/` has
-# threads for a processor (section 10), and for a GPU a decorator, `fused`, that makes one call of a
-# chain of operations, so that what lies between them need not be written to memory and read again.
-# Only the optimiser is decorated so today. A whole step that sets its memory aside once is planned;
-# it will stand beside the plain one, and not in its place.
+# the whole training step once more: on memory that is set aside once, shared by the cores of a
+# processor; on a GPU it can be recorded and then started as one piece. It stands beside the
+# formulas and not in their place, and tests hold the two together. Sections 10 to 15 rebuild its
+# ideas.
 #
 # ## 2. Where time goes
 #
@@ -198,7 +207,7 @@ print(f"{100 * sweep[3] / sweep[0]:.0f} % of the time")
 # %% [markdown]
 # If the blue points stay high up to 8 and fall after it, time follows lines and not numbers. (They
 # may fall later, at 16: some processors fetch lines in pairs. And with $s > 1$ the core cannot add
-# several numbers in one instruction, which costs a little as well.) The lesson: **what is used
+# several numbers in one instruction, so they may even rise first.) The lesson: **what is used
 # together should lie together.** The library's arrays are $(B, H, T, d)$, so one query is one or a
 # few whole lines.
 #
@@ -231,8 +240,7 @@ del x, y, a, b, out
 #
 # ### What a plain line costs
 #
-# A formula in plain NumPy makes a new array in each step, and sums as one says it. Two such lines,
-# each beside one that was written for the machine:
+# Two lines of plain NumPy, each beside what was written for the machine:
 #
 # **A row sum.** `x.sum(axis=-1)` starts anew for each row, which costs when rows are short.
 # `x @ ones` gives the same sums, and the matrix product is tuned for exactly this.
@@ -276,7 +284,6 @@ def in_slabs():
 
 assert abs(with_temporaries() - in_place()).max() < 1e-6 and abs(with_temporaries() - in_slabs()).max() < 1e-6
 
-# %%
 measured = {
     "row sums, 17 in a row": {
         "x.sum(axis=-1)": (lambda: row_sum(short), short.size),
@@ -301,11 +308,11 @@ for ax, (title, variants) in zip(axes, measured.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# The orange bar is the plain line, and the library's formulas keep to it: over a whole step, row
-# sums as products saved a few per cent at most ([performance](../docs/performance.md)), and every
-# formula would have to explain them. On the right the operations are the same in all three; only
-# the memory differs, and where it lies. The slab is the idea of all that follows. But it still has
-# whole rows of the map. For long sequences we want more: **never to have the whole row**.
+# The orange bar is the plain line, and the library's formulas keep to it, since each of them would
+# have to explain the blue ones. (The fast step takes those: nobody has to read it to understand
+# attention.) On the right the operations are the same in all three; only the memory differs, and
+# where it lies. The slab is the idea of all that follows. But it still has whole rows of the map.
+# For long sequences we want more: **never to have the whole row**.
 #
 # ## 3. The softmax of two halves
 #
@@ -429,16 +436,6 @@ assert abs(huge - softmax_head_forward(1000 * q, k, v)[0]).max() < 1e-12
 # the number itself.) Of the map there were never more than $T$ times `width` numbers. And the first
 # tile needs no special case: what was summed before it is 0, and 0 may fade as it likes.
 #
-# <details>
-# <summary><b>Stop and think</b>:
-# keys with falling scores, keys with rising scores. In which case does the fading factor do
-# anything?</summary>
-#
-# With falling scores the first tile has the maximum of all, and every later factor is $e^0 = 1$.
-# With rising scores every tile has a new maximum and everything before fades. The result is the
-# same; exercise 1 tests it.
-# </details>
-#
 # ## 5. Sums of maps
 #
 # The differential heads apply a weighted sum of softmax maps to *the same* values. The weight $w_i$
@@ -450,9 +447,7 @@ assert abs(huge - softmax_head_forward(1000 * q, k, v)[0]).max() < 1e-12
 # -\lambda)$; `dgsa` has $w = (g, -(1 - g))$, `[eq:gated-head, machine review]`.
 #
 # There is a price: every map meets $v$ alone, where the plain head subtracts first and applies $v$
-# once. With values twice as wide as keys, the products of a differential head take $12\,T S d$
-# operations on tiles and $8\,T S d$ in the plain head ([05](05_differential_attention.ipynb),
-# section 8, counts them).
+# once ([05](05_differential_attention.ipynb), section 8, counts both).
 
 # %%
 q_exc, q_inh = rng.standard_normal((2, B, H, T, d))
@@ -469,15 +464,6 @@ assert (
 )
 
 # %% [markdown]
-# <details>
-# <summary><b>Stop and think</b>:
-# twicing attention applies 2A - A² to the values. Can it be streamed in one pass?</summary>
-#
-# Not like this. $A^2 v = A (A v)$: the second product needs $A v$ of *all* keys before it can
-# begin. It takes two passes over the keys, so it is no weighted sum of softmax maps, and its row in
-# the library's table of mechanisms has no tiled head.
-# </details>
-#
 # ## 6. Masks: tiles that need not be made
 #
 # A mask says which keys a query may see. For a tile of some queries and some keys there are three
@@ -510,7 +496,6 @@ def slabs_of(allowed, queries, width):
     return [(rows, tiles_of(allowed[rows], width)) for rows in slices]
 
 
-# %%
 T = 24
 masks = {
     "causal": np.tri(T, dtype=bool),
@@ -559,7 +544,6 @@ for T in (8, 24, 96, 384):
     computed = sum(u * (keys.stop - keys.start) for _, tiles in slabs for keys, _ in tiles)
     n = T // u
     assert abs(computed / T**2 - (n + 1) / (2 * n)) < 1e-15
-    print(f"T = {T:3d}: {100 * computed / T**2:.1f} % of the scores are computed")
 
 # the library cuts in the same places
 for allowed in masks.values():
@@ -570,13 +554,12 @@ for allowed in masks.values():
         assert (one is None and other is None) or np.array_equal(one, other[0, 0], equal_nan=True)
 
 # %% [markdown]
-# **Rows that may see nothing.** In a padded batch, or under a mask of your own, a query may have no
-# key at all. The library defines its output as 0. What does the stream make of it? Every score is
-# $-\infty$. Had we started from $m = -\infty$, the first step would be $e^{-\infty - (-\infty)}$,
-# which is not a number. So we start from a finite $m$, the lowest number there is: then
-# $E = e^{-\infty - m} = 0$, and $Z$ and $o$ stay 0. The last step would divide 0 by 0;
-# `Z + (Z == 0)` makes it $0 / 1$. And a slab of queries that see nothing has no tile: its loop does
-# not run, with the same result.
+# **Rows that may see nothing.** In a padded batch a query may have no key at all. The library
+# defines its output as 0. What does the stream make of it? Every score is $-\infty$. Had we started
+# from $m = -\infty$, the first step would be $e^{-\infty - (-\infty)}$, which is not a number. So
+# we start from the lowest number there is: then $E = e^{-\infty - m} = 0$, and $Z$ and $o$ stay 0.
+# The last step would divide 0 by 0; `Z + (Z == 0)` makes it $0 / 1$. And where a whole slab of
+# queries sees nothing it has no tile, with the same result.
 
 # %%
 with np.errstate(invalid="ignore"):
@@ -672,7 +655,6 @@ def gated_stream_backward(do, cache):
     return *dmaps, dv, dz_gate
 
 
-# %%
 T = 7
 causal, nobody = causal_mask(T, S_len), causal_mask(T, S_len).copy()
 nobody[..., 4:, :] = False
@@ -832,32 +814,313 @@ print(", ".join(f"{share:.0%} at T = {T}" for T, share in shares.items()))
 print(f"T = 2048: {peak['plain'][-1]:.0f} MiB plain, {peak['tiled'][-1]:.1f} tiled; ", end="")
 print(f"time, plain over tiled: {seconds['plain'][-1] / seconds['tiled'][-1]:.1f}")
 print(f"T = 64: time, plain over tiled: {seconds['plain'][0] / seconds['tiled'][0]:.2f}")
+print("the library takes tiles at T =", [T for T in lengths if tiled.tiles_are_faster(np, T, T)])
+assert not tiled.tiles_are_faster(np, 64, 64) and tiled.tiles_are_faster(np, 2048, 2048)
 
 # %% [markdown]
 # Read the slopes, at the right end. Memory: the plain head runs along the square. The tiled one is
 # still flatter than the line: a part of its memory, the tiles, has a fixed size, and the print says
-# how large a part. Only where $q$, $k$, $v$ and $o$ are all but all of it does it run along the
-# line. Time: **both turn towards the square** as the fixed costs of the calls stop to matter. (The
-# plain head may even be steeper for a while: where its maps leave the cache, each number becomes
-# dearer as well.) Tiling does not make attention linear. It saves the fetching and the skipped half
-# of the map, a factor and not a slope. And at the left end, where a whole map fits the cache
-# anyway, tiles gain little or nothing and cost some calls; see the last printed line. So the
-# library chooses by size: `tiled.tiles_are_faster`, used by `AttentionConfig(impl="auto")`, asks
-# whether the map is large.
+# how large a part. Time: **both turn towards the square** as the fixed costs of the calls stop to
+# matter. Tiling does not make attention linear. It saves the fetching and the skipped half of the
+# map, a factor and not a slope. And at the left end, where a whole map fits the cache anyway, tiles
+# gain little or nothing and cost some calls; see the last lines. So the library chooses by size:
+# `AttentionConfig(impl="auto")` asks `tiled.tiles_are_faster`, which asks whether the map is large.
+#
+# ## 10. A step on memory that stands still
+#
+# Tiles help long sequences. But a training step is more than its maps, and all of it pays what
+# section 2 measured: each line of a formula makes a new array. The system finds its pages, clears
+# them, and soon has them back. A step does so some hundreds of times, and the next step does it
+# again, **with arrays of the same sizes**.
+#
+# So all arrays can be set aside once, before the first step. NumPy's functions take `out=`, the
+# array that the result is to go to. And then something else stands still, too: each call has the
+# same function and the same arrays as in the step before. Only the numbers in them are new. So the
+# calls can be written down once, in a list, and a step is: make all calls of the list. Take the
+# factor of RMSNorm, `[eq:rmsnorm, standard]`,
+#
+# $$ r = \frac{1}{\sqrt{\mathrm{mean}(x^2) + \epsilon}} $$
+#
+# On paper: two tokens, whose mean squares are 3 and 8, and $\epsilon = 1$, so that the roots are
+# whole. Then $r$ is $\frac12$ and $\frac13$. One array holds the mean squares first, then the sums,
+# then the roots, and in the end $r$.
 
 # %%
-for T in lengths:
-    print(f"T = S = {T:4d}: {'tiles' if tiled.tiles_are_faster(np, T, T) else 'plain'}")
-assert not tiled.tiles_are_faster(np, 64, 64) and tiled.tiles_are_faster(np, 2048, 2048)
+r = np.empty(2)
+calls = [partial(np.add, r, 1, out=r), partial(np.sqrt, r, out=r), partial(np.divide, 1, r, out=r)]
+
+program = Program(np)  # the library writes the same list in this way
+program.into(r).add(r, 1).sqrt(r).divide(1, r)
+assert [call.func for call in program.calls] == [call.func for call in calls]
+assert all(call.keywords["out"] is r for call in program.calls)
+
+for mean_squares, by_hand in (((3, 8), (1 / 2, 1 / 3)), ((0, 15), (1, 1 / 4))):
+    r[:] = mean_squares  # new numbers in the same memory
+    for call in calls:
+        call()
+    assert abs(r - by_hand).max() < 1e-15
+    r[:] = mean_squares
+    program()
+    assert abs(r - by_hand).max() < 1e-15
+print("two batches, one list of", len(calls), "calls; r is now", r)
 
 # %% [markdown]
-# ## 10. What threads add
+# `into(r)` says where results go, and each word after it is one call. A real step has the same
+# form. Here is the one of a tiny model: 2 sequences of 4 tokens out of 5, width 12, 2 heads, one
+# block. Its calls come in *phases*, and the list of forward and backward begins like this:
+
+# %%
+tiny = ModelConfig(kind="dgsa", task="lm", width=12, n_heads=2, depth=1, max_len=4, vocab_size=5)
+step = make_step(tiny, batch=2, threads=1)
+names = "fold the matrices", "forward and backward", "unfold", "square the gradient", "clip", "AdamW"
+phases = zip(names, step.gradient_phases + step.update_phases, strict=True)
+print(", ".join(f"{name}: {sum(len(program.calls) for program in programs)}" for name, programs in phases), "calls\n")
+
+meaning = ["x = table[tokens]", "x + positions", "x * x", "its means", "+ eps", "the root", "r, as above", "n = x r"]
+meaning += ["queries, keys, values and gates: n W_in", "the gate's bias"]
+first_calls = step.shards[0].program.calls[: len(meaning)]
+for call, what in zip(first_calls, meaning, strict=True):
+    shapes = " ".join(str(getattr(a, "shape", a)) for a in call.args)
+    print(f"{call.func.__name__:9s} {shapes:27s} -> {call.keywords['out'].shape!s:13s} {what}")
+expected = ["take", "add", "multiply", "matmul", "add", "sqrt", "divide", "multiply", "matmul", "add"]
+assert [call.func.__name__ for call in first_calls] == expected
+assert [first_calls[i].keywords["out"] is first_calls[4].args[0] for i in range(3, 7)] == 4 * [True]  # one r
+
+# %% [markdown]
+# A step is made for batches of one size. `make_step` sets its memory aside, `set` copies parameters
+# in, `gradients` goes forward and backward, and `grads` copies the gradients out. What is still
+# allocated then? `tracemalloc` watches one step of each kind.
+
+# %%
+cfg = ModelConfig(kind="dgsa", task="lm", width=64, n_heads=4, depth=2, max_len=128, vocab_size=64)
+params = init_model(cfg, np.random.default_rng(0))
+tokens = rng.integers(0, 64, (16, 129))
+inputs, targets = tokens[:, :-1], tokens[:, 1:]
+
+held = peak_of(lambda: make_step(cfg, batch=16, threads=1))
+step = make_step(cfg, batch=16, threads=1)
+step.set(params)
+loss = step.gradients(inputs, targets)
+loss_plain, grads_plain = loss_and_grads(params, inputs, targets, cfg)
+assert abs(loss - loss_plain) < 1e-5  # float32
+new = peak_of(lambda: step.gradients(inputs, targets))
+new_plain = peak_of(lambda: loss_and_grads(params, inputs, targets, cfg))
+assert new < new_plain / 20 and held < 1.5 * new_plain
+print(f"the plain step has up to {new_plain:.0f} MiB of new arrays at once; the fast one {new:.1f} MiB")
+print(f"making it took {held:.0f} MiB, which it keeps")
+
+# %% [markdown]
+# (The rest are the batch as it comes in, and rooms that NumPy makes for itself.) The price is to be
+# seen in the code: it says where things lie, next to what is computed. That is why the formulas
+# stay plain, and only the files of `fast/` are written so.
+#
+# ## 11. Folding: the gain goes into the matrix
+#
+# Behind a norm stand a gain and a matrix: $y = (n \odot w)\, W$. The gain multiplies each of $N$
+# tokens. But it can as well multiply the other factor of each product:
+#
+# $$ y_{tj} = \sum_i (n_{ti}\, w_i)\, W_{ij} = \sum_i n_{ti}\, (w_i W_{ij}), \qquad
+# W' = \mathrm{diag}(w)\, W, \quad y = n\, W' $$
+#
+# Backward, the tokens know only $W'$ and give $dW' = n^T dy$. From $W'_{ij} = w_i W_{ij}$ follows
+# what $W$ and $w$ get of it:
+#
+# $$ dW_{ij} = w_i\, dW'_{ij}, \qquad dw_i = \sum_j W_{ij}\, dW'_{ij} $$
+#
+# On paper, one token: $n = (1, 2)$, $w = (3, \frac12)$, and $W$ has the rows $(1, 2)$ and $(4, 6)$.
+# In the old order, $n \odot w = (3, 1)$ and $y = (3 + 4,\; 6 + 6) = (7, 12)$. In the new one, $W'$
+# has the rows $(3, 6)$ and $(2, 3)$, and $y = (3 + 4,\; 6 + 6)$ again. Now $dy = (1, -1)$. Then
+# $dW'$ has the rows $(1, -1)$ and $(2, -2)$, so $dW$ has $(3, -3)$ and $(1, -1)$, and
+# $dw = (1 - 2,\; 8 - 12) = (-1, -4)$.
+#
+# The same works for several matrices that meet the same tokens. They are put side by side into one
+# $W$, and one product serves queries, keys, values and gates.
+
+# %%
+n, w, W, dy = np.array([[1.0, 2]]), np.array([3, 0.5]), np.array([[1.0, 2], [4, 6]]), np.array([[1.0, -1]])
+folded, dfolded = w[:, None] * W, n.T @ dy
+assert ((n * w) @ W == [7, 12]).all() and (n @ folded == [7, 12]).all()
+assert (w[:, None] * dfolded == [[3, -3], [1, -1]]).all() and ((W * dfolded).sum(axis=1) == [-1, -4]).all()
+
+# against the library's pairs: a norm with a gain, then two matrices
+x, w, W_1, W_2 = (rng.standard_normal(shape) for shape in ((7, 6), 6, (6, 4), (6, 3)))
+dy = rng.standard_normal((7, 4 + 3))
+nw, norm = rmsnorm_forward(x, w)
+(y_1, pair_1), (y_2, pair_2) = linear_forward(nw, W_1), linear_forward(nw, W_2)
+(dnw_1, dW_1), (dnw_2, dW_2) = linear_backward(dy[:, :4], pair_1), linear_backward(dy[:, 4:], pair_2)
+dx, dw = rmsnorm_backward(dnw_1 + dnw_2, norm)
+
+W = np.hstack([W_1, W_2])
+folded = w[:, None] * W
+n, bare = rmsnorm_forward(x, np.ones(6))  # no gain
+assert abs(n @ folded - np.hstack([y_1, y_2])).max() < 1e-12
+dfolded = n.T @ dy
+assert abs(rmsnorm_backward(dy @ folded.T, bare)[0] - dx).max() < 1e-12
+assert abs(w[:, None] * dfolded - np.hstack([dW_1, dW_2])).max() < 1e-12
+assert abs((W * dfolded).sum(axis=1) - dw).max() < 1e-12
+print("folded and unfolded: the same y, dx, dW and dw")
+
+# %% [markdown]
+# The three products have not changed. What has moved are the passes around them: the gain in the
+# forward, the gain in the backward, and the sum for $dw$. They went over the $N$ rows of tokens,
+# and now go over a matrix. Our step has $N = 16 \cdot 128 = 2048$ tokens of width 64, and all its
+# projections together are a matrix of 196 columns. (With fewer tokens than columns we would lose.)
+
+# %%
+N, C, P = 2048, 64, 196
+n, dn, room, w = (rng.standard_normal(shape, "float32") for shape in ((N, C), (N, C), (N, C), C))
+W, dfolded, room_W, y = (rng.standard_normal(shape, "float32") for shape in ((C, P), (C, P), (C, P), (N, P)))
+
+
+def passes_over_tokens():
+    np.multiply(n, w, out=room)
+    np.multiply(dn, n, out=room).sum(axis=0)
+    np.multiply(dn, w, out=room)
+
+
+def passes_over_matrix():
+    np.multiply(W, w[:, None], out=room_W)
+    np.multiply(W, dfolded, out=room_W).sum(axis=1)
+    np.multiply(dfolded, w[:, None], out=room_W)
+
+
+def three_products():
+    np.matmul(n, W, out=y)
+    np.matmul(y, W.T, out=dn)
+    np.matmul(n.T, y, out=dfolded)
+
+
+assert n.size / W.size == N / P
+times = [1e6 * median_time(f) for f in (passes_over_tokens, passes_over_matrix, three_products)]
+print("passes over {:,} and over {:,} numbers: {:.0f} and {:.0f} µs; ".format(n.size, W.size, *times), end="")
+print(f"the products: {times[2]:.0f} µs")
+
+# %% [markdown]
+# In the same way $1/\sqrt d$ goes into the columns of the queries, and the gain of the head norm,
+# times $1 - \lambda_{init}$, into $W_o$. `fold_block` in `fast/weights.py` says it for all of them.
+#
+# ## 12. Exponentials that are never divided
+#
+# A softmax map is $A = E / \mathrm{rowsum}(E)$ with $E = e^S$: a division for each *pair* of query
+# and key. But a row has one sum. And the weight $w$ of a map, $g$ or $-(1 - g)$, is one number per
+# row as well. So both go into one factor $c$ per row, and the two maps are never made:
+#
+# $$ F = c_{exc}\, E_{exc} + c_{inh}\, E_{inh}, \qquad c_i = \frac{w_i}{\mathrm{rowsum}(E_i)}, \qquad o = F v $$
+#
+# Backward, with $dF = do\, v^T$: the gradient of a map is $dA_i = w_i\, dF$, and notebook 04 says
+# $dS_i = A_i \odot (dA_i - \mathrm{rowsum}(dA_i \odot A_i))$. Put in what $A_i$ is, and all factors
+# of the row come together in $c_i$ again:
+#
+# $$ r_i = \frac{\mathrm{rowsum}(E_i \odot dF)}{\mathrm{rowsum}(E_i)}, \qquad X_i = E_i \odot (dF - r_i), \qquad
+# dS_i = c_i\, X_i $$
+#
+# $$ dq_i = c_i\, (X_i\, k_i), \qquad dk_i = X_i^T (c_i\, q_i), \qquad dv = F^T do, \qquad dw_i = r_i $$
+#
+# ($q$ stands for $q / \sqrt d$, by section 11.) The factor $c$ waits until a row has become $d$
+# numbers, instead of one per key.
+#
+# On paper, a query and two keys: excitatory scores $\ln 3, \ln 1$, inhibitory ones $0, 0$, and
+# $g = \frac34$. Then $E_{exc} = (3, 1)$, $E_{inh} = (1, 1)$, $c_{exc} = \frac34 / 4 = \frac3{16}$,
+# $c_{inh} = -\frac14 / 2 = -\frac18$, and $F = (\frac9{16} - \frac2{16},\; \frac3{16} - \frac2{16})
+# = (\frac7{16}, \frac1{16})$. It sums to $2g - 1 = \frac12$, as it must. With $dF = (1, 0)$:
+# $r_{exc} = \frac34$, $r_{inh} = \frac12$, $X_{exc} = (3 \cdot \frac14,\; -\frac34)$ and
+# $dS_{exc} = (\frac9{64}, -\frac9{64})$. The gate gets $dg = r_{exc} + r_{inh} = \frac54$.
+
+
+# %%
+E, g, dF = np.array([[3.0, 1], [1, 1]]), 3 / 4, np.array([1.0, 0])  # E: excitatory, inhibitory
+c = np.array([[g], [g - 1]]) / E.sum(axis=1, keepdims=True)
+r = (E * dF).sum(axis=1, keepdims=True) / E.sum(axis=1, keepdims=True)
+X = E * (dF - r)
+assert ((c * E).sum(axis=0) == [7 / 16, 1 / 16]).all()
+assert (X[0] == [3 / 4, -3 / 4]).all() and (c[0] * X[0] == [9 / 64, -9 / 64]).all() and r.sum() == 5 / 4
+
+
+def undivided_forward(q_exc, k_exc, q_inh, k_inh, v, z_gate, limit=0.0):
+    q, k = np.stack([q_exc, q_inh]) / math.sqrt(q_exc.shape[-1]), np.stack([k_exc, k_inh])
+    w = np.stack([sigmoid(z_gate), -sigmoid(-z_gate)])[..., None]
+    E = np.exp(q @ swap(k) + limit)
+    sums = row_sum(E)
+    c = w / sums
+    F = (c * E).sum(axis=0)
+    return F @ v, (q, k, v, w, E, sums, c, F)
+
+
+def undivided_backward(do, cache):
+    q, k, v, w, E, sums, c, F = cache
+    dF = do @ swap(v)
+    r = row_sum(E * dF) / sums
+    X = E * (dF - r)
+    dq, dk, dv = c * (X @ k) / math.sqrt(q.shape[-1]), swap(X) @ (c * q), swap(F) @ do
+    dz_gate = (-w[0] * w[1] * (r[0] + r[1]))[..., 0]
+    return dq[0], dk[0], dq[1], dk[1], dv, dz_gate
+
+
+B, H, T, d = 16, 4, 64, 8
+q_exc, k_exc, q_inh, k_inh = rng.standard_normal((4, B, H, T, d))
+(v, do), z_gate = rng.standard_normal((2, B, H, T, 2 * d)), rng.standard_normal((B, H, T))
+args, limit = (q_exc, k_exc, q_inh, k_inh, v, z_gate), np.where(causal_mask(T), 0, -np.inf)
+for ours, plain in (((*args, limit), (*args, causal_mask(T))), (args, args)):
+    (o, cache), (o_plain, cache_plain) = undivided_forward(*ours), gated_head_forward(*plain)
+    assert abs(o - o_plain).max() < 1e-12
+    gradients = undivided_backward(do, cache), gated_head_backward(do, cache_plain)
+    assert all(abs(a - b).max() < 1e-11 for a, b in zip(*gradients, strict=True))
+plain_head = median_time(lambda: gated_head_backward(do, gated_head_forward(*args)[1]))
+our_head = median_time(lambda: undivided_backward(do, undivided_forward(*args)[1]))
+print(f"forward and backward: the plain head {1e3 * plain_head:.1f} ms, undivided {1e3 * our_head:.1f} ms, ", end="")
+print("both with new arrays")
+
+# %% [markdown]
+# **And the shift?** Softmax subtracts the largest score, so that no exponential overflows, which in
+# float32 happens from 88 on. Scores between $-40$ and $40$ are *mild*: $e^{40}$ is about $10^{17}$,
+# and a million of them add up to far less than float32's $10^{38}$. So on a CPU the fast step looks
+# at the smallest and the largest score, and if both are mild it takes exponentials as they are. (On
+# a GPU it always shifts: looking would mean waiting.)
+#
+# <details>
+# <summary><b>Stop and think</b>:
+# all scores of a row are shifted by s. What happens to E, c, F, r, X and dS?</summary>
+#
+# $E$ has the factor $e^s$, and so has its sum: $c$ has $e^{-s}$. $F$ and $r$ stay as they are. $X$
+# has the factor $e^s$, and $dS = c X$ has none. So no other line of the formulas has to know
+# whether there was a shift. The cell asserts it.
+# </details>
+#
+# **Blocks of queries.** One factor per row needs whole rows. So the fast step does not cut keys
+# into tiles, as sections 3 to 8 do; it cuts queries into blocks. In a language model a block leaves
+# out the keys behind its last query: with $n$ blocks the part $\frac{n + 1}{2n}$ of the scores is
+# computed, as in section 6. For long sequences, whose maps would fill the memory, blocks have at
+# most 64 queries, no map is kept, and the backward makes those of a block once more.
+
+# %%
+S = rng.standard_normal((1, 1, 5, 7), "float32")
+top, dF = np.empty((1, 1, 5, 1), "float32"), rng.standard_normal((1, 1, 5, 7), "float32")
+for loud in (1, 100):
+    E = loud * S
+    exponentials(np, E, top, [])  # the library's, in place
+    print(f"scores up to {abs(loud * S).max():4.0f}: the largest exponential is {E.max():.2f}")
+    assert abs(E - np.exp(S)).max() < 1e-4 if loud == 1 else E.max() == 1
+    E_shifted = np.exp(loud * S - (loud * S).max(axis=-1, keepdims=True))
+    c, c_shifted = 1 / row_sum(E), 1 / row_sum(E_shifted)
+    r, r_shifted = row_sum(E * dF) * c, row_sum(E_shifted * dF) * c_shifted
+    assert abs(c * E - c_shifted * E_shifted).max() < 1e-5 and abs(r - r_shifted).max() < 1e-5
+    assert abs(c * E * (dF - r) - c_shifted * E_shifted * (dF - r_shifted)).max() < 1e-5
+largest, smallest = np.exp(np.array([40, -40], "float32"))
+assert 1e6 * float(largest) < 1e-14 * np.finfo("float32").max and float(smallest) > 1e20 * np.finfo("float32").tiny
+
+blocks = query_blocks(128, causal=True, tiled=False)
+n = len(blocks)
+print("first query, end, keys that are seen:", blocks)
+assert sum((stop - start) * keys for start, stop, keys in blocks) == (n + 1) / (2 * n) * 128**2
+assert max(stop - start for start, stop, _ in query_blocks(2000, causal=True, tiled=True)) <= 64
+
+# %% [markdown]
+# ## 13. What threads add
 #
 # So far one core worked. NumPy gives Python's lock back while it computes, so two Python threads
-# can compute at the same time on two cores. `parallel.loss_and_grads_threaded` cuts the batch into
-# one *shard* per thread. Each thread runs the whole step on its shard. The loss is a mean over $n$
-# targets, so shard $i$, with $n_i$ of them, counts with the weight $n_i / n$; and so do its
-# gradients:
+# can compute at the same time on two cores. A step cuts its batch into one *shard* per thread, and
+# each shard has memory and a program of its own. The loss is a mean over $n$ targets, so shard $i$,
+# with $n_i$ of them, counts with the weight $n_i / n$; and so do its gradients:
 #
 # $$ L = \sum_i \frac{n_i}{n} L_i, \qquad dW = \sum_i \frac{n_i}{n}\, dW_i $$
 #
@@ -869,73 +1132,184 @@ assert not tiled.tiles_are_faster(np, 64, 64) and tiled.tiles_are_faster(np, 204
 # %%
 assert (0.1 + 0.2) + 0.3 != 0.1 + (0.2 + 0.3)
 
-cfg = ModelConfig(kind="dgsa", task="lm", width=64, n_heads=4, depth=2, max_len=128, vocab_size=64)
 params = init_model(cfg, np.random.default_rng(0), "float64")
-tokens = rng.integers(0, 64, (7, 129))
-inputs, targets = tokens[:, :-1], tokens[:, 1:]
-
-parts = [slice(0, 4), slice(4, 7)]  # by hand: two shards, of 4 and 3 sequences
+inputs, targets = tokens[:7, :-1], tokens[:7, 1:]
+parts = [slice(0, 3), slice(3, 7)]  # by hand: two shards, of 3 and 4 sequences
 results = [loss_and_grads(params, inputs[rows], targets[rows], cfg) for rows in parts]
-by_hand = 4 / 7 * results[0][0] + 3 / 7 * results[1][0]
-dW_by_hand = 4 / 7 * results[0][1]["head"]["W"] + 3 / 7 * results[1][1]["head"]["W"]
+by_hand = 3 / 7 * results[0][0] + 4 / 7 * results[1][0]
+dW_by_hand = 3 / 7 * results[0][1]["head"]["W"] + 4 / 7 * results[1][1]["head"]["W"]
 
 loss, grads = loss_and_grads(params, inputs, targets, cfg)
+flat = flatten(grads)
 assert abs(by_hand - loss) < 1e-12 and abs(dW_by_hand - grads["head"]["W"]).max() < 1e-12
 for threads in (1, 2, 3):
-    one, grads_one = parallel.loss_and_grads_threaded(params, inputs, targets, cfg, threads=threads)
-    two, grads_two = parallel.loss_and_grads_threaded(params, inputs, targets, cfg, threads=threads)
-    flat, once, twice = flatten(grads), flatten(grads_one), flatten(grads_two)
-    assert one == two and all((once[name] == twice[name]).all() for name in flat)  # the same bits
-    off = max(abs(once[name] - flat[name]).max() / abs(flat[name]).max() for name in flat)
-    assert off < 1e-12  # equal to rounding
-    print(f"{threads} threads: twice the same bits; {off:.0e} from the unsplit step, relative")
+    step = make_step(cfg, batch=7, threads=threads, dtype="float64")
+    step.set(params)
+    once, twice = ((float(step.gradients(inputs, targets)), flatten(step.grads())) for _ in range(2))
+    assert once[0] == twice[0] and all((once[1][name] == twice[1][name]).all() for name in flat)  # the same bits
+    off = max(abs(once[1][name] - flat[name]).max() / abs(flat[name]).max() for name in flat)
+    assert off < 1e-12 and abs(once[0] - loss) < 1e-12  # equal to rounding
+    print(f"threads: {threads}, twice the same bits; {off:.0e} from the plain step, relative")
+through_the_door = loss_and_grads_threaded(params, inputs, targets, cfg, threads=3)[1]
+assert all((a == once[1][name]).all() for name, a in flatten(through_the_door).items())
+
+# %% [markdown]
+# The last lines are a door for those who want gradients once, as `loss_and_grads` gives them:
+# `loss_and_grads_threaded` makes a step, takes it and throws it away. So it pays for fresh pages in
+# each call, which is just what a step is there to avoid: whoever trains makes one and keeps it.
+# From here on we count time as a clock does, since processor time does not shrink when two cores
+# share the work.
+
 
 # %%
+def in_turns(contest, rounds=9):
+    """{name: milliseconds} and cores at work. All take turns: what disturbs one disturbs all."""
+    times, busy = {name: [] for name in contest}, {name: [] for name in contest}
+    for _ in range(rounds):
+        for name, f in contest.items():
+            start, cpu = time.perf_counter(), time.process_time()
+            f()
+            times[name].append(1e3 * (time.perf_counter() - start))
+            busy[name].append(1e3 * (time.process_time() - cpu))  # of all threads of this process
+    return {name: np.median(ms) for name, ms in times.items()}, [sum(busy[n]) / sum(times[n]) for n in contest]
+
+
+cfg = ModelConfig(kind="dgsa", task="lm", width=128, n_heads=4, depth=2, max_len=64, vocab_size=64)
 params = init_model(cfg, np.random.default_rng(0))  # float32, as in training
-tokens = rng.integers(0, 64, (16, 129))
-counts = (1, 2, 4)
-rounds, busy = [], []
-for _ in range(15):  # in turn, so that whatever else this machine does hits all of them
-    for n in counts:
-        start, cpu = time.perf_counter(), time.process_time()
-        parallel.loss_and_grads_threaded(params, tokens[:, :-1], tokens[:, 1:], cfg, threads=n)
-        rounds.append(1e3 * (time.perf_counter() - start))
-        busy.append(1e3 * (time.process_time() - cpu))  # of all threads of this process
-milliseconds = np.median(np.reshape(rounds, (15, len(counts))), axis=0)
-one, two, four = milliseconds
-print(f"one thread takes {one:.0f} ms a step")
+tokens = rng.integers(0, 64, (32, 65))
+batch = tokens[:, :-1], tokens[:, 1:]
+steps = {threads: make_step(cfg, batch=32, threads=threads) for threads in (1, 2, 4)}
+for step in steps.values():
+    step.set(params)
+contest = {threads: partial(step.gradients, *batch) for threads, step in steps.items()}
+milliseconds, at_work = in_turns(contest | {"door": partial(loss_and_grads_threaded, params, *batch, cfg)})
+one, two, four, door = milliseconds.values()
+print(f"one thread takes {one:.0f} ms for a step; made for one call, on all cores, it takes {door:.0f} ms")
 print(f"against one thread: two are {one / two:.2f} times as fast, four {one / four:.2f} times")
-at_work = np.sum(np.reshape(busy, (15, 3)), axis=0) / np.sum(np.reshape(rounds, (15, 3)), axis=0)
-print("cores that worked for us, on average:", ", ".join(f"{a:.1f}" for a in at_work))
-print(f"left to itself, the library takes {parallel.choose_threads('cpu', 16, cfg)} here")
+print("cores that worked for us, on average:", ", ".join(f"{a:.1f}" for a in at_work[:3]))
+print(f"left to itself, the library takes {choose_threads('cpu', 32, cfg)} here")
 
 # %% [markdown]
 # On two cores, two threads can at best be twice as fast, on a machine with nothing else to do. The
 # line "cores that worked for us" says how far we got: if two threads had little more than one core,
 # another program had the rest, or they waited. Even alone they wait at times: Python's own work
 # between the calls stays in one thread at a time, the cores share the way to the main memory, and
-# the first one done waits for the last. More threads than cores add no hands. The library takes one
-# per core for large steps, and one in all for small steps, which are over before the work has been
-# handed out.
+# the first one done waits for the last. More threads than cores add no hands. Left to itself, the
+# library takes one per core for large steps and one in all for small ones, which are over before
+# the work has been handed out.
 #
-# **The memory that is kept.** A step frees what the step after it will need again, and the C
-# library hands large pieces back to the system, so that every step pays for fresh pages, as in
-# section 2. `parallel.keep_freed_memory` asks it (on Linux, with glibc) to keep freed memory in the
-# process instead, in one common store for all threads: the process looks larger from outside, and
-# its steps find their pages where they left them. It was called above, with the first threads, so
-# we can repeat the measurement of section 2.
+# ## 14. One flat vector
+#
+# A model has dozens of parameters, and AdamW does the same with each number in them, whatever
+# matrix it is in. So the step holds all parameters in one vector, one after the other; another
+# holds their gradients, and two the moments. A parameter is a *view*, a window on its part of the
+# vector. Clipping, `[eq:clip, published]`, and AdamW, `[eq:adamw, published]`, become
+#
+# $$ g \leftarrow g\, \min\Big(1, \frac{\mathrm{clip}}{\lVert g \rVert}\Big), \qquad m \leftarrow b_1 m + (1 - b_1)\, g,
+# \qquad v \leftarrow b_2 v + (1 - b_2)\, g^2 $$
+#
+# $$ p \leftarrow p - \eta\, \Big( \frac{m / (1 - b_1^t)}{\sqrt{v / (1 - b_2^t)} + \epsilon}
+# + \mathrm{decay} \odot p \Big) $$
+#
+# where decay is a vector, too: only matrices decay, and for all others it holds 0. On paper, the
+# first step of two numbers, $p = (1, 2)$, of which the first decays by $\frac12$. With
+# $g = (3, -4)$ and clip 1 the norm is 5, and $g$ becomes $(0.6, -0.8)$. In the first step the
+# quotients are $m / (1 - b_1) = g$ and $v / (1 - b_2) = g^2$, so the fraction is the sign of $g$.
+# With $\eta = 0.1$ we get $p = (1 - 0.1\, (1 + 0.5),\; 2 + 0.1) = (0.85,\; 2.1)$.
+
 
 # %%
-parallel.keep_freed_memory()
-n = 2**23
-kept = median_time(fill_fresh, n)
-y = np.empty(n)
-y.fill(1.0)
-assert (y == 1).all()
-print(f"filling 64 MiB of a new array: {1e3 * fresh:.1f} ms in section 2, {1e3 * kept:.1f} ms now")
-del y
+def flat_step(p, g, m, v, decay, t, lr, clip=1.0, b1=0.9, b2=0.999, eps=1e-8):
+    norm = math.sqrt(g @ g)
+    g = g * min(1, clip / (norm + 1e-12))
+    m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+    return p - lr * (m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps) + decay * p), m, v, norm
+
+
+p, m, v, norm = flat_step(*np.array([[1.0, 2], [3, -4], [0, 0], [0, 0], [0.5, 0]]), t=1, lr=0.1)
+assert norm == 5 and abs(m - [0.06, -0.08]).max() < 1e-12 and abs(p - [0.85, 2.1]).max() < 1e-8
+
+
+def as_vector(tree):
+    return np.concatenate([a.reshape(-1) for a in flatten(tree).values()])
+
+
+# five steps of a small model in float64, in three ways
+small = ModelConfig(kind="dgsa", task="lm", width=24, n_heads=2, depth=2, max_len=16, vocab_size=64)
+params = init_model(small, np.random.default_rng(0), "float64")
+p, m, v = as_vector(params), 0.0, 0.0
+decay = np.concatenate([np.full(a.size, 0.01 if a.ndim > 1 else 0) for a in flatten(params).values()])
+windows = views(small, p)  # the library's: looks into p, copies nothing
+assert (windows["head"]["W"] == params["head"]["W"]).all() and np.shares_memory(windows["head"]["W"], p)
+
+optimizer, step = adamw_init(params), make_step(small, batch=6, threads=2, dtype="float64")
+step.set(params)
+for t in range(1, 6):
+    tokens = rng.integers(0, 64, (6, 17))
+    loss, grads = loss_and_grads(params, tokens[:, :-1], tokens[:, 1:], small)
+    p, m, v, norm = flat_step(p, as_vector(grads), m, v, decay, t, lr=0.01)
+    clipped, norm_plain = clip_by_norm(grads, 1.0)
+    params, optimizer = adamw_step(params, clipped, optimizer, lr=0.01)
+    loss_fast, norm_fast = step.train(tokens[:, :-1], tokens[:, 1:], lr=0.01)
+    assert max(abs(loss_fast - loss), abs(norm_fast - norm), abs(norm_plain - norm)) < 1e-12
+    fast = as_vector(step.state()[0])
+    assert abs(p - as_vector(params)).max() < 1e-12 and abs(fast - as_vector(params)).max() < 1e-12
+calls = sum(len(program.calls) for programs in step.update_phases for program in programs)
+print(f"{count(params):,} parameters in {len(flatten(params))} arrays; clipping and AdamW on vectors: {calls} calls")
 
 # %% [markdown]
+# Larger models have more calls, but not because of their matrices. On a CPU the vectors are cut
+# into pieces of $2^{15}$ numbers, and each piece goes through all of AdamW before the next one is
+# touched. Seven such pieces (of five vectors, and room for two results) are 896 KiB in float32: *do
+# it in pieces that fit the cache.* And `step.train` is sections 10 to 14 in one call.
+#
+# ## 15. All of it, measured
+#
+# A whole training step, the model of section 13: as formulas, and by the fast step.
+
+# %%
+params = init_model(cfg, np.random.default_rng(0))
+optimizer = adamw_init(params)
+
+
+def plain_train():
+    loss, grads = loss_and_grads(params, *batch, cfg)
+    clipped, norm = clip_by_norm(grads, 1.0)
+    return adamw_step(params, clipped, optimizer, lr=1e-3)
+
+
+contest = {"plain, one core": plain_train}
+most = choose_threads("cpu", 32, cfg)  # one per core
+for name, threads in {"fast, one thread": 1, f"fast, {most} threads": most}.items():
+    step = make_step(cfg, batch=32, threads=threads)
+    step.set(params)
+    step.train(*batch)
+    difference = as_vector(step.state()[0]) - as_vector(plain_train()[0])
+    assert np.sqrt(np.mean(difference**2)) < 1e-5  # float32
+    contest[name] = partial(step.train, *batch)
+milliseconds, _ = in_turns(contest)
+
+fig, ax = plt.subplots(figsize=(7.5, 2.3))
+ax.barh(range(len(contest)), milliseconds.values(), color=[ORANGE, BLUE, BLUE], height=0.6)
+for i, ms in enumerate(milliseconds.values()):
+    ax.text(ms, i, f" {ms:.0f} ms", va="center", fontsize=9)
+ax.set_yticks(range(len(contest)), list(contest), fontsize=9)
+ax.set(xlabel="ms per training step", title="32 sequences of 64 tokens, width 128, two blocks of dgsa")
+ax.set_xlim(0, 1.15 * max(milliseconds.values()))
+ax.invert_yaxis()
+ax.grid(axis="y", visible=False)
+plt.show()
+plain, *fast = milliseconds.values()
+print("times as fast as the plain step:", ", ".join(f"{plain / ms:.1f}" for ms in fast))
+
+# %% [markdown]
+# From the first bar to the second nothing was given up: the same formulas, up to rounding, on the
+# same core. The matrix products are in both, and they set the floor. The library's commands train
+# like this where a mechanism has a fast step, and so does `train` with
+# `step=choose_step(model, cfg)`; `TrainConfig(step="plain")` asks for the formulas. And the tests
+# ask of every such mechanism, task and mask what this notebook asked of one: that fast and plain
+# agree.
+#
 # ## What you now know
 #
 # - A number costs by where it lies: cache, memory, or a page that nobody has touched. Lines come
@@ -944,7 +1318,11 @@ del y
 #   Nothing is approximated. Weighted sums of maps need nothing more.
 # - The backward needs $\ell$, one number per row, and $\langle do, o_i\rangle$, another. Memory
 #   becomes linear. Time stays a square, with a smaller factor.
-# - Threads share the batch; a fixed order of addition keeps the bits.
+# - A step is the same calls on the same arrays each time: write them down once, and set the memory
+#   aside once.
+# - A factor goes where it meets the fewest numbers: a gain into a matrix, a division into a row.
+# - Threads share the batch; a fixed order of addition keeps the bits. And an optimiser needs no
+#   matrices, only one long vector.
 #
 # ## Exercises
 #
@@ -968,14 +1346,13 @@ del y
 # sequences are shared by several GPUs in this way.
 # </details>
 #
-# **3.** Under a window mask (each query sees its last $W$ keys), how does the number of computed
-# scores grow with $T$? Is attention linear now?
+# **3.** Section 11 folds the gain $w$ of a norm into the matrix behind it. LayerNorm has a bias as
+# well: $y = (n \odot w + b)\, W$. Can $b$ be folded too? What is its gradient?
 #
 # <details><summary>Answer</summary>
 #
-# A slab of $u$ queries sees $W + u - 1$ keys, whatever $T$ is, and there are $T/u$ slabs: about
-# $T (W + u - 1)$ scores. So time is linear, too, since the *mask* made the problem smaller; tiles
-# only avoid computing what it forbids.
+# Yes: $y = n W' + b'$ with $b' = b\, W$, one row that is added to all tokens. Its gradient is the
+# sum of the rows of $dy$, and $db = W\, db'$: a product with one row instead of with all tokens.
 # </details>
 #
 # The cell below asserts what the answers say.
@@ -1004,12 +1381,15 @@ ell = np.logaddexp(ell_1, ell_2)
 assert abs(np.exp(ell_1 - ell) * o_1 + np.exp(ell_2 - ell) * o_2 - plain).max() < 1e-12
 
 # 3
-W, u = 32, 16
-for T in (128, 256, 512):
-    allowed = np.tri(T, dtype=bool) & ~np.tri(T, k=-W, dtype=bool)
-    keys_seen = [sum(keys.stop - keys.start for keys, _ in tiles) for _, tiles in slabs_of(allowed, u, 8)]
-    assert keys_seen[-1] == W + u - 1 and T * W < u * sum(keys_seen) <= T * (W + u - 1)
+n, dy = rng.standard_normal((9, 5)), rng.standard_normal((9, 4))
+w, b, W = rng.standard_normal(5), rng.standard_normal(5), rng.standard_normal((5, 4))
+y, pair = linear_forward(n * w + b, W)
+assert abs(n @ (w[:, None] * W) + b @ W - y).max() < 1e-12
+db_by_tokens = linear_backward(dy, pair)[0].sum(axis=0)
+assert abs(W @ dy.sum(axis=0) - db_by_tokens).max() < 1e-12
 
 # %% [markdown]
 # Back to [00 how to read](00_how_to_read.ipynb), or on into the library:
-# `dgsa_np/attention/tiled.py` and `dgsa_np/fast/parallel.py` should read like this notebook now.
+# `dgsa_np/attention/tiled.py` should read like sections 3 to 8 now, and `dgsa_np/fast/` like
+# sections 10 to 15. There, begin with `program.py`; then `Shard.attend` in `shard.py`, `fold_rows`
+# and `AdamW` in `weights.py`, and `Step` in `step.py`, which puts them together.

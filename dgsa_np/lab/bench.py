@@ -1,20 +1,22 @@
 """Speed and memory, side by side in one run.
 
-Heads plain and on tiles, whole steps, and PyTorch if it is installed. The contestants take turns,
-so that a noisy machine disturbs all of them. PyTorch has a process of its own, as its users have
-it: in ours, parallel.keep_freed_memory would speed up PyTorch too.
+Heads plain and on tiles, whole steps, and other libraries where they are installed. Each contestant
+has a process of its own, as its users have it. They take turns, so that a noisy machine disturbs
+all of them, and what counts is the median of ratios, each of two turns in one round.
 """
 
 import cProfile
 import json
 import pstats
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import lru_cache, partial
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
-from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -23,39 +25,35 @@ from tqdm import tqdm
 from ..attention import AttentionConfig, attention_forward, causal_mask, init_attention
 from ..attention.mechanisms import MECHANISMS
 from ..attention.multihead import TILED_KINDS, at_depth
-from ..fast import parallel
+from ..fast import make_step
+from ..fast.threads import cores
 from ..files import write_whole
 from ..model import ModelConfig, init_model, loss_and_grads
-from ..params import flatten
 from . import viz
 from .experiments import equal_models, markdown_table
-from .measure import peak, processor, race, seconds, system, versions
+from .measure import peak, processor, quartiles, race, seconds, system, turns, versions
 
 STEP, HEAD = "B {}, T {}, C {}, H {}, depth {}", "B {}, H {}, T {}, d {}"
 STEPS = (64, 17, 64, 4, 4), (32, 64, 128, 4, 4), (16, 128, 128, 4, 4), (8, 256, 256, 4, 4)
 HEADS = (64, 4, 17, 8), (32, 4, 64, 16), (16, 4, 128, 16), (8, 4, 256, 32), (8, 4, 512, 16), (4, 4, 1024, 16)
 LENGTHS = 128, 256, 512, 1024, 2048, 4096, 8192
-RATIOS = ("ours", "torch eager"), ("ours", "torch fused"), ("ours", "its products"), ("dgsa", "softmax")
-TURN = 0.2  # s; the first ms of a turn still share the cores with the threads of the one before
+PEERS = "torch", "jax", "autograd"  # the first word of a contestant that is not ours
+REST, TURN = 0.1, 0.3  # s; for some ms after a turn its threads still spin, so the next one waits
 
 
 def bench(out: Path, rounds=15, longest=LENGTHS[-1]):
     """Measure and print tables; write bench.json, scaling.png and profile.png to the folder out."""
-    parallel.keep_freed_memory()
-    forms = ("eager", "fused") if find_spec("torch") else ()
-    if not forms:
-        print("PyTorch is not installed; to compare with it: pip install 'dgsa-np[peers]'")
-    found = {
-        "machine": {
-            "system": f"{system()}, {processor()}",
-            "cores": parallel.cores(),
-            "versions": versions() | ({"torch": metadata.version("torch")} if forms else {}),
-        }
-    }
-    with threadpool_limits(1), ProcessPoolExecutor(1, get_context("spawn")) as process:
-        for title, contests in _contests(forms, process).items():
-            found[title] = {label: race(contest, rounds) for label, contest in contests.items()}
-            print(f"\n{title}\n\n{_table(found[title])}", flush=True)
+    missing = [name for name in PEERS if not find_spec(name)]
+    if missing:
+        print(f"Left out, since not installed: {', '.join(missing)}; to race them: pip install 'dgsa-np[peers]'")
+    peers = {name: metadata.version(name) for name in PEERS if name not in missing}
+    machine = {"system": f"{system()}, {processor()}", "cores": cores(), "versions": versions() | peers}
+    found = {"machine": machine}
+    for title, table in tables().items():
+        present = {name: task for name, task in table.contestants.items() if name.split()[0] not in missing}
+        found[title] = contest(table._replace(contestants=present), rounds)
+        print(f"\n{title}\n\n{_shown(found[title])}", flush=True)
+    with threadpool_limits(1):
         found["scaling"] = scaling([T for T in LENGTHS if longest >= T], rounds)
         found["profile"] = profile(*STEPS[-1])
     viz.save(scaling_figure(found["scaling"]), out / "scaling.png")
@@ -63,40 +61,96 @@ def bench(out: Path, rounds=15, longest=LENGTHS[-1]):
     write_whole(out / "bench.json", json.dumps(found, indent=1) + "\n")
 
 
-def _contests(forms, process) -> dict:
-    """{title: {sizes: {contestant: a function that runs once and returns its seconds}}}
+# ---------------------------------------------------------------------------------------- the races
 
-    forms, process : those of PyTorch that take part, and where they run
+
+class Table(NamedTuple):
+    label: str  # of sizes
+    sizes: tuple
+    enough: float  # seconds after which a race ends
+    contestants: dict  # {name: (a function that makes a task, its arguments but the sizes, which come last)}
+
+
+def tables() -> dict:
+    """{title: Table}; the first contestant of a table is compared with the others."""
+
+    def heads(kind, *impls):
+        return {impl: (head, kind, impl) for impl in impls}
+
+    def peers(task, names, *threads):
+        return {name: (peer, task, name, *threads) for name in names}
+
+    n, libraries = cores(), ("torch eager", "torch compile", "torch fused", "jax", "autograd")
+    gradients = {kind: (fast, "gradients", kind) for kind in ("dgsa", "softmax", "diff_v1")}
+    return {
+        "The gated head, forward and backward, causal, one thread": Table(
+            HEAD, HEADS, 10, heads("dgsa", "auto", "plain", "tiled") | peers("head", ("torch eager", "torch fused"))
+        ),
+        "The step of a language model, forward and backward, all cores": Table(
+            STEP,
+            STEPS,
+            30,
+            {"fast": gradients["dgsa"]}
+            | peers("step", libraries, n)
+            | {"its products": (products,), "plain": (plain, n)},
+        ),
+        "The whole training step, with clipping and AdamW, all cores": Table(
+            STEP, STEPS, 10, {"fast": (fast, "train", "dgsa")} | peers("train", libraries[:2], n)
+        ),
+        "The plain step, forward and backward, one thread": Table(
+            STEP, STEPS, 10, {"plain": (plain, 1)} | peers("step", libraries[:1], 1)
+        ),
+        "The fast step at equal numbers of parameters, all cores": Table(STEP, STEPS, 10, gradients),
+    } | {
+        f"The head of {kind}, forward and backward, causal, one thread": Table(
+            HEAD, HEADS, 2, heads(kind, "tiled", "plain")
+        )
+        for kind in TILED_KINDS
+        if kind != "dgsa"
+    }
+
+
+def contest(table, rounds) -> dict:
+    """{sizes: figures} of the races of a table, in which each contestant has a process."""
+    with ExitStack() as stack:
+        start = partial(ProcessPoolExecutor, 1, get_context("spawn"))
+        processes = {name: stack.enter_context(start()) for name in table.contestants}
+        return {table.label.format(*size): _figures(table, size, processes, rounds) for size in table.sizes}
+
+
+def _figures(table, size, processes, rounds) -> dict:
+    """{"ms": {contestant: quartiles}, "ratios": {"first / other": quartiles}}
+
+    A ratio is that of the turns of one round. All make their tasks at once; what fails then is left
+    out if it is not ours: it may lack a compiler.
     """
 
-    def torch(task, size):
-        return {f"torch {f}": lambda f=f: process.submit(turn, in_torch, task, f, *size).result() for f in forms}
+    def start(name):
+        return processes[name].submit(turn, *table.contestants[name], *size)
 
-    impls = {"ours": "auto", "plain": "plain", "tiled": "tiled"}
-    return {
-        "The gated head, forward and backward, causal, one thread": {
-            HEAD.format(*size): {name: partial(turn, head, "dgsa", impl, *size) for name, impl in impls.items()}
-            | torch("head", size)
-            for size in HEADS
-        },
-        "The step of a language model, forward and backward, all cores": {
-            STEP.format(*size): {"ours": partial(turn, step, "dgsa", *size)}
-            | {"its products": partial(turn, products, *size)}
-            | torch("step", size)
-            for size in STEPS
-        },
-        "The same step at equal numbers of parameters": {
-            STEP.format(*size): {kind: partial(turn, step, kind, *size) for kind in ("softmax", "diff_v1", "dgsa")}
-            for size in STEPS
-        },
-        "Every head, forward and backward, causal, one thread": {
-            HEAD.format(*size): {
-                f"{kind} {impl}": partial(turn, head, kind, impl, *size)
-                for kind, impl in product(TILED_KINDS, ("plain", "tiled"))
-            }
-            for size in HEADS
-        },
-    }
+    errors = {name: made.exception() for name, made in {name: start(name) for name in processes}.items()}
+    for name, error in errors.items():
+        if error and name.split()[0] not in PEERS:
+            raise error
+        if error:
+            print(f"{name} is left out: {error!r:.300}", flush=True)
+    runs = {name: lambda name=name: start(name).result() for name, error in errors.items() if not error}
+    times = turns(runs, rounds, table.enough)
+    first, *others = times
+    ratios = {f"{first} / {name}": quartiles(np.divide(times[first], times[name])) for name in others}
+    return {"ms": {name: quartiles(ms) for name, ms in times.items()}, "ratios": ratios}
+
+
+def _shown(races) -> str:
+    """Medians, and between them and each quartile at most so much: a row for each contestant."""
+    first, *others = dict.fromkeys(name for race in races.values() for name in race["ms"])
+
+    def cell(race, name):
+        pairs = race["ms"].get(name), race["ratios"].get(f"{first} / {name}")
+        return "; ".join(f"{m:.2f} ± {max(high - m, m - low):.2f}" for low, m, high in filter(None, pairs))
+
+    rows = [[name, *(cell(race, name) for race in races.values())] for name in (first, *others)]
+    return markdown_table([[f"ms; {first} / it", *races], *rows])
 
 
 def turn(task, *args) -> float:
@@ -104,29 +158,27 @@ def turn(task, *args) -> float:
 
     The task is made in the first turn and kept. It runs many times in a row, as in training.
     """
-    return seconds(made(task, *args), TURN)
+    run = made(task, *args)
+    time.sleep(REST)
+    return seconds(run, TURN)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=2)
 def made(task, *args):
-    return task(*args)
-
-
-def _table(races) -> str:
-    """Medians in ms, between them and each quartile at most so much, and ratios of medians."""
-    rows = []
-    for label, found in races.items():
-        cells = {f"{name}, ms": f"{m:.2f} ± {max(high - m, m - low):.2f}" for name, (low, m, high) in found.items()}
-        cells |= {f"{a} / {b}": f"{found[a][1] / found[b][1]:.2f}" for a, b in RATIOS if {a, b} <= found.keys()}
-        rows.append([label, *cells.values()])
-    return markdown_table([["", *cells], *rows])
+    run = task(*args)
+    run()  # what is compiled is compiled now
+    return run
 
 
 # ---------------------------------------------------------------------------------------- the tasks
 
 
 def head(kind, impl, B, H, T, d):
-    """Forward and backward of one head with keys of width d; its arguments come from a layer."""
+    """Forward and backward of one head with keys of width d, on one thread.
+
+    Its arguments come from a layer.
+    """
+    threadpool_limits(1)
     cfg = AttentionConfig(kind=kind, width=2 * H * d, n_heads=2 * H // MECHANISMS[kind].split, impl=impl)
     rng, mask = np.random.default_rng(0), causal_mask(T)
     x = rng.standard_normal((B, T, cfg.width), "float32")
@@ -153,38 +205,54 @@ def language_model(kind, B, T, C, H, depth):
     return init_model(cfg, rng), *rng.integers(0, 65, (2, B, T)), cfg
 
 
-def step(kind, *size):
-    """The loss and its gradients, as a training step computes them."""
-    return partial(parallel.loss_and_grads_threaded, *language_model(kind, *size))
+def plain(threads, *size):
+    """The loss of dgsa and its gradients by the formulas, with so many threads in BLAS."""
+    threadpool_limits(threads)
+    return partial(loss_and_grads, *language_model("dgsa", *size))
+
+
+def fast(method, kind, *size):
+    """The same by the fast step, for any kind; or, with method "train", a whole training step."""
+    params, inputs, targets, cfg = language_model(kind, *size)
+    step = make_step(cfg, batch=len(inputs))
+    step.set(params)
+    return partial(getattr(step, method), inputs, targets)
 
 
 def products(B, T, C, H, depth):
-    """The matrix products of a step alone, on as many threads as the step.
+    """The matrix products of a step alone, on all cores, as a fast step can do them.
 
-    Each product of the forward costs two more in the backward. Maps are whole, not on tiles.
+    Each core has a part of the batch. Results go to memory that is there, and what multiplies the
+    same tokens is one matrix. Maps are whole, not on tiles.
     """
-    params, tokens, _, cfg = language_model("dgsa", B, T, C, H, depth)
-    threads = parallel.choose_threads("cpu", B, cfg)
-    rows, d, draw = B // threads * T, cfg.sizes["d"], partial(np.random.default_rng(0).standard_normal, dtype="float32")
-    weights = [W for name, W in flatten(params).items() if W.ndim == 2 and "embed" not in name]
-    pairs = [(draw((rows, len(W))), draw(W.shape)) for W in weights]
-    maps = [(B // threads, H, T, d), (B // threads, H, T, d), (B // threads, H, T, 2 * d)] * depth  # q k^T twice, A v
-    pairs += [(draw(shape), draw(shape).mT) for shape in maps]
-    triples = [(x, W, x @ W) for x, W in pairs]
-
-    def run(_=None):
-        for x, W, y in triples:
-            x @ W, y @ W.mT, x.mT @ y
-
-    pool = ThreadPoolExecutor(threads)
-    return lambda: list(pool.map(run, range(threads)))
+    threadpool_limits(1)
+    cfg = language_model("dgsa", B, T, C, H, depth)[-1]
+    shards = [_triples(len(rows), cfg) for rows in np.array_split(np.arange(B), min(cores(), B))]
+    pool = ThreadPoolExecutor(len(shards))
+    return lambda: list(pool.map(_multiply, shards))
 
 
-def in_torch(task, *args):
-    """A task of bench_torch.py; PyTorch is imported by the process that runs it."""
-    from . import bench_torch
+def _triples(B, cfg) -> list:
+    """x, W, x W and room for dx and dW, for each matrix product of a forward."""
+    C, H, F, d, T = cfg.width, cfg.n_heads, cfg.F, cfg.sizes["d"], cfg.max_len
+    draw, tokens = partial(np.random.default_rng(0).standard_normal, dtype="float32"), B * T
+    block = [((tokens, n), (n, m)) for n, m in ((C, 3 * C + H), (C, C), (C, 2 * F), (F, C))]
+    block += [((B, H, T, d), (B, H, d, T))] * 2 + [((B, H, T, T), (B, H, T, 2 * d))]  # q k^T twice, A v
+    pairs = [(draw(x), draw(W)) for x, W in (*block * cfg.depth, ((tokens, C), (C, cfg.n_out)))]
+    return [(x, W, x @ W, np.empty_like(x), np.empty_like(W)) for x, W in pairs]
 
-    return {"head": bench_torch.head, "step": bench_torch.step}[task](*args)
+
+def _multiply(triples):
+    """Forward, and the two products in the backward of each."""
+    for x, W, y, dx, dW in triples:
+        np.matmul(x, W, out=y)
+        np.matmul(y, W.mT, out=dx)
+        np.matmul(x.mT, y, out=dW)
+
+
+def peer(task, *args):
+    """A task of bench_peers.py, which is imported by the process that runs it."""
+    return getattr(import_module(".bench_peers", __package__), task)(*args)
 
 
 # ------------------------------------------------------------------------------ scaling and profile

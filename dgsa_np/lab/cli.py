@@ -20,6 +20,7 @@ from ..attention import KINDS
 from ..backend import DeviceError, resolve_device, to_device
 from ..checkpoint import CheckpointError
 from ..data import CORRUPTIONS, LOADERS, DataError, Vocabulary
+from ..fast import is_fast
 from ..files import FolderInUseError, write_whole
 from ..gpu import describe_device
 from ..gradcheck import TOLERANCE, GradientError, compare_pair
@@ -93,7 +94,7 @@ def train_command(args):
         folder = _new_folder(args.out or f"runs/{made[0].data}-{made[1].kind}-{datetime.now():%Y%m%d-%H%M%S}")
         held = runs.begin(folder, *made)
     _, model, cfg, data = made
-    print(f"{'device':10s} {describe_device(cfg.device)}, {cfg.threads} thread{'s' * (cfg.threads > 1)} per step")
+    print(f"{'device':10s} {describe_device(cfg.device)}\n{'step':10s} {describe_step(model, cfg)}")
     if held["settings"]["device"] != cfg.device:
         print(f"{'':10s} begun on {held['settings']['device']}: from here on numbers are rounded otherwise")
     print(f"{describe_recipe(cfg)}\n{describe_data(data)}\n{describe_model(model)}", flush=True)
@@ -253,9 +254,16 @@ def describe_data(data) -> str:
     return f"{'data':10s} {meta['name']}: {counts}; inputs {shape}{outputs}{symbols}\n{'':10s} sha256 {meta['sha256']}"
 
 
+def describe_step(model, cfg) -> str:
+    if cfg.step == "auto" and is_fast(model):
+        return f"fast, {cfg.threads} thread{'s' * (cfg.threads > 1)}"
+    return "plain" + ("" if cfg.step == "plain" else f", since kind {model.kind!r} has no fast one")
+
+
 def describe_recipe(cfg) -> str:
     """How it is trained, whichever of flag, file, recipe or default has said so."""
-    said = ", ".join(f"{name} {value:g}" for name, value in asdict(cfg).items() if name not in ("device", "threads"))
+    elsewhere = "device", "step", "threads", "capture"
+    said = ", ".join(f"{name} {value:g}" for name, value in asdict(cfg).items() if name not in elsewhere)
     return f"{'recipe':10s} {said}"
 
 
@@ -428,7 +436,7 @@ COMMANDS = {
     ),
     "bench": Command(
         bench_command,
-        "time and memory of heads and steps, beside PyTorch if it is installed, in five minutes",
+        "time and memory of heads and steps, beside PyTorch, JAX and autograd as far as installed, in ten minutes",
         (
             flag("--out", "folder to write to; must not exist", "bench", type=path),
             flag("--rounds", "turns that each contestant takes", 15, type=partial(number, int, 3)),

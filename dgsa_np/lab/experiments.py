@@ -8,6 +8,7 @@ import numpy as np
 
 from ..attention import KINDS
 from ..data import CORRUPTIONS
+from ..fast import choose_step
 from ..model import ModelConfig, init_model
 from ..params import count
 from ..train import TrainConfig, predict, train
@@ -47,7 +48,7 @@ def count_parameters(model: ModelConfig) -> int:
 
 def run_one(model: ModelConfig, cfg: TrainConfig, data) -> Run:
     """Train once, then evaluate on the test split, clean and under every corruption."""
-    result = train(model, cfg, data, progress=advance)
+    result = train(model, cfg, data, progress=advance, step=choose_step(model, cfg))
     accuracy = accuracy_under_corruption(classifier(result.params, model), data.test, model.task)
     return Run(model.kind, cfg.seed, *result, accuracy)
 

@@ -44,7 +44,12 @@ def system() -> str:
 
 
 def race(contest, rounds=15, enough=10.0) -> dict:
-    """{name: (lower quartile, median, upper quartile)} in ms.
+    """{name: (lower quartile, median, upper quartile)} in ms; see turns."""
+    return {name: quartiles(ms) for name, ms in turns(contest, rounds, enough).items()}
+
+
+def turns(contest, rounds=15, enough=10.0) -> dict:
+    """{name: [ms, ..]}, as many of each name.
 
     All take turns, so that what disturbs the machine disturbs all of them.
 
@@ -57,7 +62,11 @@ def race(contest, rounds=15, enough=10.0) -> dict:
         if turn < 4 or time.perf_counter() - started < enough:
             for name, contestant in contest.items():
                 times[name].append(1e3 * contestant())
-    return {name: np.quantile(ts[1:], (0.25, 0.5, 0.75)).round(3).tolist() for name, ts in times.items()}
+    return {name: ms[1:] for name, ms in times.items()}
+
+
+def quartiles(numbers) -> list:
+    return np.quantile(numbers, (0.25, 0.5, 0.75)).round(3).tolist()
 
 
 def seconds(run, fill=0.0) -> float:

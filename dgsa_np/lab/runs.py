@@ -16,6 +16,7 @@ import numpy as np
 from ..attention import KINDS
 from ..backend import resolve_device
 from ..checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from ..fast import choose_step
 from ..files import append, sole_writer, write_whole
 from ..gpu import describe_device
 from ..model import ModelConfig
@@ -42,7 +43,7 @@ from .records import (
 from .settings import SettingsError, make, read_settings, settle, typed
 
 SIGNALS = signal.SIGINT, signal.SIGTERM
-MAY_MOVE = "root", "device"  # settings that say where a run is, not what it is
+MAY_MOVE = "root", "device", "step", "capture"  # settings that say where and how a run goes on, not what it is
 # What the checkpoint of a run holds; what is in params, optimizer and rng check_state looks at.
 BYTE = Sort("text, or a number from 0 to 255", lambda n: type(n) is int and 0 <= n < 256)
 UNIT = one_of(("characters", "bytes", "words"))
@@ -174,7 +175,8 @@ def follow(folder, model, cfg, data, held, every=30.0) -> dict:
               KeyboardInterrupt at a second Ctrl-C; FolderInUseError while another trains here
     """
     folder, state, best = Path(folder), TrainState(**held["state"]), None
-    steps = with_bar(train_steps(model, cfg, data, state), model, cfg, data, start=state.optimizer["step"])
+    taken = train_steps(model, cfg, data, state, choose_step(model, cfg))
+    steps = with_bar(taken, model, cfg, data, start=state.optimizer["step"])
     with sole_writer(folder / "config.json"), Stop() as stop, append(_cut(folder, state)) as log:
         saved = time.monotonic()
         for now, step, epoch in steps:

@@ -9,6 +9,7 @@ import numpy as np
 from ..attention import KINDS
 from ..backend import resolve_device, to_device, to_numpy
 from ..data import Dataset, Split, load
+from ..fast import choose_step
 from ..gpu import describe_gpu, gpu_memory, start_products
 from ..gradcheck import relative_error, same_bits
 from ..model import ModelConfig, init_model, loss_and_grads
@@ -210,5 +211,6 @@ def check_training():
 def _trained(task, data, device):
     """The first loss, the last accuracy, and the seconds that an epoch took."""
     started = time.perf_counter()
-    done = train(ModelConfig(width=32, depth=2, **task), TrainConfig(epochs=EPOCHS, device=device), data)
+    model, cfg = ModelConfig(width=32, depth=2, **task), TrainConfig(epochs=EPOCHS, device=device)
+    done = train(model, cfg, data, step=choose_step(model, cfg))
     return done.steps[0]["loss"], done.epochs[-1]["valid_accuracy"], (time.perf_counter() - started) / EPOCHS

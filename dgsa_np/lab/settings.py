@@ -10,7 +10,7 @@ from ..backend import resolve_device
 from ..check import setting
 from ..data import LOADERS, Split, load
 from ..data.files import read_text
-from ..fast.parallel import choose_threads
+from ..fast.threads import choose_threads
 from ..model import ModelConfig
 from ..train import TrainConfig
 from .records import DICT, checked, read_json, told_as

@@ -17,7 +17,6 @@ from multiprocessing import get_context
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from ..fast.parallel import keep_freed_memory
 from .settings import SettingsError
 
 PATIENCE = 3  # so many pools in a row may break before any task ends
@@ -120,7 +119,6 @@ def on_one_thread(task, place):
     """
     global PLACE
     PLACE = place
-    keep_freed_memory()
     STEPS[PLACE] = 0
     with threadpool_limits(1):
         return task()

@@ -39,7 +39,7 @@ def embedding_backward(dx, cache) -> Array:
     """
     tokens, table = cache
     xp = array_module(dx)
-    rounds, places = _pair_equal(tokens.ravel())
+    rounds, places = pair_equal(tokens.ravel())
     rows = dx.reshape(-1, table.shape[1]).copy()
     for into, source in rounds:
         rows[xp.asarray(into)] += rows[xp.asarray(source)]
@@ -49,7 +49,7 @@ def embedding_backward(dx, cache) -> Array:
     return dtable
 
 
-def _pair_equal(tokens):
+def pair_equal(tokens):
     """How to add up equal tokens: rounds of additions, and the places where the sums end up.
 
     A round is (into, source), two arrays of places: what is at source is added to what is at into,

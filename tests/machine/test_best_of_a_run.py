@@ -15,6 +15,7 @@ from support.tiers import most_later
 
 from dgsa_np import train as train_module
 from dgsa_np.checkpoint import load_checkpoint
+from dgsa_np.fast import choose_step
 from dgsa_np.lab import runs
 from dgsa_np.lab.settings import settle
 from dgsa_np.params import flatten
@@ -61,7 +62,8 @@ WAYS = {  # (seconds between saves, what happens again and again, after how many
 def trained():
     """What the runs are made of, and the states after their epochs."""
     made = settle(TINY)
-    states = [state for state, _, epoch in train_steps(*made[1:], first_state(*made[1:3])) if epoch]
+    steps = train_steps(*made[1:], first_state(*made[1:3]), choose_step(*made[1:3]))
+    states = [state for state, _, epoch in steps if epoch]
     return made, states
 
 

@@ -14,7 +14,7 @@ from dgsa_np.attention import KINDS, causal_mask
 from dgsa_np.backend import array_module, resolve_device, to_device
 from dgsa_np.checkpoint import load_checkpoint, save_checkpoint
 from dgsa_np.data import Dataset, Split
-from dgsa_np.fast.parallel import loss_and_grads_threaded
+from dgsa_np.fast import choose_step, loss_and_grads_threaded
 from dgsa_np.gpu import describe_device
 from dgsa_np.gradcheck import check_pair, same_bits
 from dgsa_np.lab.cases import all_cases
@@ -22,7 +22,7 @@ from dgsa_np.lab.cli import main
 from dgsa_np.lab.sample import sample
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_forward
 from dgsa_np.ops import embedding_forward, gelu_backward, gelu_forward, softmax_forward
-from dgsa_np.ops.embedding import _pair_equal
+from dgsa_np.ops.embedding import pair_equal
 from dgsa_np.optim import adamw_init, adamw_step, clip_by_norm, sgd_step
 from dgsa_np.params import flatten
 from dgsa_np.train import (
@@ -124,8 +124,9 @@ def test_gelu_has_no_complex_step_on_a_gpu_and_is_checked_by_central_differences
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("kind", most_later(KINDS, now=["dgsa"]))
 def test_training_reads_once_per_step_and_equals_the_cpu(kind, task, traffic):
+    """By the plain step; the fast one is in test_fast_step_on_stand_in.py."""
     model, data = tiny(kind, task)
-    there, here = (TrainConfig(epochs=2, batch_size=4, threads=1, device=d, lr=0.01) for d in ("cuda", "cpu"))
+    there, here = (TrainConfig(epochs=2, batch_size=4, device=d, lr=0.01) for d in ("cuda", "cpu"))
     params, reads, run = init_model(model, np.random.default_rng(0), "float64"), [], []
     for done in train_steps(model, there, data, first_state(model, there, params)):
         reads.append(len(traffic.reads))
@@ -152,7 +153,7 @@ def step_of_a_language_model(traffic, kind):
 def test_a_step_of_a_language_model_reads_nothing_and_uploads_what_is_on_the_host(kind, traffic):
     """Tokens and targets; the places where equal tokens stand, in pairs, and where sums end up."""
     reads, uploads, tokens = step_of_a_language_model(traffic, kind)
-    rounds, _ = _pair_equal(tokens.ravel())
+    rounds, _ = pair_equal(tokens.ravel())
     assert reads == [] and len(uploads) == 2 + 2 * len(rounds) + 2
 
 
@@ -189,10 +190,11 @@ def test_a_causal_mask_is_one_line_on_the_device(T, S, cupy, traffic):
     assert agree(mask, causal_mask(T, S), 0)
 
 
-def test_the_state_stays_on_the_device(traffic):
+@pytest.mark.parametrize("step", ["plain", "auto"])
+def test_the_state_stays_on_the_device(step, traffic):
     model, data = tiny("dgsa", "text")
-    cfg = TrainConfig(epochs=1, batch_size=4, device="cuda")
-    state, _, _ = next(train_steps(model, cfg, data, first_state(model, cfg)))
+    cfg = TrainConfig(epochs=1, batch_size=4, device="cuda", step=step)
+    state, _, _ = next(train_steps(model, cfg, data, first_state(model, cfg), choose_step(model, cfg)))
     assert all(map(on_device, leaves([state.params, state.optimizer["m"], state.optimizer["v"]])))
     assert type(state.optimizer["step"]) is int and type(state.loss_sum) is float
 
@@ -236,16 +238,19 @@ def test_a_step_that_is_shared_by_threads_works_on_the_device(traffic):
     assert float(losses[1]) == pytest.approx(float(losses[0]), rel=1e-6)
 
 
-def test_a_checkpoint_of_a_state_on_the_device_goes_on_bit_for_bit(traffic, tmp_path):
+@pytest.mark.parametrize("step", ["plain", "auto"])
+def test_a_checkpoint_of_a_state_on_the_device_goes_on_bit_for_bit(step, traffic, tmp_path):
     model, data = tiny("dgsa", "vision")
-    cfg = TrainConfig(epochs=1, batch_size=4, device="cuda")
-    states = [state for state, _, _ in train_steps(model, cfg, data, first_state(model, cfg))]
+    cfg = TrainConfig(epochs=1, batch_size=4, device="cuda", step=step)
+    first = first_state(model, cfg)
+    states = [state for state, _, _ in train_steps(model, cfg, data, first, choose_step(model, cfg))]
     traffic.clear()
     save_checkpoint(tmp_path / "state.npz", states[0]._asdict())
     assert set(traffic.reads) == {"get"}
     held = load_checkpoint(tmp_path / "state.npz")
     assert all(same_bits(a, b) for a, b in zip(*map(leaves, (held["params"], states[0].params)), strict=True))
-    for resumed, state in zip(train_steps(model, cfg, data, TrainState(**held)), states[1:], strict=True):
+    again = train_steps(model, cfg, data, TrainState(**held), choose_step(model, cfg))
+    for resumed, state in zip(again, states[1:], strict=True):
         assert all(same_bits(a, b) for a, b in zip(*map(leaves, (resumed[0].params, state.params)), strict=True))
 
 
@@ -264,32 +269,33 @@ def test_the_command_line_trains_goes_on_and_evaluates_on_the_device(traffic, tm
     assert main(["evaluate", str(run), "--device", "cuda", "--corruption", "none"]) == 0
     assert main(["info"]) == 0
     said = capsys.readouterr().out
-    assert said.count(STAND_IN) == 3 and "1 thread per step" in said
+    assert said.count(STAND_IN) == 3 and said.count("step       fast, 1 thread\n") == 2
     assert json.loads((run / "config.json").read_text())["settings"]["device"] == "cuda"
 
 
+@pytest.mark.parametrize("step", most_later(["plain", "auto"], now=["auto"]))
 def test_a_device_that_runs_out_of_memory_says_what_is_large_and_leaves_the_checkpoint(
-    traffic, tmp_path, capsys, monkeypatch
+    step, traffic, tmp_path, capsys, monkeypatch
 ):
-    """Once in the middle of the third step;
+    """Once in the middle of the third step, when some parameters have changed;
     when there is memory again, the run goes on with the same bits.
     """
     settings = ["--epochs", "1", "--width", "8", "--depth", "1", "--n-heads", "1", "--batch-size", "200"]
-    settings += ["--device", "cuda", "--save-every", "0"]
+    settings += ["--device", "cuda", "--save-every", "0", "--step", step]
     assert main(["train", *settings, "--out", str(tmp_path / "whole")]) == 0
-    in_a_step = len(flatten(load_checkpoint(tmp_path / "whole" / "checkpoint.npz")["state"]["params"]))
-    calls, real = [0], strict_cupy.ElementwiseKernel.__call__
+    norms, later, real = [], [], strict_cupy.ufunc.run
 
     class OutOfMemoryError(MemoryError):
         """As that of CuPy is."""
 
-    def third(self, *args):
-        calls[0] += self.name == "_adamw"  # one for each parameter
-        if self.name == "_adamw" and calls[0] == 2 * in_a_step + 3:
+    def third(self, compute, args, **options):
+        norms.extend(["a norm"] * (self.name == "isfinite"))  # looked at in each step, before AdamW
+        later.extend([self.name] * (len(norms) == 3))
+        if self.name == "sqrt" and later.count("sqrt") == 1 + (step == "plain"):
             raise OutOfMemoryError("Out of memory allocating 8,192 bytes (allocated so far: 512 bytes).")
-        return real(self, *args)
+        return real(self, compute, args, **options)
 
-    monkeypatch.setattr(strict_cupy.ElementwiseKernel, "__call__", third)
+    monkeypatch.setattr(strict_cupy.ufunc, "run", third)
     run = tmp_path / "run"
     assert main(["train", *settings, "--out", str(run)]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
@@ -297,6 +303,7 @@ def test_a_device_that_runs_out_of_memory_says_what_is_large_and_leaves_the_chec
     assert "inputs (200, 8, 8), " in said and "maps (B, H, T, T) = (200, 1, 4, 4) of 12,800 bytes each" in said
     assert "try a smaller batch_size, or impl='tiled'" in said
     assert load_checkpoint(run / "checkpoint.npz")["state"]["optimizer"]["step"] == 2
+    monkeypatch.setattr(strict_cupy.ufunc, "run", real)
     assert main(["train", "--resume", str(run)]) == 0
     held = [load_checkpoint(folder / "checkpoint.npz")["state"]["params"] for folder in (run, tmp_path / "whole")]
     assert all(same_bits(a, b) for a, b in zip(*map(leaves, held), strict=True))

@@ -13,6 +13,7 @@ from support.runs import assert_same, break_at, flags, run_whole
 from support.tiers import most_later
 
 from dgsa_np.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from dgsa_np.fast import choose_step
 from dgsa_np.gradcheck import same_bits
 from dgsa_np.lab import runs
 from dgsa_np.lab.cli import main
@@ -51,10 +52,11 @@ def test_a_run_that_broke_off_and_goes_on_equals_one_that_did_not(given, tmp_pat
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_every_part_of_the_state_matters(given):
+@pytest.mark.parametrize("step", most_later(["auto", "plain"], now=["auto"]))
+def test_every_part_of_the_state_matters(step, given):
     """The test above would fail if one of them were not saved."""
-    made = settle(given)
-    steps = train_steps(*made[1:], first_state(*made[1:3]))
+    made = settle(given | {"step": step})
+    steps = taken(made, first_state(*made[1:3]))
     state = [next(steps)[0] for _ in range(2)][-1]
     expected = json.dumps([(step, epoch) for _, step, epoch in steps])
     assert run_on(made, state) == expected
@@ -70,9 +72,13 @@ def test_every_part_of_the_state_matters(given):
         assert run_on(made, state._replace(**changed)) != expected, part
 
 
+def taken(made, state):
+    return train_steps(*made[1:], state, choose_step(*made[1:3]))
+
+
 def run_on(made, state):
     """The records of the steps that follow, as text."""
-    return json.dumps([(step, epoch) for _, step, epoch in train_steps(*made[1:], state)])
+    return json.dumps([(step, epoch) for _, step, epoch in taken(made, state)])
 
 
 @pytest.mark.slow
@@ -162,7 +168,8 @@ def test_a_run_from_before_a_setting_came_goes_on_as_it_was(given, tmp_path, mon
         run_whole(tmp_path / "old", given)
     held = load_checkpoint(tmp_path / "old/checkpoint.npz")
     config = json.loads((tmp_path / "old/config.json").read_text())
-    assert held["settings"].pop("gate_on") == config["settings"].pop("gate_on") == "both"
+    for name, value in {"gate_on": "both", "step": "auto", "capture": False}.items():
+        assert held["settings"].pop(name) == config["settings"].pop(name) == value
     save_checkpoint(tmp_path / "old/checkpoint.npz", held)
     (tmp_path / "old/config.json").write_text(json.dumps(config))
     held, _, *made = runs.reopen(tmp_path / "old", {})
@@ -171,6 +178,22 @@ def test_a_run_from_before_a_setting_came_goes_on_as_it_was(given, tmp_path, mon
     here, there = flatten(held["state"]["params"]), flatten(whole["state"]["params"])
     assert all(same_bits(a, there[name]) for name, a in here.items())
     assert main(["evaluate", str(tmp_path / "old"), "--corruption", "none"]) == 0
+
+
+@pytest.mark.slow
+def test_a_run_may_go_on_by_the_other_step(given, tmp_path, monkeypatch, capsys):
+    """It computes the same, up to rounding."""
+    run_whole(tmp_path / "whole", given)
+    with monkeypatch.context() as stopped, pytest.raises(SystemExit):
+        break_at(stopped, 2)
+        run_whole(tmp_path / "cut", given)
+    assert main(["train", "--resume", str(tmp_path / "cut"), "--step", "plain"]) == 0
+    assert "\nstep       plain\n" in capsys.readouterr().out
+    found, expected = (
+        flatten(load_checkpoint(tmp_path / name / "checkpoint.npz")["state"]["params"]) for name in ("cut", "whole")
+    )
+    for name, a in expected.items():
+        np.testing.assert_allclose(found[name], a, atol=1e-4, err_msg=name)
 
 
 def test_resume_refuses_data_that_changed(tmp_path, sources):
@@ -209,8 +232,8 @@ def test_the_state_before_the_first_step_is_saved(tmp_path):
 
 def test_a_non_finite_loss_is_told_by_its_step_on_resume_too(given):
     made = settle(given)
-    state, _, _ = next(train_steps(*made[1:], first_state(*made[1:3])))
+    state, _, _ = next(taken(made, first_state(*made[1:3])))
     for a in flatten(state.params).values():
         a[...] = np.nan
     with pytest.raises(NonFiniteError, match="step 1: loss nan"):
-        next(train_steps(*made[1:], state))
+        next(taken(made, state))

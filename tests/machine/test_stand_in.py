@@ -23,7 +23,7 @@ from dgsa_np.backend import resolve_device, to_device, to_numpy
 VERSION = strict_cupy.FROZEN["version"]["cupy"]
 needs_cupy = pytest.mark.skipif(
     strict_cupy.CUPY is None,
-    reason=f"CuPy {VERSION} is not installed; pip install 'dgsa-np[kernels]' brings it; no GPU is needed",
+    reason=f"CuPy {VERSION} is not installed; pip install 'dgsa-np[cupy]' brings it; no GPU is needed",
 )
 HOST, INTEGERS = np.ones((2, 3)), np.array([0, 1])
 HABITS = {  # what fails on a GPU, and with what
@@ -156,6 +156,25 @@ def test_more_than_eight_arrays_in_one_are_told_to_the_device(cupy, traffic):
 def test_a_function_does_what_cupys_own_code_was_seen_to_do(name, cupy):
     """Where CuPy is installed, its own code does it once more."""
     assert strict_cupy.traffic_of(cupy, name)[1] == strict_cupy.FROZEN["own"][name]
+
+
+@pytest.mark.parametrize("own_code", [True, False])
+def test_copyto_copies_memory_as_a_whole_or_number_by_number(own_code, traffic):
+    """From one order of axes into the other too. What does not fit is refused."""
+    cupy = strict_cupy.make_module(strict_cupy.FROZEN, own_code=own_code and strict_cupy.CUPY is not None)
+    x, y = cupy.asarray(np.arange(6.0).reshape(2, 3)), cupy.zeros((2, 6))
+    for target, source in ((y[:, :3], x), (y[:, ::2], x), (y[:, 3:], x[:1]), (y, 5.0), (y[:, :3].T, x.T)):
+        traffic.clear()
+        cupy.copyto(target, source)
+        assert traffic.launches == ["copyto"] and traffic.uploads == traffic.reads == []
+        assert target.tolist() == np.broadcast_to(to_numpy([source])[0], target.shape).tolist()
+    cupy.copyto(y[:, :3], -x, where=x > 2)
+    assert y[:, :3].tolist() == [[0, 1, 2], [-3, -4, -5]]
+    for wrong, error in ((HOST, TypeError), (x[:, :2], ValueError), (x * 1j, TypeError)):
+        with pytest.raises(error):
+            cupy.copyto(y[:, :3], wrong)
+    with pytest.raises(TypeError):
+        cupy.copyto(y[:, :3], x, where=cupy.ones((2, 3)))
 
 
 @needs_cupy
@@ -321,7 +340,7 @@ def test_the_stand_in_has_the_names_of_cupy_and_no_other(cupy):
 def test_the_frozen_names_are_those_of_the_real_cupy():
     """Of its own version all; a later one may have more."""
     if importlib.util.find_spec("cupy") is None:
-        pytest.skip("CuPy is not installed; pip install 'dgsa-np[kernels]' brings it; no GPU is needed")
+        pytest.skip("CuPy is not installed; pip install 'dgsa-np[cupy]' brings it; no GPU is needed")
     code = "import cupy; from support import strict_cupy as s; print(*s.collect(cupy), *s.observe(), sep='\\n')"
     real, frozen = strict_cupy.parse(in_the_real_cupy(code)), strict_cupy.FROZEN
     if real["version"] == frozen["version"]:

@@ -3,12 +3,14 @@ Nothing here asserts a duration.
 """
 
 import json
+from concurrent.futures import Future, ProcessPoolExecutor
+from importlib.util import find_spec
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
 
 from dgsa_np.attention.multihead import TILED_KINDS
-from dgsa_np.fast import parallel
 from dgsa_np.lab import bench, cli, measure
 from dgsa_np.lab.experiments import count_parameters
 from dgsa_np.model import loss_and_grads
@@ -32,15 +34,68 @@ def test_it_prints_tables_and_writes_numbers_and_pictures(tiny, tmp_path, monkey
     assert {p.name for p in out.iterdir()} == {"bench.json", "scaling.png", "profile.png"}
     found = json.loads((out / "bench.json").read_text(encoding="utf-8"))
     said = capsys.readouterr().out
-    assert "PyTorch is not installed" in said and "ours / its products" in said and "dgsa / softmax" in said
+    assert "torch, jax, autograd; to race them: pip install 'dgsa-np[peers]'" in said and "| ms; fast / it" in said
     races = {title: races for title, races in found.items() if title not in ("machine", "scaling", "profile")}
-    assert len(races) == 4 and all(len(by_size) == 1 for by_size in races.values())
+    assert races.keys() == bench.tables().keys() and all(len(by_size) == 1 for by_size in races.values())
     for by_size in races.values():
-        for low, median, high in next(iter(by_size.values())).values():
+        (race,) = by_size.values()
+        first, *others = race["ms"]
+        assert list(race["ratios"]) == [f"{first} / {other}" for other in others]
+        for low, median, high in (*race["ms"].values(), *race["ratios"].values()):
             assert 0 < low <= median <= high
+    step, *_ = races["The step of a language model, forward and backward, all cores"].values()
+    assert list(step["ms"]) == ["fast", "its products", "plain"]
     assert found["scaling"]["T"] == [8, 16, 32] and len(found["scaling"]["tiled"]["MiB"]) == 3
     assert sum(found["profile"].values()) > 0 and list(found["profile"])[-1] == "all others"
     assert found["machine"]["versions"]["numpy"] == np.__version__
+
+
+class Process:
+    """Stands in for an executor. Its turns take the seconds that are given, or fail."""
+
+    def __init__(self, *turns):
+        self.turns = iter(turns)
+
+    def submit(self, *_):
+        turned, taken = Future(), next(self.turns)
+        (turned.set_exception if isinstance(taken, Exception) else turned.set_result)(taken)
+        return turned
+
+
+def figures(**processes):
+    table = bench.Table("{}", ((1,),), 45, dict.fromkeys(processes, ()))
+    return bench._figures(table, (1,), processes, 3)
+
+
+def test_a_ratio_is_that_of_turns_in_one_round():
+    """The first turn makes the task, the second warms up. The ratio of medians would be 1/2."""
+    found = figures(fast=Process(9, 9, 1, 2, 6), torch=Process(9, 9, 4, 2, 8))
+    assert found == {
+        "ms": {"fast": [1500.0, 2000.0, 4000.0], "torch": [3000.0, 4000.0, 6000.0]},
+        "ratios": {"fast / torch": [0.5, 0.75, 0.875]},
+    }
+
+
+def test_the_table_tells_medians_and_their_spread():
+    found = {"ms": {"fast": [1.5, 2.0, 4.0], "torch": [3.0, 4.0, 6.0]}, "ratios": {"fast / torch": [0.5, 0.75, 0.875]}}
+    other = {"ms": {"fast": [1.0, 1.0, 1.0]}, "ratios": {}}
+    assert bench._shown({"T 17": found, "T 64": other}).splitlines() == [
+        "| ms; fast / it | T 17                     | T 64        |",
+        "|---------------|--------------------------|-------------|",
+        "| fast          | 2.00 ± 2.00              | 1.00 ± 0.00 |",
+        "| torch         | 4.00 ± 2.00; 0.75 ± 0.25 |             |",
+    ]
+
+
+def test_a_library_that_fails_is_left_out_and_says_why(capsys):
+    found = figures(**{"fast": Process(1, 1, 1, 1, 1), "torch compile": Process(RuntimeError("no compiler"))})
+    assert list(found["ms"]) == ["fast"] and found["ratios"] == {}
+    assert capsys.readouterr().out == "torch compile is left out: RuntimeError('no compiler')\n"
+
+
+def test_nothing_of_ours_is_left_out():
+    with pytest.raises(ZeroDivisionError):
+        figures(fast=Process(ZeroDivisionError()), torch=Process(1))
 
 
 @pytest.mark.parametrize("wrong", [["--rounds", "2"], ["--longest", "0"], ["--out", "."], ["--fast"]])
@@ -96,32 +151,86 @@ def test_the_head_that_is_timed_has_the_sizes_that_are_said(kind):
     run()
 
 
-def test_the_products_are_those_of_the_step(monkeypatch):
+@pytest.mark.parametrize("cores", [1, 3])
+def test_the_products_are_those_of_the_step(cores, monkeypatch):
     """Counted in multiplications against a formula of the model's sizes."""
     B, T, C, H, depth = TINY_STEP
-    monkeypatch.setattr(parallel, "cores", lambda: 1)
-    run = bench.products(*TINY_STEP)
-    work = dict(zip(run.__code__.co_freevars, run.__closure__, strict=True))["run"].cell_contents
-    triples = dict(zip(work.__code__.co_freevars, work.__closure__, strict=True))["triples"].cell_contents
-    found = sum(x.size * W.shape[-1] for x, W, _ in triples)
+    shards = []
+    monkeypatch.setattr(bench, "cores", lambda: cores)
+    monkeypatch.setattr(bench, "_multiply", shards.append)
+    bench.products(*TINY_STEP)()
+    found = sum(x.size * W.shape[-1] for triples in shards for x, W, *_ in triples)
     params, *_ = bench.language_model("dgsa", *TINY_STEP)
     weights = sum(W.size for name, W in flatten(params).items() if W.ndim == 2 and "embed" not in name)
     d = C // (2 * H)
-    assert found == B * T * weights + depth * B * H * T * T * (d + d + 2 * d)
-    run()
+    assert len(shards) == cores and found == B * T * weights + depth * B * H * T * T * (d + d + 2 * d)
+
+
+def test_each_product_is_followed_by_those_of_its_backward():
+    x, W = (np.random.default_rng(i).standard_normal((5, 5)) for i in range(2))
+    y, dx, dW = (np.empty((5, 5)) for _ in range(3))
+    bench._multiply([(x, W, y, dx, dW)])
+    assert (y == x @ W).all() and (dx == y @ W.T).all() and (dW == x.T @ y).all()
 
 
 def test_memory_is_that_of_the_arrays():
     assert measure.peak(lambda: np.ones(2**20)) == pytest.approx(8, rel=0.01)
 
 
+def in_process(function, *args):
+    """In a process of its own: what libraries start and set stays there."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(function, *args).result()
+
+
+def computed(peer):
+    """Loss and gradients of the tiny step, in NumPy, by dotted names."""
+    loss, grads = bench.peer("step", peer, 1, *TINY_STEP)()
+    return np.asarray(loss), {name: np.asarray(g) for name, g in grads.items()}
+
+
+def trained(peer):
+    """The losses of two training steps."""
+    run = bench.peer("train", peer, 1, *TINY_STEP)
+    return run().item(), run().item()
+
+
+def need(library):
+    if not find_spec(library):
+        pytest.skip(f"{library} is not installed: pip install 'dgsa-np[peers]'")
+
+
+def differs(a, b):
+    """The largest difference, in parts of the largest entry; small gradients count as 1e-3."""
+    return abs(a - b).max() / max(abs(b).max(), 1e-3)
+
+
+COMPILED = pytest.param("torch compile", marks=pytest.mark.slow)
+
+
 @pytest.mark.peers
-def test_lean_pytorch_computes_the_same_loss_and_gradients():
-    reason = "torch is not installed: pip install 'dgsa-np[peers]'"
-    bench_torch = pytest.importorskip("dgsa_np.lab.bench_torch", reason=reason)
+@pytest.mark.parametrize("peer", ["torch eager", "torch fused", COMPILED, "jax", "autograd"])
+def test_a_lean_model_computes_the_same_loss_and_gradients(peer):
+    need(peer.split()[0])
     params, tokens, targets, cfg = bench.language_model("dgsa", *TINY_STEP)
     loss, grads = loss_and_grads(params, tokens, targets, cfg)
-    for form in ("eager", "fused"):
-        theirs = bench_torch.step(form, *TINY_STEP)()
-        for (name, g), their in zip(flatten(grads).items(), theirs, strict=True):
-            assert abs(g - their.numpy()).max() < 1e-5 * max(abs(g).max(), 1e-3), (form, name)
+    their_loss, theirs = in_process(computed, peer)
+    assert differs(their_loss, loss) < 1e-6 and theirs.keys() == flatten(grads).keys()
+    for name, g in flatten(grads).items():
+        assert theirs[name].dtype == g.dtype and differs(theirs[name], g) < 1e-5, name
+
+
+@pytest.mark.peers
+def test_a_training_step_of_pytorch_goes_as_far_as_ours():
+    """But for the decay, which moves gains and biases too, by 1e-5."""
+    need("torch")
+    run = bench.fast("train", "dgsa", *TINY_STEP)
+    first, second = (run()[0].item() for _ in range(2))
+    assert in_process(trained, "torch eager") == pytest.approx((first, second), rel=1e-6)
+    assert first - second > 1e-3
+
+
+def test_the_fast_step_that_races_computes_the_same_loss():
+    params, tokens, targets, cfg = bench.language_model("dgsa", *TINY_STEP)
+    loss, _ = loss_and_grads(params, tokens, targets, cfg)
+    assert bench.fast("gradients", "dgsa", *TINY_STEP)() == pytest.approx(loss, rel=1e-6)

@@ -9,6 +9,7 @@ import pytest
 from support.planting import assert_caught
 from support.training import SMALL, TINY, planned, three_splits
 
+from dgsa_np.fast import choose_step
 from dgsa_np.gradcheck import same_bits
 from dgsa_np.lab import experiments
 from dgsa_np.lab.evidence import compare, grid, studies
@@ -61,19 +62,28 @@ def test_a_key_is_of_what_is_computed_and_not_of_where():
     (run,) = planned([TINY])
     for name in FIELDS:
         other = run._replace(settings=run.settings | {name: "something else"})
-        assert (other.key == run.key) == (name in ("root", "device", "threads")), name
+        assert (other.key == run.key) == (name in ("root", "device", "step", "threads", "capture")), name
     assert run._replace(data_sha256="0" * 64).key != run.key
     assert run._replace(settings=run.settings | {"seed": np.int64(0)}).key == run.key
 
 
 def test_cells_that_are_the_same_runs_are_refused():
-    with pytest.raises(SettingsError, match="cells 'a', 'b' are the same runs: they differ at most in device, root"):
-        grid.plan({"a": TINY, "b": TINY | {"threads": 2}}, [0])
+    said = "cells 'a', 'b' are the same runs: they differ at most in capture, device, root, step, threads"
+    with pytest.raises(SettingsError, match=said):
+        grid.plan({"a": TINY, "b": TINY | {"threads": 2, "step": "plain"}}, [0])
+
+
+KEPT = Path(__file__).parents[2] / "docs/evidence/runs.jsonl"
+
+
+@pytest.mark.slow
+def test_all_runs_that_were_kept_are_read_and_have_the_keys_that_they_had():
+    keys = [json.loads(line)["key"] for line in KEPT.read_text(encoding="utf-8").splitlines()]
+    assert [record["key"] for record in grid.read_runs(KEPT)] == keys
 
 
 def test_a_run_that_was_kept_before_a_setting_came_is_not_run_again():
-    path = Path(__file__).parents[2] / "docs/evidence/runs.jsonl"
-    kept = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    kept = [json.loads(line) for line in KEPT.read_text(encoding="utf-8").splitlines()]
     kept = [r for r in kept if "kind" in r["settings"] and "gate_on" not in r["settings"]]
     assert len(kept) > 300
     for record in kept:
@@ -125,7 +135,7 @@ def test_a_run_is_trained_with_its_seed_and_tested_on_the_test_split():
     cfg, data, seen = TrainConfig(epochs=1, batch_size=10, seed=4, device="cpu"), three_splits(SMALL), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiments, "accuracy_under_corruption", lambda *given: seen.append(given) or {"x": [0.5]})
-        run, result = run_one(SMALL, cfg, data), train(SMALL, cfg, data)
+        run, result = run_one(SMALL, cfg, data), train(SMALL, cfg, data, step=choose_step(SMALL, cfg))
     assert (run.name, run.seed, run.steps, run.epochs, run.accuracy) == ("dgsa", 4, *result[1:], {"x": [0.5]})
     assert all(same_bits(a, flatten(result.params)[name]) for name, a in flatten(run.params).items())
     ((classify, split, task),) = seen

@@ -36,7 +36,7 @@ from dgsa_np.attention.differential import lambda_backward
 from dgsa_np.attention.output_gate import token_gate_backward
 from dgsa_np.backend import DeviceError, array_module, resolve_device
 from dgsa_np.data import corrupt, load
-from dgsa_np.fast.parallel import loss_and_grads_threaded
+from dgsa_np.fast import loss_and_grads_threaded, make_step
 from dgsa_np.lab.cases import all_cases
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_backward, model_forward
 from dgsa_np.params import flatten
@@ -346,6 +346,17 @@ VALUES = [
     row("no threads", lambda: loss_and_grads_threaded(of_lm, words, words, lm, threads=0), ValueError, "loss_and_grads_threaded",
         "threads is 0", "at least 1"),
     row("threads float", lambda: loss_and_grads_threaded(params, images, labels, model, threads=2.0), ValueError, "threads is 2.0"),
+    row("step of no batch", lambda: make_step(model, 0), ValueError, "make_step", "batch is 0", "at least 1"),
+    row("step of no threads", lambda: make_step(model, 4, threads=0), ValueError, "make_step", "threads is 0", "at least 1"),
+    row("step of no model", lambda: make_step(cfg, 4), TypeError, "make_step", "cfg is AttentionConfig", "ModelConfig"),
+    row("step of a kind without one", lambda: make_step(twice, 4), ValueError, "make_step", "kind is 'twicing'", "expected one of", "dgsa"),
+    row("step on no device", lambda: make_step(model, 4, device="gpu"), ValueError, "device is 'gpu'", "'cpu' or 'cuda'"),
+    row("step on half precision", lambda: make_step(model, 4, dtype="float16"), (TypeError, ValueError), "make_step", "dtype", "float16", "float32"),
+    row("step of length 0", lambda: make_step(lm, 4, length=0), ValueError, "make_step", "length is 0", "at least 1"),
+    row("step of too many tokens", lambda: make_step(lm, 4, length=7), ValueError, "make_step", "length is 7", "max_len = 6"),
+    row("step with another number of patches", lambda: make_step(model, 4, length=7), ValueError, "make_step", "length is 7", "16"),
+    row("clip below 0", lambda: make_step(model, 4, clip=-1.0), ValueError, "make_step", "clip is -1.0", "expected"),
+    row("no weight decay", lambda: make_step(model, 4, weight_decay=None), (TypeError, ValueError), "make_step", "weight_decay is None"),
 ]  # fmt: skip
 
 NO_ARRAYS = [  # and for every other argument: test_hostile_arguments.py

@@ -28,6 +28,7 @@ from dgsa_np import (
     backend,
     checkpoint,
     data,
+    fast,
     gpu,
     gradcheck,
     layers,
@@ -53,7 +54,6 @@ from dgsa_np.attention import (
     twicing,
 )
 from dgsa_np.data import Dataset, Split, Vocabulary, corruptions, datasets, splits, text
-from dgsa_np.fast import fused, parallel
 from dgsa_np.lab import rollout, settings
 from dgsa_np.lab.cases import FORMS, ON_INHIBITION
 from dgsa_np.lab.sample import sample
@@ -172,10 +172,6 @@ def ops_rows(folder):
     yield row(optim.square_sum, x=x)
     yield row(ops.row_sum, x=x)
     yield row(ops.row_mean, x=x)
-    yield row(fused.fused, chain=np.exp)
-    yield row(fused.kernel_source, chain=np.exp, kinds=("T",), whole=("kinds",), right=lambda out, **a: len(out) == 3)
-    yield Row("sum_kernel", lambda name, arrays: fused.sum_kernel(name, *arrays), name="square_sum", arrays=[x],
-        right=lambda out, **a: out is None)
     yield row(ops.sigmoid, z=x)
     yield row(ops.split_heads, whole=("x",), x=normal(B, T, 12), n_heads=3,
         right=lambda out, x, n_heads: out.shape == (*x.shape[:1], n_heads, x.shape[1], x.shape[2] // n_heads))
@@ -297,15 +293,27 @@ def model_rows(folder):
         inputs=tokens, params=P_LM, cfg=LM, keep=np.ones((B, 3 + T), bool), past=past)
     step = {"params": P_LM, "inputs": tokens, "targets": targets, "cfg": LM, "keep": kept}
     yield row(model.loss_and_grads, **step, variant="lm", right=alike("params"))
-    yield row(parallel.loss_and_grads_threaded, **step, threads=2, variant="lm", shut=("params",),
-        right=alike("params"))
     step = {"params": P_VISION, "inputs": PICTURES, "targets": targets[:, 0] % 3, "cfg": VISION, "keep": None}
     yield row(model.loss_and_grads, **step, variant="vision", shut=("params",), right=alike("params"))
-    yield row(parallel.choose_threads, device="cpu", batch_size=4, cfg=VISION)
     prompt = {"params": P_LM, "cfg": LM, "prompt": tokens[0], "n": 2, "rng": np.random.default_rng(0),
         "temperature": 1.0, "top_k": 3}
     yield Row("sample", lambda **a: first(sample(**a)), **prompt, free=("prompt",), right=lambda out,
         **a: all(0 <= t < 5 for t in out))
+
+
+def fast_rows(folder):
+    step = {"params": P_LM, "inputs": tokens, "targets": targets, "cfg": LM, "keep": kept}
+    yield row(fast.loss_and_grads_threaded, **step, threads=2, variant="lm", shut=("params",), right=alike("params"))
+    yield row(fast.make_step, cfg=LM, batch=B, length=T, keep=True, threads=1, dtype="float32", device="cpu", clip=1.0,
+        weight_decay=0.1, capture=False, least={"clip": 1e-12, "weight_decay": 0})
+    yield row(fast.threads.choose_threads, device="cpu", batch_size=4, cfg=VISION)
+    yield row(fast.is_fast, cfg=LM)
+    yield row(fast.choose_step, model=LM, cfg=TrainConfig(device="cpu"))
+    made, state = fast.make_step(LM, B, T, keep=True, threads=1), optim.adamw_init(P_LM)
+    batch = {"inputs": tokens, "targets": targets, "keep": kept}
+    yield Row("Step.set", made.set, params=P_LM, optimizer=state)
+    yield Row("Step.gradients", lambda **a: (made.set(P_LM), made.gradients(**a))[1], **batch)
+    yield Row("Step.train", lambda **a: (made.set(P_LM), made.train(**a))[1], **batch, lr=0.1, least={"lr": 0})
 
 
 def alike(name):
@@ -413,7 +421,7 @@ def data_rows(folder):
     yield row(gpu.describe_device, device="cpu")
     yield row(backend.to_device, tree=tree, device="cpu", whole=("tree",), right=lambda out, **a: True)
     yield row(backend.to_numpy, tree=tree, whole=("tree",), right=lambda out, **a: True)
-    yield row(backend.erf, "x: ... n -> ... n", x=x)
+    yield row(backend.erf, "x: ... n -> ... n", x=x, out=None)
 
 
 def train_rows(folder):
@@ -423,11 +431,11 @@ def train_rows(folder):
     yield row(TrainConfig, **dataclasses.asdict(cfg))
     state = train.first_state(LM, cfg, P_LM)
     made = lambda out, **a: len(params.flatten(out[0])) > 0  # noqa: E731
-    yield row(train.train, model=LM, cfg=cfg, data=corpus, params=P_LM, progress=False, shut=("data", "params"),
-        right=made)
+    yield row(train.train, model=LM, cfg=cfg, data=corpus, params=P_LM, progress=False, step=train.plain_step,
+        shut=("data", "params"), right=made)
     yield row(train.first_state, model=LM, cfg=cfg, params=P_LM, right=made)
     yield Row("train_steps", lambda **a: first(train.train_steps(**a)), model=LM, cfg=cfg, data=corpus, state=state,
-        right=lambda out, **a: len(out) > 0)
+        step=train.plain_step, right=lambda out, **a: len(out) > 0)
     steps = first(train.train_steps(LM, cfg, corpus, state))
     yield Row("with_bar", lambda **a: first(train.with_bar(**a)), steps=steps, model=LM, cfg=cfg, data=corpus, start=0,
         progress=False, shut=("steps", "data"), right=lambda out, **a: True)
@@ -444,7 +452,8 @@ def train_rows(folder):
 
 
 # fmt: on
-GROUPS = (ops_rows, head_rows, attention_rows, model_rows, optim_rows, gradcheck_rows, data_rows, train_rows)
+GROUPS = (ops_rows, head_rows, attention_rows, model_rows, fast_rows, optim_rows)
+GROUPS += (gradcheck_rows, data_rows, train_rows)
 
 
 # What is answered in words that are not ours: replacements, then the calls. Each must still
@@ -459,9 +468,7 @@ loop: adamw_init(params) adamw_step(grads) adamw_step(params) clip_by_norm(grads
     save_checkpoint(state) sgd_step(grads) sgd_step(params) to_device(tree) to_numpy(tree)
 masked matrix: relative_error(b) diagnose(others.W)
 complex128: clip_by_norm(grads.W) clip_by_norm(grads.b.0) sample(params.*)
-device foreign: loss_and_grads_threaded/lm(inputs) loss_and_grads_threaded/lm(keep)
-    loss_and_grads_threaded/lm(targets)
-empty objects words: corrupt/images(clip) corrupt/sentences(clip) train(progress)
+empty objects words: corrupt/images(clip) corrupt/sentences(clip) train(progress) make_step(device) make_step(dtype)
 empty six-axes objects words: init_attention(dtype) init_model(dtype)
 nan: Vocabulary(symbols.0) Vocabulary(symbols.1)
 nan inf: Vocabulary(symbols) Vocabulary(unit)
@@ -471,7 +478,7 @@ device longer wider transposed: complex_step(x)
 dict loop: diagnose(others)
 huge: differential_head_forward/number(lam)
 negative: warmup_cosine(step)
-no-dict dict loop lacking: adamw_step(state)
+no-dict dict loop lacking: adamw_step(state) Step.set(optimizer)
 none no-dict loop: global_norm(grads)
 none text list dict nan negative fraction words foreign as-list: diagnose(others.W)
 none text list no-dict dict loop empty objects words huge: relative_error(floor)
@@ -526,8 +533,9 @@ INNER = {
         "CheckedPair.run CheckedPair.gradients CheckedPair.name check_finite described name_of"
     ),
     "parts of a run, which settle and train have checked": (
-        "choose_threads make settings_of with_bar check_state known typed Split.take Spec"
+        "make settings_of with_bar check_state known typed Split.take Spec plain_step"
     ),
+    "looks at what a model is given": "check_inputs",
     "read the files of a data set, whose root load has checked": "home listed opened read read_text read_texts",
     "write files of our own": "whole_file write_whole append sole_writer",
     "asks an error, whatever it is": "out_of_memory",
@@ -536,10 +544,9 @@ INNER = {
     ),
     "steps of a formula": (
         "swap sum_to_shape sum_rows row_sum row_mean square_sum sigmoid erf patches depth_schedule past_length "
-        "seen_only select kept_only"
+        "seen_only select kept_only pair_equal"
     ),
-    "makes kernels of chains": "fused kernel_source sum_kernel",
-    "has no arguments": "keep_freed_memory cores describe_gpu",
+    "has no arguments": "cores describe_gpu",
     "speaks to a GPU alone": "start_products gpu_memory",
     "parameters of a configuration": (
         "attention_specs model_specs mlp_specs at_depth " + " ".join(control.specs.__name__ for control in CONTROLS)
@@ -552,6 +559,12 @@ INNER = {
     "rows of the table of load": " ".join(dict.fromkeys(loader.__name__ for loader in datasets.LOADERS.values())),
 }
 INNER = {name: reason for reason, names in INNER.items() for name in names.split()}
+OF_A_STEP = {*fast.__all__, "Step.set", "Step.gradients", "Step.train"}
+INNER |= {
+    name: "a part of a fast step, whose doors have checked what they are given"
+    for name, f in public().items()
+    if f.__module__.startswith("dgsa_np.fast.") and name not in OF_A_STEP
+}
 
 
 # ----------------------------------------------------------------------- what is put in their place
@@ -701,7 +714,7 @@ def leaves(tree, seen=()):
 # ------------------------------------------------------------------------------------ the judgement
 
 SPEAKERS = public()
-NAMES = {name.split(".")[0] for name in SPEAKERS}
+NAMES = {name.split(".")[0] for name in SPEAKERS} | {"step"}  # which is what make_step makes
 ALIASES = {
     "inputs": ("images", "tokens"),
     "p": ("parameters",),
@@ -939,9 +952,8 @@ def test_every_known_gap_is_of_calls_that_are_made(rows):
 
 
 def test_what_is_inner_is_offered_by_no_package():
-    offered = {*vars(dgsa_np), *vars(data), *vars(attention), *vars(ops), *vars(losses)}
-    steps = {"fused", "sum_kernel", "square_sum"}
-    steps |= {"swap", "sum_to_shape", "sum_rows", "row_sum", "row_mean", "sigmoid", "erf"}
+    offered = {*vars(dgsa_np), *fast.__all__, *vars(data), *vars(attention), *vars(ops), *vars(losses)}
+    steps = {"square_sum", "swap", "sum_to_shape", "sum_rows", "row_sum", "row_mean", "sigmoid", "erf"}
     assert [name for name in INNER if name in offered - steps] == []
 
 

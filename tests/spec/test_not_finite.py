@@ -12,6 +12,8 @@ from support.training import ONE_EPOCH, SMALL, small_data
 from dgsa_np import train as training
 from dgsa_np.data import DataError
 from dgsa_np.data.datasets import LOADERS
+from dgsa_np.fast import choose_step
+from dgsa_np.gradcheck import same_bits
 from dgsa_np.lab.cli import main
 from dgsa_np.model import ModelConfig, init_model
 from dgsa_np.params import flatten
@@ -23,11 +25,25 @@ def test_the_tensor_that_is_named_is_the_one_that_is_not_finite(digits, monkeypa
         loss, grads = model_loss_and_grads(*args, **options)
         return loss, grads | {"head": {"W": grads["head"]["W"], "b": grads["head"]["b"] * np.nan}}
 
-    model_loss_and_grads = training.loss_and_grads_threaded
-    monkeypatch.setattr(training, "loss_and_grads_threaded", spoilt)
+    model_loss_and_grads = training.loss_and_grads
+    monkeypatch.setattr(training, "loss_and_grads", spoilt)
     model, cfg = ModelConfig(width=8, n_heads=2, depth=1), training.TrainConfig(epochs=1, device="cpu")
     with pytest.raises(training.NonFiniteError, match=r"head\.b"):
         training.train(model, cfg, digits)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_fast_step_names_the_tensor_too_and_leaves_the_parameters(threads, digits):
+    """It does not say which; then the plain step looks. What came before stays as it was."""
+    model, cfg = ModelConfig(width=8, n_heads=2, depth=1), training.TrainConfig(epochs=1, device="cpu", threads=threads)
+    params = init_model(model, np.random.default_rng(0))
+    params["blocks"][0]["mlp"]["W_down"][0, 0] = np.inf
+    with pytest.raises(
+        NonFiniteError, match=r"step 0: loss nan, .* the parameter blocks\.0\.mlp\.W_down, 1 of its"
+    ) as told:
+        train(model, cfg, digits, params, step=choose_step(model, cfg))
+    assert all(same_bits(a, flatten(params)[name]) for name, a in flatten(told.value.params).items())
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])

@@ -9,16 +9,18 @@ import pytest
 from support.planting import assert_caught
 from support.tiers import most_later
 from support.training import three_splits
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from dgsa_np import optim
 from dgsa_np import train as train_module
 from dgsa_np.data import Split
+from dgsa_np.fast import choose_step
+from dgsa_np.fast import step as fast_step
 from dgsa_np.gradcheck import same_bits
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_forward
 from dgsa_np.params import flatten, tree_map, zeros_like
 from dgsa_np.shapes import ShapeError
-from dgsa_np.train import NonFiniteError, TrainConfig, evaluate, first_state, predict, train, train_steps
+from dgsa_np.train import NonFiniteError, TrainConfig, evaluate, first_state, plain_step, predict, train, train_steps
 
 TINY = {"width": 8, "n_heads": 2, "depth": 1}
 VISION = ModelConfig(**TINY, image_size=4, patch_size=2, n_out=3)
@@ -33,9 +35,9 @@ BITING = TrainConfig(
 # ------------------------------------------------------------------------------------------ by hand
 
 
-def recipe(model, cfg, data):
+def recipe(model, cfg, data, dtype="float32"):
     """After each step: the parameters, its record, and that of the epoch or None."""
-    params = init_model(model, np.random.default_rng(cfg.seed))
+    params = init_model(model, np.random.default_rng(cfg.seed), dtype)
     order = np.random.default_rng([cfg.seed, 1])
     m, v = zeros_like(params), zeros_like(params)
     n = len(data.train.targets)
@@ -64,7 +66,7 @@ def recipe(model, cfg, data):
 
 def clipped(g, norm, most):
     """All of the gradient by one factor, where it is longer than most."""
-    return tree_map(lambda a: a * np.float32(min(1, most / (norm + 1e-12))), g)
+    return tree_map(lambda a: a * a.dtype.type(min(1, most / (norm + 1e-12))), g)
 
 
 def learning_rate(t, total, warmup, peak):
@@ -149,26 +151,70 @@ def test_a_batch_has_no_more_rows_than_there_are():
     assert one.steps == two.steps and len(one.steps) == 2
 
 
-def test_threads_share_a_step_and_the_recipe_stays():
-    """Each counts by its real tokens: the shards of a batch differ in them."""
-    data = three_splits(LANGUAGE)
-    found = train(LANGUAGE, replace(BITING, threads=3, epochs=1), data).steps
-    for step, (_, expected, _) in zip(found, recipe(LANGUAGE, replace(BITING, epochs=1), data), strict=True):
-        assert step == pytest.approx(expected, rel=1e-5)
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("task", TASKS)
+def test_the_fast_step_follows_the_recipe_up_to_rounding(task, threads):
+    """Each target counts by the real tokens of the whole batch: the shards differ in them."""
+    model, data = TASKS[task], three_splits(TASKS[task])
+    cfg, wide = replace(BITING, threads=threads), init_model(model, np.random.default_rng(BITING.seed), "float64")
+    found = train_steps(model, cfg, data, first_state(model, cfg, wide), choose_step(model, cfg))
+    for (state, step, epoch), (params, expected, of_epoch) in zip(
+        found, recipe(model, cfg, data, "float64"), strict=True
+    ):
+        assert step == pytest.approx(expected, rel=1e-9)
+        assert flatten(state.params).keys() == flatten(params).keys()
+        for name, a in flatten(params).items():
+            np.testing.assert_allclose(flatten(state.params)[name], a, atol=1e-9, err_msg=name)
+        assert (epoch is None) == (of_epoch is None)
+        assert epoch is None or epoch["train_loss"] == pytest.approx(of_epoch["train_loss"], rel=1e-9)
 
 
-def test_a_step_has_the_threads_that_were_asked_for_and_none_of_blas():
-    seen, real = [], train_module.loss_and_grads_threaded
+def of_blas(threads=ThreadpoolController()):  # noqa: B008 - what is loaded is looked for once
+    return {pool["num_threads"] for pool in threads.info() if pool["user_api"] == "blas"}
 
-    def look(*given):
-        seen.append((given[-1], {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}))
-        return real(*given)
+
+def test_the_step_that_is_handed_is_taken_and_has_no_threads_of_blas():
+    seen, data, cfg = [], three_splits(VISION), replace(BITING, epochs=1)
+
+    def look(state, batch, lr, model, cfg):
+        seen.append((state.batch, len(batch[0]), lr, model, cfg, of_blas()))
+        return plain_step(state, batch, lr, model, cfg)
+
+    with threadpool_limits(limits=2):
+        result = train(VISION, cfg, data, step=look)
+    assert len(seen) == len(result.steps) == 4
+    for i, (*given, threads) in enumerate(seen):
+        assert given == [i, 10, result.steps[i]["lr"], VISION, cfg] and threads <= {1}
+
+
+def test_a_fast_step_has_the_threads_that_were_asked_for_and_none_of_blas():
+    made, seen, make, matmul = [], [], fast_step.make_step, np.matmul
+
+    def look(*given, **options):
+        made.append(make(*given, **options))
+        return made[-1]
+
+    def look_at_blas(*given, **options):
+        seen.append(of_blas())
+        return matmul(*given, **options)
 
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(limits=2):
-        patch.setattr(train_module, "loss_and_grads_threaded", look)
+        patch.setattr(fast_step, "make_step", look)
+        patch.setattr(np, "matmul", look_at_blas)
         for threads in (3, None):
-            train(VISION, replace(BITING, threads=threads, epochs=1, batch_size=47), three_splits(VISION))
-    assert [threads for threads, _ in seen] == [3, 1] and all(of_blas <= {1} for _, of_blas in seen)
+            cfg = replace(BITING, threads=threads, epochs=1, batch_size=47)
+            train(VISION, cfg, three_splits(VISION), step=choose_step(VISION, cfg))
+    assert [len(step.shards) for step in made] == [3, 1]
+    assert len(seen) > 40 and all(threads <= {1} for threads in seen)
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "taken"),
+    [("dgsa", "auto", fast_step.FastStep), ("twicing", "auto", None), ("dgsa", "plain", None)],
+)
+def test_a_fast_step_is_chosen_unless_a_plain_one_is_asked_for_or_there_is_no_other(kind, step, taken):
+    chosen = choose_step(replace(VISION, kind=kind), replace(BITING, step=step))
+    assert type(chosen) is taken if taken else chosen is plain_step
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -230,17 +276,22 @@ def test_validation_data_that_do_not_fit_are_refused_before_the_first_step():
         next(train_steps(VISION, BITING, data, first_state(VISION, BITING)))
 
 
+FASTER = {"step": "auto", "threads": None, "capture": False}  # which do not change what is computed
+
+
 def test_the_settings_that_nobody_gives_are_the_recipe_of_the_digits():
     """The keys of runs that are kept, and what they found, hang on them."""
     recipe_of_digits = {"epochs": 80, "batch_size": 64, "lr": 0.02, "warmup": 0.1, "weight_decay": 0.5, "clip": 1.0}
     cfg = TrainConfig()
-    assert asdict(cfg) == recipe_of_digits | {"seed": 0, "device": "auto", "threads": None}
+    assert asdict(cfg) == recipe_of_digits | {"seed": 0, "device": "auto"} | FASTER
     with pytest.raises(FrozenInstanceError):
         cfg.lr = 0.5
 
 
-@pytest.mark.parametrize("wrong", [{"weight_decay": -0.1}, {"warmup": -0.1}, {"seed": -1}])
-def test_settings_below_0_are_refused(wrong):
+@pytest.mark.parametrize(
+    "wrong", [{"weight_decay": -0.1}, {"warmup": -0.1}, {"seed": -1}, {"step": "fast"}, {"capture": 2}, {"threads": 0}]
+)
+def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=f"TrainConfig: {next(iter(wrong))} is"):
         TrainConfig(**wrong)
 
@@ -274,24 +325,30 @@ def follows_the_recipe(task, clip=SHORT.clip):
 
 vision, language, text = (partial(follows_the_recipe, task) for task in ("vision", "lm", "text"))
 not_clipped = partial(follows_the_recipe, "vision", clip=100.0)
-threads_asked = test_a_step_has_the_threads_that_were_asked_for_and_none_of_blas
+handed = test_the_step_that_is_handed_is_taken_and_has_no_threads_of_blas
+threads_asked = test_a_fast_step_has_the_threads_that_were_asked_for_and_none_of_blas
 many_batches = partial(test_every_target_weighs_the_same_in_an_evaluation_of_many_batches, "lm")
 of_sentences = partial(test_every_target_weighs_the_same_in_an_evaluation_of_many_batches, "text")
-_step, _sizes, _adamw, loop = train_module._step, train_module._sizes, optim._adamw, train_steps
+_take, _sizes, _adamw, loop = train_module._take, train_module._sizes, optim._adamw, train_steps
 
 BUGS = {  # what is wrong: (what catches it, function, old, new)
     # the step
-    "clipping is off": (vision, _step, "state.params, clipped,", "state.params, grads,"),
-    "clipping to 1, whatever was asked for": (vision, _step, "cfg.clip", "1.0"),
+    "clipping is off": (vision, plain_step, "state.params, clipped,", "state.params, grads,"),
+    "clipping to 1, whatever was asked for": (vision, plain_step, "cfg.clip", "1.0"),
     "the norm recorded is that after clipping": (
-        vision, _step, "cfg.clip)", "cfg.clip); norm = clip_by_norm(clipped, 9)[1]"),
-    "weight decay is ignored": (vision, _step, ", weight_decay=cfg.weight_decay", ""),
-    "AdamW starts anew at every step": (vision, _step, "clipped, state.optimizer", "clipped, adamw_init(state.params)"),
-    "training forgets what is padding": (text, _step, "model, keep, threads", "model, None, threads"),
-    "the loss recorded is a sum over steps": (vision, _step, '{"loss": loss', '{"loss": done.loss_sum'),
-    "one thread, whatever was asked for": (threads_asked, loop, "cfg.threads or choose", "choose"),
-    "matrix products on many threads": (threads_asked, loop, "limits=1", "limits=None"),
-    "losses are not added up": (vision, _step, "state.loss_sum + loss", "loss"),
+        vision, plain_step, "cfg.clip)", "cfg.clip); norm = clip_by_norm(clipped, 9)[1]"),
+    "weight decay is ignored": (vision, plain_step, ", weight_decay=cfg.weight_decay", ""),
+    "AdamW starts anew at every step": (
+        vision, plain_step, "clipped, state.optimizer", "clipped, adamw_init(state.params)"),
+    "training forgets what is padding": (text, train_module._loss_and_grads, "model, keep)", "model, None)"),
+    "the loss recorded is a sum over steps": (vision, _take, '{"loss": loss', '{"loss": done.loss_sum'),
+    "the parameters stay": (vision, _take, "params=params", "params=state.params"),
+    "the means of AdamW stay": (vision, _take, "optimizer=optimizer", "optimizer=state.optimizer"),
+    "a step of the loop's own": (handed, loop, "_take(step,", "_take(plain_step,"),
+    "the step is not handed on": (handed, train, "data, state, step)", "data, state)"),
+    "one thread, whatever was asked for": (threads_asked, fast_step.FastStep.__call__, "cfg.threads", "1"),
+    "matrix products on many threads": (handed, loop, "limits=1", "limits=None"),
+    "losses are not added up": (vision, _take, "state.loss_sum + loss", "loss"),
     # clipping
     "clipping by value": (
         vision, optim.clip_by_norm, "lambda g: g * factors[g.dtype]", "lambda g: g.clip(-max_norm, max_norm)"),
@@ -357,7 +414,7 @@ BUGS = {  # what is wrong: (what catches it, function, old, new)
     # the record of an epoch
     "the loss of an epoch goes on in the next": (
         vision, loop, "state.epoch + 1)", "state.epoch + 1, 0, state.loss_sum)"),
-    "the training loss is that of the last step": (vision, loop, "state.loss_sum / per_epoch", 'step["loss"]'),
+    "the training loss is that of the last step": (vision, loop, "state.loss_sum / per_epoch", 'record["loss"]'),
     "the training loss is a sum": (vision, loop, "state.loss_sum / per_epoch", "state.loss_sum"),
     "validated on the training split": (vision, loop, "data.valid", "data.train"),
     "validated on the test split": (vision, loop, "data.valid", "data.test"),

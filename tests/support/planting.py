@@ -27,7 +27,7 @@ FAILURES = (
 
 @contextmanager
 def planted(*changes):
-    """Functions, fused ones too, with texts in their source exchanged:
+    """Functions, with texts in their source exchanged:
     (function, old, new), one after the other.
     """
     sources = {}

@@ -341,6 +341,10 @@ class ndarray:
     def data(self):
         return Pointer(self._host)
 
+    @property
+    def device(self):
+        return DEVICE
+
     def fill(self, value):
         check_fill(value)
         TRAFFIC.launches.append("fill")
@@ -405,6 +409,10 @@ class Pointer:
     def memset_async(self, value, size):
         TRAFFIC.launches.append("memset")
         self.host[...] = value
+
+    def copy_from_async(self, mem, size, stream=None):
+        TRAFFIC.launches.append("memcpy")
+        self.host.ravel(order="K")[...] = mem.host.ravel(order="K")  # views: both are contiguous
 
 
 BINARY = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "true_divide", "floordiv": "floor_divide"}
@@ -671,6 +679,12 @@ def joined(name):
     return compute
 
 
+def copy_numbers(source, target, casting="same_kind", where=None):
+    if where is not None and where.dtype != bool:
+        raise TypeError(f"Cannot cast array data from {where.dtype!r} to dtype('bool') according to the rule 'safe'")
+    np.copyto(target, source, casting, True if where is None else where)
+
+
 def concatenate(tup, axis, out, dtype, casting):
     return joined("concatenate")(tup, axis, out, dtype=dtype, casting=casting)
 
@@ -679,6 +693,7 @@ SPECIAL = {name: counted(name) for name in ("argwhere", "unique")}
 SPECIAL |= {name: joined(name) for name in ("column_stack", "concatenate", "hstack", "stack", "vstack")}
 SPECIAL |= {name: as_array(name) for name in ("allclose", "array_equal")}
 SPECIAL |= {
+    "copyto": lambda dst, src, casting="same_kind", where=None: copy_numbers(src, dst, casting, where),
     "diagonal": diagonal,
     "argsort": lambda a, axis=-1, kind=None: np.argsort(a, axis, kind="stable"),
     "take": lambda a, indices, axis=None, out=None: np.take(a, indices, axis, out, mode="wrap"),  # _take wraps round
@@ -744,6 +759,7 @@ EXAMPLES = """
     column_stack([x, x[:, 0]])
     concatenate([x, x], axis=1)
     copy(x)
+    copyto(x, x[:1], where=keep)
     diag(x[0])
     diagonal(x)
     diff(x)
@@ -754,6 +770,7 @@ EXAMPLES = """
     eye(3, 4, k=1)
     flatnonzero(x)
     flip(x, 0)
+    full((2, 3), 1.5)
     hstack([x, x])
     identity(3)
     indices((2, 3))
@@ -762,6 +779,7 @@ EXAMPLES = """
     isscalar(1.0)
     lib.stride_tricks.as_strided(x[0], (2, 2), (8, 8))
     lib.stride_tricks.sliding_window_view(x[0], 2)
+    matmul(x, x.T, out=xp.empty((2, 2)))
     max(x, axis=0)
     mean(x, axis=0)
     min(x, axis=0)
@@ -893,6 +911,10 @@ def fill_with_range(start, step, out, dtype):
     return out
 
 
+def copy_elements(source, target, _where=None):
+    copy_numbers(source, target, where=_where)
+
+
 def strides_like(a, dtype, shape):
     return np.empty_like(a._host, dtype, shape=shape).strides
 
@@ -925,7 +947,7 @@ def make_cython():
         "_core._kernel.ElementwiseKernel": make_kernel,
         "_core.create_reduction_func": make_kernel,
         "_core.create_ufunc": make_ufunc,
-        "_core.elementwise_copy": lambda source, target: operator.setitem(target, ..., source),
+        "_core.elementwise_copy": checked("copy", "src dst * _where=", copy_elements, "launches"),
         "_core._fusion_thread_local.is_fusing": lambda: False,
         "_core.fusion._is_fusing": lambda: False,
         "_core.internal._get_strides_for_order_K": strides_like,
@@ -933,10 +955,12 @@ def make_cython():
         "_core.internal._normalize_axis_indices": all_axes,
         "_core.internal._update_order_char": order_like,
         "_core.internal.prod": math.prod,
+        "_core.matmul": checked("matmul", "a b out=", np.matmul),
         "_core.ndarray": ndarray,
         "_util.bf16_loop": lambda *_, **__: (),
         "_util.check_array": lambda a, arg_name: operands(a),
         "_util.memoize": lambda **_: lambda function: function,
+        "cuda.api.runtime": make_cuda().runtime,
     }
     return {f"cupy.{name}": value for name, value in known.items()}
 
@@ -954,79 +978,6 @@ def traffic_of(module, name):
     made = eval(f"xp.{EXAMPLES[name].strip()}", {"xp": module, **given})
     words = [f"{kind}:{why}" for kind in ("reads", "uploads") for why in getattr(TRAFFIC, kind)]
     return made, " ".join(["launches"] * len(TRAFFIC.launches) + words)
-
-
-# ------------------------------------------------------------------------------------------ kernels
-
-STATEMENT = re.compile(r"(?:const (T|double|bool) )?(\w+) = (.+);")
-IN_KERNELS = {name: getattr(np, name) for name in ("exp", "sqrt", "fmin", "maximum", "where")} | {"double": np.float64}
-
-
-class ElementwiseKernel:
-    """cupy.ElementwiseKernel, of the straight lines that fused writes:
-    their C is Python too, but for types.
-    """
-
-    def __init__(self, in_params, out_params, operation, name="kernel", *, preamble="", options=()):
-        self.name = self.__name__ = name
-        self._inputs = [parameter.split() for parameter in in_params.split(", ")]
-        self._outputs = [parameter.split() for parameter in out_params.split(", ")]
-        self._lines = [STATEMENT.fullmatch(line).groups() for line in operation.splitlines()]
-
-    @quiet
-    def __call__(self, *args):
-        TRAFFIC.launches.append(self.name)
-        T, scope = bind_parameters(self.name, self._inputs, args)
-        cast = {"T": T.type, "double": np.float64, "bool": np.bool_}
-        functions = IN_KERNELS | {"T": lambda value: np.asarray(value).astype(T)[()]}
-        for kind, name, expression in self._lines:
-            scope[name] = eval(expression, functions, scope)
-            if kind and np.result_type(scope[name]) != cast[kind]:
-                raise TypeError(f"{self.name}: {name} = {expression} is no {kind}")
-        shape = np.broadcast_shapes(*(np.shape(scope[name]) for _, name in self._inputs))
-        results = [wrap(np.array(np.broadcast_to(scope[name], shape), T)) for _, name in self._outputs]
-        return tuple(results) if len(results) > 1 else results[0]
-
-
-class ReductionKernel:
-    """cupy.ReductionKernel, of the sums that fused has; in what order it adds is its own."""
-
-    def __init__(self, in_params, out_params, map_expr, reduce_expr, post_map_expr, identity, name="reduce_kernel"):
-        if (reduce_expr, post_map_expr, identity) != ("a + b", "z = a", "0"):
-            not_done(f"ReductionKernel of {reduce_expr}")
-        self.name = self.__name__ = name
-        self._inputs = [parameter.split() for parameter in in_params.split(", ")]
-        self._output, self._map = out_params.split()[0], map_expr
-
-    @quiet
-    def __call__(self, *args, axis=None, keepdims=False):
-        TRAFFIC.launches.append(self.name)
-        T, scope = bind_parameters(self.name, self._inputs, args)
-        if "double(" in self._map and T.kind == "c":
-            raise RuntimeError(f"nvrtc: error: no conversion from {T} to double")
-        terms = eval(self._map, IN_KERNELS, scope)
-        return wrap(terms.sum(axis=axis, keepdims=keepdims, dtype=T if self._output == "T" else self._output))
-
-
-def bind_parameters(kernel, parameters, args):
-    """T and {name: value}. All arrays of T have one dtype, and numbers take theirs:
-    _decide_params_type_core.
-    """
-    hosts = operands(*args)
-    if len(hosts) != len(parameters):
-        raise TypeError(f"{kernel}: wrong number of arguments, {len(hosts)} for {len(parameters)}")
-    arrays = [isinstance(a, ndarray) for a in args]
-    wanted = {h.dtype for h, (kind, _), a in zip(hosts, parameters, arrays, strict=True) if a and kind == "T"}
-    if len(wanted) != 1:
-        raise TypeError(f"{kernel}: type is mismatched, T is {wanted}")
-    kinds = {"T": (T := wanted.pop())} | {kind: np.dtype(kind) for kind in ("float64", "bool")}
-    for host, (kind, name), array in zip(hosts, parameters, arrays, strict=True):
-        if array and host.dtype != kinds[kind]:
-            raise TypeError(f"{kernel}: type is mismatched, {name} is {host.dtype} and should be {kind}")
-    return T, {
-        name: kinds[kind].type(host) if not array else host
-        for host, (kind, name), array in zip(hosts, parameters, arrays, strict=True)
-    }
 
 
 # ------------------------------------------------------------------------------------------ modules
@@ -1067,7 +1018,6 @@ def make_module(facts, own_code):
     module.__getattr__ = private
     pool = Pool()
     module.get_default_memory_pool = lambda: pool
-    module.ElementwiseKernel, module.ReductionKernel = ElementwiseKernel, ReductionKernel
     module.cuda, module.random = make_cuda(), make_random(facts)
     module.linalg = types.SimpleNamespace(**{n: Missing(f"cupy.linalg.{n}") for n in facts["linalg"]})
     return module
@@ -1103,11 +1053,15 @@ class Event:
         return len(TRAFFIC.reads) > self._reads
 
 
+DEVICE = types.SimpleNamespace(id=0, synchronize=lambda: None)
+
+
 def make_cuda():
     """As much as backend.py and selfcheck.py ask for."""
     properties = {"name": b"strict stand-in", "major": 0, "minor": 0}
     runtime = types.SimpleNamespace(
         getDevice=lambda: 0,
+        setDevice=lambda device: None,
         getDeviceCount=lambda: 1,
         getDeviceProperties=lambda device: properties,
         deviceSynchronize=lambda: None,
@@ -1115,8 +1069,7 @@ def make_cuda():
         driverGetVersion=lambda: 0,
         memGetInfo=lambda: (2**30, 2**30),
     )
-    device = types.SimpleNamespace(synchronize=lambda: None)
-    return types.SimpleNamespace(runtime=runtime, is_available=lambda: True, Event=Event, Device=lambda: device)
+    return types.SimpleNamespace(runtime=runtime, is_available=lambda: True, Event=Event, Device=lambda: DEVICE)
 
 
 def make_random(facts):

@@ -10,12 +10,12 @@ from dgsa_np import AttentionConfig, ModelConfig, TrainConfig, attention, backen
 from dgsa_np.attention.gated import GatedHeadCache
 from dgsa_np.attention.multihead import AttentionCache
 from dgsa_np.data import Split, corrupt, load
-from dgsa_np.fast import loss_and_grads_threaded
+from dgsa_np.fast import choose_step, loss_and_grads_threaded, make_step
 from dgsa_np.gradcheck import Result, compare_pair, complex_step, diagnose
 from dgsa_np.model import BlockCache, ModelCache
 from dgsa_np.ops import LinearCache
 from dgsa_np.shapes import Array
-from dgsa_np.train import NonFiniteError, TrainResult, evaluate, predict, train
+from dgsa_np.train import NonFiniteError, TrainResult, evaluate, plain_step, predict, train
 
 rng = np.random.default_rng(0)
 x = rng.standard_normal((2, 5, 16))
@@ -73,12 +73,26 @@ assert_type(dgsa_np.loss_and_grads(params, data.train.inputs, data.train.targets
 loss, gradients = loss_and_grads_threaded(params, data.train.inputs, data.train.targets, model, threads=2)
 clipped, norm = optim.clip_by_norm(gradients, 1.0)
 params, state = optim.adamw_step(params, clipped, optim.adamw_init(params), optim.warmup_cosine(0, 10, 0.02, 2))
+assert_type(loss, Array)
+assert_type(gradients, dict[str, Any])
 assert_type(norm, Array)
 assert_type(state, dict[str, Any])
 
+# a fast step
+step = make_step(model, batch=64, threads=2)
+step.set(params, state)
+loss, norm = step.train(data.train.inputs[:64], data.train.targets[:64], lr=1e-3)
+assert_type(loss, Array)
+assert_type(norm, Array)
+assert_type(step.gradients(data.train.inputs[:64], data.train.targets[:64]), Array)
+assert_type(step.grads(), dict[str, Any])
+assert_type(step.state(), tuple[dict[str, Any], dict[str, Any]])
+
 # a training
+training = TrainConfig(epochs=1, step="plain")
+result = train(model, training, data, step=plain_step)
 try:
-    result = train(model, TrainConfig(epochs=1), data)
+    result = train(model, training, data, step=choose_step(model, training))
 except NonFiniteError as error:
     assert_type(error.params, dict[str, Any])
 assert_type(result, TrainResult)

@@ -9,8 +9,7 @@ from functools import partial
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ...fast.parallel import loss_and_grads_threaded
-from ...model import init_model
+from ...model import init_model, loss_and_grads
 from ...params import count, flatten
 from ..measure import peak, race, seconds
 from ..settings import settle
@@ -29,7 +28,7 @@ def costs(cells) -> dict:
         _, model, cfg, data = settle(settings, load_once)
         inputs, targets, keep = data.train.take(slice(cfg.batch_size))
         params = init_model(model, np.random.default_rng(0))
-        steps[label] = partial(loss_and_grads_threaded, params, inputs, targets, model, keep, threads=1)
+        steps[label] = partial(loss_and_grads, params, inputs, targets, model, keep)
         sizes[label] = {"multiplications": multiplications(model), "parameters": count(params)}
     with threadpool_limits(1):
         times = race({label: partial(seconds, step) for label, step in steps.items()}, ROUNDS, math.inf)

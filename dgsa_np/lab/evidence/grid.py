@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ...checkpoint import save_checkpoint
 from ...data import CORRUPTIONS
+from ...fast import choose_step
 from ...files import append
 from ...model import ModelConfig
 from ...train import NonFiniteError, train
@@ -30,8 +31,8 @@ from .measures import MEASURED, measure
 
 UNEVEN = 0.02  # parameter counts of one grid may differ by so much
 FIXED_BY_DATA = ("task", "n_out", "image_size", "channels", "vocab_size", "max_len")
-ELSEWHERE = {"root", "device", "threads"}  # settings that say where a run is computed, not what
-NEWER = {"gate_on": "both"}  # settings that the first kept runs do not name, and what they did
+ELSEWHERE = {"root", "device", "threads", "step", "capture"}  # settings that say where a run is computed, not what
+NEWER = {"gate_on": "both", "step": "plain", "capture": False}  # what the first kept runs did and do not name
 NEEDED = [name for name, field in FIELDS.items() if field.default is not None and name not in NEWER]
 load_once = lru_cache(maxsize=2)(DataConfig.load)
 # A line of runs.jsonl: a run that was trained, or broke down, or trivial baselines.
@@ -117,7 +118,7 @@ def run(planned: Planned) -> tuple:
     record, start = new_record(planned), time.perf_counter()
     data_config, model, cfg, data = settle(planned.settings, load_once)
     try:
-        params, steps, epochs = train(model, cfg, data)
+        params, steps, epochs = train(model, cfg, data, step=choose_step(model, cfg))
         trained = {
             "parameters": count_parameters(model),
             "steps": len(steps),

@@ -1,7 +1,8 @@
-"""A step split over threads equals the step in one piece."""
+"""A step that threads share equals the step in one piece: dgsa_np.fast.loss_and_grads_threaded."""
 
 import os
 import signal
+import threading
 import time
 from functools import partial
 
@@ -11,7 +12,9 @@ from support.compare import error
 from support.problems import whole_model
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from dgsa_np.fast.parallel import choose_threads, loss_and_grads_threaded
+from dgsa_np.attention import KINDS
+from dgsa_np.fast import is_fast, loss_and_grads_threaded
+from dgsa_np.fast.threads import LARGE_STEP, blas_on_one, choose_threads, cores, in_threads
 from dgsa_np.gradcheck import relative_error, same_bits
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads
 from dgsa_np.params import flatten
@@ -42,7 +45,7 @@ def test_shards_add_up(task, kind, threads):
     assert all(abs(ours[name] - g).max() <= 1e-12 * scale for name, g in theirs.items())
 
 
-def test_a_shard_without_any_kept_target_is_left_out():
+def test_a_shard_without_any_kept_target_counts_for_nothing():
     params, tokens, targets, cfg, keep = batch("lm")
     keep = keep.copy()
     keep[:3] = False
@@ -88,17 +91,85 @@ def test_what_one_piece_refuses_the_shards_refuse(threads):
             loss_and_grads_threaded(params, *wrong[:2], cfg, wrong[2], threads)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not is_fast(ModelConfig(kind=kind))])
+def test_kinds_without_a_fast_step_take_the_plain_one(kind):
+    args = batch("lm", kind, "float32")
+    plain, ours = (flatten(f(*args)) for f in (loss_and_grads, four_threads))
+    assert plain.keys() == ours.keys() and all(same_bits(ours[name], a) for name, a in plain.items())
+
+
+def test_complex_numbers_take_the_plain_step():
+    """So that a complex step can differentiate through the door too."""
+    params, images, labels, cfg, _ = batch("vision")
+    params["head"]["b"] = params["head"]["b"] + 1e-30j
+    loss, grads = four_threads(params, images, labels, cfg)
+    assert loss.imag != 0 and same_bits(loss, loss_and_grads(params, images, labels, cfg)[0])
+
+
 def test_small_steps_and_other_devices_get_one_thread(monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.setattr("dgsa_np.fast.threads.cores", lambda: 8)
     small, large = ModelConfig(), ModelConfig(task="lm", width=128)
-    assert choose_threads("cpu", 64, small) == 1
+    assert choose_threads("cpu", 16, small) == 1
     assert choose_threads("cpu", 16, large) == 8 and choose_threads("cpu", 5, large) == 5
     assert choose_threads("cuda", 16, large) == 1
 
 
+def test_a_step_is_large_from_a_number_of_features_on(monkeypatch):
+    monkeypatch.setattr("dgsa_np.fast.threads.cores", lambda: 2)
+    just, less = (ModelConfig(task="lm", width=8, n_heads=2, max_len=LARGE_STEP // 32 - n) for n in (0, 1))
+    assert choose_threads("cpu", 4, just) == 2 and choose_threads("cpu", 4, less) == 1
+
+
+def test_the_cores_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(3), raising=False)
+    assert cores() == 3
+    monkeypatch.delattr("os.sched_getaffinity")
+    for counted, n in ((5, 5), (None, 1)):
+        monkeypatch.setattr("os.cpu_count", lambda counted=counted: counted)
+        assert cores() == n
+
+
+def test_functions_run_at_the_same_time_and_a_single_one_where_it_is_called():
+    """Two that wait for each other; errstate is that of a thread, and so is set in each."""
+    both, seen = threading.Barrier(2, timeout=10), []
+
+    def meet():
+        both.wait()
+        seen.append((threading.get_ident(), 1 / np.zeros(1)))
+
+    in_threads([meet] * 2)
+    both = threading.Barrier(1)
+    in_threads([meet])
+    ours = [thread == threading.get_ident() for thread, _ in seen]
+    assert ours == [False, False, True] and len({thread for thread, _ in seen}) == 3
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_what_fails_in_a_thread_is_told(n):
+    def fail():
+        raise MemoryError("no room")
+
+    with pytest.raises(MemoryError, match="no room"):
+        in_threads([*[int] * (n - 1), fail])
+
+
+def test_blas_stays_on_the_thread_that_asks_as_long_as_it_is_told_to():
+    """That of NumPy, which is there from the beginning. Others may be loaded later."""
+
+    def of_blas():
+        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+        return {pool["num_threads"] for pool in pools if "numpy" in pool["filepath"]}
+
+    with threadpool_limits(limits=2):
+        before = of_blas()
+        with blas_on_one():
+            assert of_blas() <= {1}
+        assert of_blas() == before
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "two"])
 def test_wrong_numbers_of_threads_are_refused(threads):
-    with pytest.raises(ValueError, match="threads is"):
+    with pytest.raises(ValueError, match="loss_and_grads_threaded: threads is"):
         loss_and_grads_threaded(*batch("vision"), threads=threads)
 
 

@@ -123,6 +123,7 @@ def test_costs_outlive_a_second_call_that_is_stopped(folder, monkeypatch):
     assert compare.read_comparisons(folder)["cost"]["cost"] == before["cost"]
 
 
+@pytest.mark.slow
 def test_a_language_is_compared_by_its_loss(tmp_path):
     (tmp_path / "text.txt").write_text("one two three " * 200, encoding="utf-8")
     out, root = tmp_path / "runs", tmp_path / "text.txt"

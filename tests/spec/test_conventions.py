@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tokenize
 import types
+from functools import cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -259,6 +260,7 @@ PARTS = {"data": ("data",), "fast": ("fast",), "lab": ("lab", "__main__")}  # th
 missed = pytest.mark.xfail(strict=True, reason="missed, and why: docs/decisions.md")
 
 
+@cache
 def syntax(path):
     """Without what is there for type checkers alone."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -98,7 +98,7 @@ BACKWARD = {  # what is wrong: (case, function, old, new)
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", most_later(BACKWARD, now=list(BACKWARD)[::8]))
+@pytest.mark.parametrize("name", most_later(BACKWARD, now=list(BACKWARD)[4::8]))
 def test_a_wrong_backward_is_caught_by_both_numeric_derivatives(name):
     case, *change = BACKWARD[name]
     complex_step(case)

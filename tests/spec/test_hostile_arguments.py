@@ -491,7 +491,6 @@ text dict loop nan inf negative zero fraction true complex complex64 objects wor
 text dict loop nan inf negative zero fraction true complex complex64 objects words device foreign as-list wider
     transposed bool int64 object: complex_step(directions)
 text no-dict dict loop complex complex64 objects words device complex128: rotary_forward(positions)
-wider: gelu_mlp_forward(W_down)
 zero more-axes fewer-axes: Vocabulary.decode(tokens)
 """
 

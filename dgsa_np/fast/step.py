@@ -11,6 +11,7 @@ of the batch. On a GPU, a batch is uploaded, and then nothing more is uploaded, 
 
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from ..layers import patches
 from ..model import ModelConfig, check_inputs, loss_and_grads
 from ..params import leaves, tree_map
 from ..shapes import Array, ShapeError
-from ..train import plain_step, right_parameters
+from ..train import TrainConfig, plain_step, right_parameters
 from .graph import captured
 from .program import Program, put
 from .shard import Batch, Shard
@@ -86,28 +87,34 @@ class Step:
 
     def set(self, params, optimizer=None):
         """Copy parameters in, and the state of adamw_step, as adamw_init makes it if None."""
-        trees = {"params": params} | ({name: optimizer[name] for name in "mv"} if optimizer else {})
+        trees, t = {"params": params}, 0
+        if optimizer is not None:
+            shapes.instance("step", dict, optimizer=optimizer)
+            trees, t = trees | {name: optimizer[name] for name in "mv"}, optimizer["step"]
+            shapes.whole("step", 0, **{"optimizer['step']": t})
         for name, tree in trees.items():
             right_parameters("step", name, {name: tree, "model": self.cfg})
-        self.t = optimizer["step"] if optimizer else 0
+            if any(a.dtype.kind != "f" for a in leaves(tree).values()):
+                raise TypeError(f"step: {name} holds complex numbers, expected float32 or float64")
+        self.t = t
         self.held[1:].fill(0)
         for i, tree in enumerate(trees.values()):
             tree_map(put, views(self.cfg, self.held[i]), tree)
 
-    def state(self) -> tuple[dict, dict]:
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Copies of the parameters and of the optimizer's state."""
         held = self.held.copy()
         params, m, v = (views(self.cfg, held[i]) for i in range(3))
         return params, {"m": m, "v": v, "step": self.t}
 
-    def grads(self) -> dict:
+    def grads(self) -> dict[str, Any]:
         """A copy of the gradients, shaped like the parameters and not clipped."""
         return views(self.cfg, self.g.copy())
 
     def load(self, inputs, targets, keep=None):
         """Copy a batch in, checked as loss_and_grads checks it."""
-        cfg, (inputs, targets, keep) = self.cfg, (to_numpy(a) for a in (inputs, targets, keep))
         self.check(inputs, targets, keep)
+        cfg, (inputs, targets, keep) = self.cfg, (to_numpy(a) for a in (inputs, targets, keep))
         keep = np.ones(self.shape, bool) if keep is None else keep
         counted = keep if cfg.task == "lm" else np.ones(len(keep), bool)
         if not counted.any():
@@ -120,7 +127,8 @@ class Step:
         in_threads([partial(shard.load, Batch(*(a[rows] for a in batch))) for shard, rows in shards])
 
     def check(self, inputs, targets, keep):
-        size = len(inputs), check_inputs(inputs, self.cfg)
+        length = check_inputs(inputs, self.cfg)
+        size = len(inputs), length
         if size != self.shape:
             wanted = f"a batch of {self.shape[0]}, of {self.shape[1]} tokens each, as the step was made for"
             raise ShapeError(f"step: inputs are {inputs.shape}, expected {wanted}; make_step makes another")
@@ -145,6 +153,7 @@ class Step:
         Where one of them is not finite, parameters and moments stay as they are, though the step
         counts: nobody waits to see it.
         """
+        shapes.number("step", 0, lr=lr)
         self.load(inputs, targets, keep)
         put(self.adamw.knobs, self.adamw.knobs_at(lr, self.t + 1))
         self.take() if self.graph is None else self.graph.run(self.take)
@@ -171,13 +180,14 @@ def add_up(program, trees):
 # -------------------------------------------------------------------------------------- the doors
 
 
+@shapes.takes(cfg=ModelConfig)
 def is_fast(cfg) -> bool:
     """Whether there is a fast step: for kinds whose heads are weighted sums of softmax maps."""
     return cfg.kind in TILED_KINDS
 
 
 @shapes.takes(cfg=ModelConfig, batch="whole >= 1", length="whole >= 1 or None", threads="whole >= 1 or None",
-              clip="number >= 1e-12", weight_decay="number >= 0")  # fmt: skip
+              clip="number >= 1e-12", weight_decay="number >= 0", keep=bool, capture=bool)  # fmt: skip
 def make_step(
     cfg: ModelConfig,
     batch: int,
@@ -212,17 +222,20 @@ def make_step(
 
 
 @shapes.takes(cfg=ModelConfig, params=right_parameters, threads="whole >= 1 or None")
-def loss_and_grads_threaded(params, inputs, targets, cfg: ModelConfig, keep=None, threads=None):
+def loss_and_grads_threaded(
+    params, inputs, targets, cfg: ModelConfig, keep=None, threads=None
+) -> tuple[Array, dict[str, Any]]:
     """loss_and_grads by a step that is made for this one call, which takes longer than the call.
 
     Equal up to rounding; the same number of threads gives the same bits. Kinds without a fast step,
     complex numbers and parameters of several dtypes take the plain one.
     """
     dtypes = {a.dtype for a in leaves(params).values()}
-    if not is_fast(cfg) or len(dtypes) > 1 or dtypes == {np.dtype(complex)}:
+    if not is_fast(cfg) or len(dtypes) > 1 or any(dtype.kind == "c" for dtype in dtypes):
         return loss_and_grads(params, inputs, targets, cfg, keep)
     device = "cpu" if array_module(params["head"]["W"]) is np else "cuda"
-    step = make_step(cfg, len(inputs), check_inputs(inputs, cfg), keep is not None, threads, *dtypes, device)
+    length = check_inputs(inputs, cfg)
+    step = make_step(cfg, len(inputs), length, keep is not None, threads, *dtypes, device)
     step.set(params)
     return step.gradients(inputs, targets, keep), step.grads()
 
@@ -250,6 +263,7 @@ class FastStep:
         return *self.left[1:], loss, norm
 
 
+@shapes.takes(model=ModelConfig, cfg=TrainConfig)
 def choose_step(model, cfg):
     """How train shall take a step: a FastStep, or plain_step if asked for or the only one."""
     return FastStep() if cfg.step == "auto" and is_fast(model) else plain_step

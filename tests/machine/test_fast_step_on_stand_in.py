@@ -56,7 +56,7 @@ def made(monkeypatch):
 
 def test_what_is_made_on_the_stand_in_is_counted(cupy, made):
     """A result without a buffer for it, a copy, a cast; no view, and nothing in a buffer."""
-    x, out = cupy.ones((2, 3)), cupy.zeros((2, 3))
+    x, out = cupy.asarray(np.ones((2, 3))), cupy.asarray(np.zeros((2, 3)))
     made.counts = True
     views = x[0], x.T, x.reshape(3, 2), cupy.exp(x, out=out)
     x += 1

@@ -1163,7 +1163,8 @@ def describe(name, value):
 
 
 def loops(function):
-    return f"{function.nin} {function.nout} {' '.join(function.types)}"
+    loops = [loop for loop in function.types if "E" not in loop]  # bfloat16, known where ml_dtypes is installed
+    return f"{function.nin} {function.nout} {' '.join(loops)}"
 
 
 def arguments(function, skip=0):

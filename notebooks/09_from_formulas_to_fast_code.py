@@ -26,7 +26,7 @@
 # (the gated head); from section 10 on also RMSNorm and AdamW, of
 # [07](07_a_transformer_by_hand.ipynb). Nothing about processors.
 #
-# **Time** about 60 minutes to read; the cells take about 30 seconds. All times are of the machine
+# **Time** about 75 minutes to read; the cells take about 30 seconds. All times are of the machine
 # that ran them; yours will print others. So no time is asserted here, only results and memory. Up
 # to section 12 we count processor time of our own: what other programs take does not enter.
 

@@ -47,7 +47,10 @@ class Captured:
 
 def captured(xp):
     """A Captured, or None, with a line, on a CPU."""
-    return Captured() if xp is not np else refused("it is not on a GPU") or None
+    if xp is not np:
+        return Captured()
+    refused("it is not on a GPU")
+    return None
 
 
 def refused(why) -> bool:

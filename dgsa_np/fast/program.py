@@ -16,6 +16,8 @@ from ..backend import array_module
 
 
 class Program:
+    """A list of calls; to call it is to make them all."""
+
     def __init__(self, xp):
         self.xp, self.calls = xp, []
 

@@ -36,7 +36,9 @@ class Batch(NamedTuple):
 
     def places(self):
         """The position of each token (B, T): how many kept ones lie before it."""
-        return self.keep.cumsum(axis=1) - self.keep if self.inputs.ndim == 2 else np.arange(self.keep.shape[1])[None]
+        if self.inputs.ndim > 2:  # patches stay where they are, dropped or not
+            return np.arange(self.keep.shape[1])[None]
+        return self.keep.cumsum(axis=1, dtype="int32") - self.keep
 
 
 class Shard:
@@ -240,9 +242,9 @@ class Shard:
         write(dx, "subtract", "add")
 
     def weigh(self, z, dz, w, W, g):
-        """The weights of the maps: (1, -lam), or by gates g = sigmoid(z + b) (g, g - 1), (1, -g)
+        """The weights w of the maps: (1, -lam); of gates g = sigmoid(z + b), (g, g - 1) or (1, -g).
 
-        The backward takes r, the gradient of w.
+        The backward takes r, which attend has left: the gradient of w.
         """
         into, r, (gate, shut) = self.into, self.shared("r", "n B H T 1"), (self.new("B H T 1") for _ in range(2))
         both, lam = self.cfg.kind == "dgsa" and self.cfg.gate_on == "both", self.cfg.kind == "diff_v1"
@@ -259,10 +261,13 @@ class Shard:
             self.column_sums(r[1].reshape(-1, 1), g["lam"][0])
             into(g["lam"]).negative(g["lam"])
         elif z.size:
-            into(r[0]).add(r[0], r[1]) if both else into(r[0]).negative(r[1])
             # dg = r_0 + r_1, or -r_1;   dz = g (1 - g) dg
-            slope = self.heads(dz, "1")[0]
-            into(slope).multiply(gate, shut).multiply(slope, r[0])
+            dgate, dlogit = r[0], self.heads(dz, "1")[0]
+            if both:
+                into(dgate).add(r[0], r[1])
+            else:
+                into(dgate).negative(r[1])
+            into(dlogit).multiply(gate, shut).multiply(dlogit, dgate)
             self.column_sums(dz, g["b_gate"])
 
     def sigmoid(self, z, out):
@@ -344,7 +349,10 @@ class Shard:
         for start in range(0, part.shape[2], width):
             part_i, at = part[..., start : start + width], start % out.shape[2]
             out_i = out[..., at : at + width]
-            self.into(out_i).copy(part_i) if first and start == 0 else self.into(out_i).add(out_i, part_i)
+            if first and start == 0:
+                self.into(out_i).copy(part_i)
+            else:
+                self.into(out_i).add(out_i, part_i)
 
     def merge(self, h, W, g):
         """x <- x + h W_o"""

@@ -127,6 +127,7 @@ class Step:
         in_threads([partial(shard.load, Batch(*(a[rows] for a in batch))) for shard, rows in shards])
 
     def check(self, inputs, targets, keep):
+        """The batch has the size that the step was made for, and integers in their range."""
         length = check_inputs(inputs, self.cfg)
         size = len(inputs), length
         if size != self.shape:
@@ -156,7 +157,10 @@ class Step:
         shapes.number("step", 0, lr=lr)
         self.load(inputs, targets, keep)
         put(self.adamw.knobs, self.adamw.knobs_at(lr, self.t + 1))
-        self.take() if self.graph is None else self.graph.run(self.take)
+        if self.graph is None:
+            self.take()
+        else:
+            self.graph.run(self.take)
         self.t += 1
         return self.loss.reshape(()).copy(), self.adamw.norm.reshape(()).copy()
 

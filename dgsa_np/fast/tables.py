@@ -25,9 +25,10 @@ class TableSum:
         """The pairs of each round, and where the sums end up, for tokens (N,)."""
         (rounds, last), N = pair_equal(tokens), len(tokens)
         for j, pairs in enumerate(self.rounds):
-            found = np.reshape(rounds[j] if j < len(rounds) else (), (2, -1)).astype(int)
-            spare = np.arange(N, N + pairs.shape[1] - found.shape[1])
-            yield pairs, np.concatenate([found, [spare, spare]], axis=1)
+            found = np.array(rounds[j]) if j < len(rounds) else np.zeros((2, 0), int)
+            n, most = found.shape[1], pairs.shape[1]
+            yield pairs[:, :n], found
+            yield pairs[:, n:], np.arange(N, N + most - n)
         places = np.full(len(self.places), N)
         places[tokens[last]] = last
         yield self.places, places

@@ -436,7 +436,7 @@ COMMANDS = {
     ),
     "bench": Command(
         bench_command,
-        "time and memory of heads and steps, beside PyTorch, JAX and autograd as far as installed, in ten minutes",
+        "time and memory of heads and steps, beside PyTorch, JAX and autograd if installed; a quarter of an hour",
         (
             flag("--out", "folder to write to; must not exist", "bench", type=path),
             flag("--rounds", "turns that each contestant takes", 15, type=partial(number, int, 3)),

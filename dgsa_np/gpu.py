@@ -55,6 +55,19 @@ def start_products(n, width):
     return lambda: end.done
 
 
+def gpu_ms(call, times) -> float:
+    """Milliseconds that a call takes the GPU, if it is made so many times in a row."""
+    import cupy
+
+    began, ended = cupy.cuda.Event(), cupy.cuda.Event()
+    began.record()
+    for _ in range(times):
+        call()
+    ended.record()
+    ended.synchronize()
+    return cupy.cuda.get_elapsed_time(began, ended) / times
+
+
 def gpu_memory(release=False) -> int:
     """Bytes of the GPU's memory that CuPy holds, in use or kept for later use.
 

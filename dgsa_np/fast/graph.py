@@ -12,7 +12,7 @@ class Captured:
     It must start the same each time, on memory that stands still. What CuPy takes from its pool
     meanwhile, as room for a product, comes from a pool that is kept for the graph alone.
 
-    CuPy 14 lets no product of matrices be recorded (its issue 6290), so today this is refused.
+    CuPy 14 lets none of its products of matrices be recorded: they need cublas.py.
     """
 
     def __init__(self):

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from ..backend import array_module
+from .cublas import cublas
 
 
 class Program:
@@ -46,6 +46,12 @@ class Into:
 
         return write
 
+    def matmul(self, a, b):
+        """out = a b"""
+        blas, out = cublas(self.program.xp), self.out
+        self.program.do(*([blas.product(a, b, out)] if blas else [self.program.xp.matmul, a, b, out]))
+        return self
+
     def copy(self, a, **options):
         self.program.do(self.program.xp.copyto, self.out, a, **options)
         return self
@@ -60,5 +66,6 @@ class Into:
 def put(buffer, array):
     """Copy an array of the host, or of the buffer's device, into a buffer."""
     if isinstance(array, np.ndarray) and not isinstance(buffer, np.ndarray):
-        array = array_module(buffer).asarray(array.astype(buffer.dtype, copy=False))
-    buffer[...] = array
+        buffer.set(np.ascontiguousarray(array, buffer.dtype))
+    else:
+        buffer[...] = array

@@ -23,6 +23,7 @@ from .tables import TableSum
 from .weights import columns, merged_sizes
 
 TILE = 64  # queries of a block, on tiles
+LARGE_MAPS = 2**24  # numbers in the maps of a layer from which a GPU has causal queries in blocks
 MILD = 40  # scores between -40 and 40: exp neither overflows nor vanishes
 
 
@@ -47,10 +48,12 @@ class Shard:
     def __init__(self, xp, cfg, batch, length, keep, dtype, tiled):
         self.xp, self.cfg, self.keep, self.dtype, self.tiled = xp, cfg, keep, dtype, tiled
         self.causal, N = cfg.task == "lm", batch * length
-        self.query_blocks = query_blocks(length, self.causal, tiled)
         sizes = merged_sizes(cfg) | {"B": batch, "T": length, "N": N, "V": cfg.n_out, "n": cfg.mechanism.maps}
         sizes |= {"R": N if self.causal else batch, "e": cfg.width // cfg.n_heads, "d/2": sizes["d"] // 2}
         sizes |= {"Q": sizes["n"] * cfg.n_heads * sizes["d"], "n*H*e": sizes["n"] * cfg.width}
+        # blocks save passes over maps, and cost calls, each of which a GPU makes slowly
+        split = self.causal and (xp is np or batch * sizes["H"] * sizes["n"] * length**2 >= LARGE_MAPS)
+        self.query_blocks = query_blocks(length, self.causal, tiled, split)
         self.sizes = sizes | {"t": max(stop - start for start, stop, _ in self.query_blocks), "S": length}
         self.program, self.buffers, self.feeds, self.tables = Program(xp), {}, [], []
         self.into, self.do = self.program.into, self.program.do
@@ -84,8 +87,7 @@ class Shard:
         for buffer, of in self.feeds:
             put(buffer, of(batch).reshape(buffer.shape))
         for table, of in self.tables:
-            for buffer, found in table.load(of(batch).reshape(-1)):
-                put(buffer, found)
+            table.load(of(batch).reshape(-1))
 
     # ----------------------------------------------------------------------------- the program
 
@@ -455,7 +457,7 @@ def exponentials(xp, E, top, limits):
     xp.exp(E, out=E)
 
 
-def query_blocks(T, causal, tiled):
+def query_blocks(T, causal, tiled, split):
     """(first query, end, keys that are seen) of each block of queries; no later keys if causal."""
-    parts = -(-T // TILE) if tiled else min(4, max(1, T // 32)) if causal else 1
+    parts = -(-T // TILE) if tiled else min(4, max(1, T // 32)) if split else 1
     return [(start, stop, stop if causal else T) for start, stop in pairwise(T * i // parts for i in range(parts + 1))]

@@ -1,8 +1,11 @@
 """The gradient of a table of tokens, on memory that stands still."""
 
+from itertools import accumulate, pairwise, zip_longest
+
 import numpy as np
 
 from ..ops.embedding import pair_equal
+from .program import put
 
 
 class TableSum:
@@ -16,22 +19,30 @@ class TableSum:
         """table : (V, C); dx : (N, C), the rows to add"""
         xp, N = program.xp, len(dx)
         # a token with a pair in round j stands at more than 2^j places
-        self.rounds = [xp.zeros((2, N // (2**j + 1)), "int64") for j in range(N.bit_length()) if 2**j < N]
-        self.program, self.dx, self.places = program, dx, xp.zeros(len(table), "int64")
-        self.spare = max((pairs.shape[1] for pairs in self.rounds), default=1)
+        self.most = [N // (2**j + 1) for j in range(N.bit_length()) if 2**j < N]
+        self.numbers = xp.zeros(2 * sum(self.most) + len(table), "int64")
+        self.held = self.numbers if xp is np else np.zeros(self.numbers.shape, "int64")
+        self.rounds, self.places = self.parts(self.numbers)
+        self.program, self.dx, self.spare = program, dx, max(self.most, default=1)
         self.rows = xp.zeros((N + self.spare, dx.shape[1]), dx.dtype)
 
+    def parts(self, numbers):
+        """Views of numbers: the pairs of each round, and where the sum of each token ends up."""
+        ends = list(accumulate((2 * most for most in self.most), initial=0))
+        return [numbers[start:end].reshape(2, -1) for start, end in pairwise(ends)], numbers[ends[-1] :]
+
     def load(self, tokens):
-        """The pairs of each round, and where the sums end up, for tokens (N,)."""
-        (rounds, last), N = pair_equal(tokens), len(tokens)
-        for j, pairs in enumerate(self.rounds):
-            found = np.array(rounds[j]) if j < len(rounds) else np.zeros((2, 0), int)
-            n, most = found.shape[1], pairs.shape[1]
-            yield pairs[:, :n], found
-            yield pairs[:, n:], np.arange(N, N + most - n)
-        places = np.full(len(self.places), N)
+        """What parts names, for tokens (N,)."""
+        (found, last), N, (rounds, places) = pair_equal(tokens), len(tokens), self.parts(self.held)
+        for pairs, those in zip_longest(rounds, found, fillvalue=()):
+            n = len(those[0]) if those else 0
+            pairs[:, n:] = np.arange(N, N + pairs.shape[1] - n)
+            if n:
+                pairs[:, :n] = those
+        places.fill(N)
         places[tokens[last]] = last
-        yield self.places, places
+        if self.held is not self.numbers:
+            put(self.numbers, self.held)
 
     def write(self, out):
         """Write down: out (V, C), for each token the sum of the rows of dx where it stands."""

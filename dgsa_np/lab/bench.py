@@ -9,13 +9,16 @@ import cProfile
 import json
 import pstats
 import time
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import lru_cache, partial
 from importlib import import_module, metadata
 from importlib.util import find_spec
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,10 +28,14 @@ from tqdm import tqdm
 from ..attention import AttentionConfig, attention_forward, causal_mask, init_attention
 from ..attention.mechanisms import MECHANISMS
 from ..attention.multihead import TILED_KINDS, at_depth
+from ..backend import array_module, to_device
 from ..fast import make_step
 from ..fast.threads import cores
 from ..files import write_whole
+from ..gpu import describe_gpu, gpu_memory, gpu_ms
 from ..model import ModelConfig, init_model, loss_and_grads
+from ..optim import adamw_init
+from ..train import TrainConfig, plain_step
 from . import viz
 from .experiments import equal_models, markdown_table
 from .measure import peak, processor, quartiles, race, seconds, system, turns, versions
@@ -36,12 +43,13 @@ from .measure import peak, processor, quartiles, race, seconds, system, turns, v
 STEP, HEAD = "B {}, T {}, C {}, H {}, depth {}", "B {}, H {}, T {}, d {}"
 STEPS = (64, 17, 64, 4, 4), (32, 64, 128, 4, 4), (16, 128, 128, 4, 4), (8, 256, 256, 4, 4)
 HEADS = (64, 4, 17, 8), (32, 4, 64, 16), (16, 4, 128, 16), (8, 4, 256, 32), (8, 4, 512, 16), (4, 4, 1024, 16)
-LENGTHS = 128, 256, 512, 1024, 2048, 4096, 8192
+GPU_STEPS = STEPS[0], STEPS[1], STEPS[3], (64, 256, 512, 8, 8)
+LENGTHS = 128, 256, 512, 1024, 2048, 4096, 8192, 16384
 PEERS = "torch", "jax", "autograd"  # the first word of a contestant that is not ours
 REST, TURN = 0.1, 0.3  # s; for some ms after a turn its threads still spin, so the next one waits
 
 
-def bench(out: Path, rounds=15, longest=LENGTHS[-1]):
+def bench(out: Path, rounds=15, longest=8192, device="cpu"):
     """Measure and print tables; write bench.json, scaling.png and profile.png to the folder out."""
     missing = [name for name in PEERS if not find_spec(name)]
     if missing:
@@ -49,15 +57,18 @@ def bench(out: Path, rounds=15, longest=LENGTHS[-1]):
     peers = {name: metadata.version(name) for name in PEERS if name not in missing}
     machine = {"system": f"{system()}, {processor()}", "cores": cores(), "versions": versions() | peers}
     found = {"machine": machine}
-    for title, table in tables().items():
+    if device == "cuda":
+        hardware, drivers = describe_gpu()
+        machine |= hardware | {"versions": machine["versions"] | drivers}
+    for title, table in (gpu_tables() if device == "cuda" else tables()).items():
         present = {name: task for name, task in table.contestants.items() if name.split()[0] not in missing}
         found[title] = contest(table._replace(contestants=present), rounds)
         print(f"\n{title}\n\n{_shown(found[title])}", flush=True)
     with threadpool_limits(1):
-        found["scaling"] = scaling([T for T in LENGTHS if longest >= T], rounds)
-        found["profile"] = profile(*STEPS[-1])
+        found["scaling"] = scaling([T for T in LENGTHS if longest >= T], rounds, device)
+        found["profile"] = launches(*GPU_STEPS[-1]) if device == "cuda" else profile(*STEPS[-1])
     viz.save(scaling_figure(found["scaling"]), out / "scaling.png")
-    viz.save(profile_figure(found["profile"]), out / "profile.png")
+    viz.save(profile_figure(found["profile"], device), out / "profile.png")
     write_whole(out / "bench.json", json.dumps(found, indent=1) + "\n")
 
 
@@ -69,6 +80,7 @@ class Table(NamedTuple):
     sizes: tuple
     enough: float  # seconds after which a race ends
     contestants: dict  # {name: (a function that makes a task, its arguments but the sizes, which come last)}
+    compared: int = 1  # so many of the first are compared with all that come later
 
 
 def tables() -> dict:
@@ -110,6 +122,15 @@ def tables() -> dict:
     }
 
 
+def gpu_tables() -> dict:
+    """The races on a GPU. A training step ends when its loss has been read."""
+    ours = {"fast": (fast_on_gpu, False), "fast captured": (fast_on_gpu, True)}
+    libraries = "torch eager", "torch compile", "torch fused", "torch graph"
+    theirs = {name: (peer, "train", f"{name} cuda", 1) for name in libraries}
+    title = "The whole training step on a GPU, with clipping and AdamW"
+    return {title: Table(STEP, GPU_STEPS, 15, ours | theirs | {"plain": (plain_on_gpu,)}, compared=2)}
+
+
 def contest(table, rounds) -> dict:
     """{sizes: figures} of the races of a table, in which each contestant has a process."""
     with ExitStack() as stack:
@@ -136,21 +157,22 @@ def _figures(table, size, processes, rounds) -> dict:
             print(f"{name} is left out: {error!r:.300}", flush=True)
     runs = {name: lambda name=name: start(name).result() for name, error in errors.items() if not error}
     times = turns(runs, rounds, table.enough)
-    first, *others = times
-    ratios = {f"{first} / {name}": quartiles(np.divide(times[first], times[name])) for name in others}
+    pairs = [(a, b) for i, a in enumerate(list(times)[: table.compared]) for b in list(times)[i + 1 :]]
+    ratios = {f"{a} / {b}": quartiles(np.divide(times[a], times[b])) for a, b in pairs}
     return {"ms": {name: quartiles(ms) for name, ms in times.items()}, "ratios": ratios}
 
 
 def _shown(races) -> str:
     """Medians, and between them and each quartile at most so much: a row for each contestant."""
-    first, *others = dict.fromkeys(name for race in races.values() for name in race["ms"])
+    names = dict.fromkeys(name for race in races.values() for name in race["ms"])
+    first = dict.fromkeys(pair.split(" / ")[0] for race in races.values() for pair in race["ratios"])
 
     def cell(race, name):
-        pairs = race["ms"].get(name), race["ratios"].get(f"{first} / {name}")
-        return "; ".join(f"{m:.2f} ± {max(high - m, m - low):.2f}" for low, m, high in filter(None, pairs))
+        found = [race["ms"].get(name), *(race["ratios"].get(f"{a} / {name}") for a in first)]
+        return "; ".join(f"{m:.2f} ± {max(high - m, m - low):.2f}" for low, m, high in filter(None, found))
 
-    rows = [[name, *(cell(race, name) for race in races.values())] for name in (first, *others)]
-    return markdown_table([[f"ms; {first} / it", *races], *rows])
+    rows = [[name, *(cell(race, name) for race in races.values())] for name in names]
+    return markdown_table([["; ".join(["ms", *(f"{a} / it" for a in first)]), *races], *rows])
 
 
 def turn(task, *args) -> float:
@@ -160,36 +182,43 @@ def turn(task, *args) -> float:
     """
     run = made(task, *args)
     time.sleep(REST)
-    return seconds(run, TURN)
+    return seconds(lambda: read(run()), TURN)
+
+
+def read(result):
+    """Read the loss, the first that a run returns, as training does: till then a GPU is at work."""
+    loss = result[0] if isinstance(result, tuple) else result
+    return loss if loss is None else float(loss)
 
 
 @lru_cache(maxsize=2)
 def made(task, *args):
     run = task(*args)
-    run()  # what is compiled is compiled now
+    for _ in range(2):
+        read(run())  # what is compiled or recorded is so now
     return run
 
 
 # ---------------------------------------------------------------------------------------- the tasks
 
 
-def head(kind, impl, B, H, T, d):
+def head(kind, impl, B, H, T, d, device="cpu"):
     """Forward and backward of one head with keys of width d, on one thread.
 
-    Its arguments come from a layer.
+    Its arguments come from a layer. It returns a number of a gradient.
     """
     threadpool_limits(1)
     cfg = AttentionConfig(kind=kind, width=2 * H * d, n_heads=2 * H // MECHANISMS[kind].split, impl=impl)
-    rng, mask = np.random.default_rng(0), causal_mask(T)
-    x = rng.standard_normal((B, T, cfg.width), "float32")
-    p = init_attention(cfg, rng)
+    rng = np.random.default_rng(0)
+    x, p = to_device((rng.standard_normal((B, T, cfg.width), "float32"), init_attention(cfg, rng)), device)
+    mask = causal_mask(T, xp=array_module(x))
     heads = attention_forward(x, p, cfg, mask)[1].heads.values()
     mix = cfg.mechanism.control.forward(x, p, at_depth(cfg, 0))[:1] if cfg.mechanism.control else ()
-    forward, backward = cfg.head_pair(np, T, T)
+    forward, backward = cfg.head_pair(array_module(x), T, T)
 
     def run():
         o, cache = forward(*heads, *mix, mask=mask)
-        backward(o, cache)
+        return backward(o, cache)[0].reshape(-1)[0]
 
     return run
 
@@ -211,12 +240,30 @@ def plain(threads, *size):
     return partial(loss_and_grads, *language_model("dgsa", *size))
 
 
-def fast(method, kind, *size):
+def fast(method, kind, *size, **options):
     """The same by the fast step, for any kind; or, with method "train", a whole training step."""
     params, inputs, targets, cfg = language_model(kind, *size)
-    step = make_step(cfg, batch=len(inputs))
+    step = make_step(cfg, batch=len(inputs), **options)
     step.set(params)
     return partial(getattr(step, method), inputs, targets)
+
+
+def fast_on_gpu(capture, *size):
+    """A whole training step of dgsa on a GPU by the fast step."""
+    return fast("train", "dgsa", *size, device="cuda", capture=capture)
+
+
+def plain_on_gpu(*size):
+    """The same by the formulas."""
+    params, inputs, targets, model = language_model("dgsa", *size)
+    state, cfg = SimpleNamespace(params=to_device(params, "cuda")), TrainConfig()
+    state.optimizer = adamw_init(state.params)
+
+    def run():
+        state.params, state.optimizer, *said = plain_step(state, (inputs, targets, None), 1e-3, model, cfg)
+        return tuple(said)
+
+    return run
 
 
 def products(B, T, C, H, depth):
@@ -229,7 +276,7 @@ def products(B, T, C, H, depth):
     cfg = language_model("dgsa", B, T, C, H, depth)[-1]
     shards = [_triples(len(rows), cfg) for rows in np.array_split(np.arange(B), min(cores(), B))]
     pool = ThreadPoolExecutor(len(shards))
-    return lambda: list(pool.map(_multiply, shards))
+    return lambda: next(iter(pool.map(_multiply, shards)))
 
 
 def _triples(B, cfg) -> list:
@@ -258,15 +305,37 @@ def peer(task, *args):
 # ------------------------------------------------------------------------------ scaling and profile
 
 
-def scaling(lengths, rounds=5) -> dict:
+def scaling(lengths, rounds=5, device="cpu") -> dict:
     """{impl: {"ms": one number per length, "MiB": ..}} of one gated head, and the lengths."""
     found = {"T": lengths} | {impl: {"ms": [], "MiB": []} for impl in ("plain", "tiled")}
     for T in tqdm(lengths, desc="scaling in T", disable=None):
-        contest = {impl: partial(turn, head, "dgsa", impl, 1, 1, T, 32) for impl in ("plain", "tiled")}
+        contest = {impl: partial(turn, head, "dgsa", impl, 1, 1, T, 32, device) for impl in ("plain", "tiled")}
         for impl, (_, median, _) in race(contest, rounds).items():
             found[impl]["ms"].append(median)
-            found[impl]["MiB"].append(round(peak(made(head, "dgsa", impl, 1, 1, T, 32)), 3))
+            run = made(head, "dgsa", impl, 1, 1, T, 32, device)
+            found[impl]["MiB"].append(round(gpu_peak(run) if device == "cuda" else peak(run), 3))
     return found
+
+
+def gpu_peak(run) -> float:
+    """MiB that CuPy takes from the GPU for a run, beside what is there before."""
+    before = gpu_memory(release=True)
+    read(run())
+    return (gpu_memory() - before) / 2**20
+
+
+def launches(*size, times=10) -> dict:
+    """{function: ms that its calls take in a fast step on a GPU}, the largest first.
+
+    Each call is made some times in a row. Where the host takes longer, the GPU waits for it.
+    """
+    train = fast_on_gpu(False, *size)
+    read(train())
+    step, found = train.func.__self__, Counter()
+    phases = step.gradient_phases + step.update_phases
+    for call in (call for program in chain(*phases) for call in program.calls):
+        found[call.func.__name__.removeprefix("cupy_")] += gpu_ms(call, times)
+    return {name: round(ms, 3) for name, ms in found.most_common()}
 
 
 def profile(*size, shown=14) -> dict:
@@ -313,7 +382,8 @@ def scaling_figure(found):
     return figure
 
 
-def profile_figure(shares):
+def profile_figure(shares, device="cpu"):
     """Where the time of one step goes: {function: ms of its own}, the largest on top."""
-    title = f"ms of its own, without the pairs it calls; one step on one thread: {sum(shares.values()):.0f} ms"
+    what = {"cpu": "its own, without the pairs it calls; one step on one thread", "cuda": "its calls; one fast step"}
+    title = f"ms of {what[device]}: {sum(shares.values()):.0f} ms"
     return viz.bars_figure({title: {name: (ms, np.nan) for name, ms in shares.items()}})

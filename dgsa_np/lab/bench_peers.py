@@ -27,7 +27,8 @@ def train(peer, threads, *size):
     import torch
 
     loss, (p, *data), library = language_model(peer, threads, *size)
-    gradients, optimizer = library.gradients(loss), torch.optim.AdamW(p.values(), lr=1e-3)
+    optimizer = torch.optim.AdamW(p.values(), lr=1e-3, capturable="graph" in peer)
+    gradients = library.gradients(loss)
 
     def run():
         value, grads = gradients(p, *data)
@@ -37,7 +38,26 @@ def train(peer, threads, *size):
         optimizer.step()
         return value
 
-    return run
+    return recorded(run) if "graph" in peer else run
+
+
+def recorded(run):
+    """A step as a CUDA graph, as PyTorch records one."""
+    import torch
+
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    with torch.cuda.stream(stream):  # its first steps make what the others need
+        for _ in range(3):
+            run()
+    stream.synchronize()
+    with torch.cuda.graph(graph):
+        value = run()
+
+    def replay():
+        graph.replay()
+        return value
+
+    return replay
 
 
 def head(peer, B, H, T, d):
@@ -109,11 +129,12 @@ def causal(T):
 
 
 def in_torch(peer, threads):
-    """PyTorch eager, with its fused attention, or with a compiled loss, by the last word."""
+    """PyTorch eager, with fused attention, or with a compiled loss; its last words say which."""
     import torch
     import torch.nn.functional as F
 
     torch.set_num_threads(threads)
+    torch.set_default_device("cuda" if "cuda" in peer else "cpu")
 
     def rmsnorm(x, w, eps):
         return F.rms_norm(x, w.shape, w, eps)

@@ -189,8 +189,9 @@ def _print_check(case, seed) -> bool:
 def bench_command(args):
     from .bench import bench
 
+    device = resolve_device(args.device)
     out = _new_folder(args.out)
-    bench(out, args.rounds, args.longest)
+    bench(out, args.rounds, args.longest, device)
     print(f"\nPictures and numbers are in {out}/.")
 
 
@@ -441,6 +442,7 @@ COMMANDS = {
             flag("--out", "folder to write to; must not exist", "bench", type=path),
             flag("--rounds", "turns that each contestant takes", 15, type=partial(number, int, 3)),
             flag("--longest", "longest sequence; plain heads need 2 GiB at 8192", 8192, type=partial(number, int, 128)),
+            flag("--device", "cpu, or cuda: training steps on a GPU", "cpu", choices=("cpu", "cuda")),
         ),
     ),
     "compare": Command(

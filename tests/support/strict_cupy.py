@@ -404,7 +404,7 @@ class Pointer:
     """cupy.cuda.MemoryPointer: where the numbers of an array are."""
 
     def __init__(self, host):
-        self.host = host
+        self.host, self.ptr = host, host.ctypes.data
 
     def memset_async(self, value, size):
         TRAFFIC.launches.append("memset")
@@ -1069,7 +1069,13 @@ def make_cuda():
         driverGetVersion=lambda: 0,
         memGetInfo=lambda: (2**30, 2**30),
     )
-    return types.SimpleNamespace(runtime=runtime, is_available=lambda: True, Event=Event, Device=lambda: DEVICE)
+    return types.SimpleNamespace(
+        runtime=runtime,
+        is_available=lambda: True,
+        Event=Event,
+        Device=lambda: DEVICE,
+        get_current_stream=lambda: types.SimpleNamespace(ptr=0),
+    )
 
 
 def make_random(facts):

@@ -32,13 +32,27 @@ class PatchEmbedCache(NamedTuple):
 
 
 def patches(images, cfg) -> Array:
-    """Cut images (B, h, w[, channels]) into patches (B, N, P P channels).
+    """Cut images (B, h, w[, channels]), standardised, into patches (B, N, P P channels).
 
     Patches follow each other row by row, and so do the pixels within each.
     """
     B, n, P = images.shape[0], cfg.image_size // cfg.patch_size, cfg.patch_size
-    tiles = images.reshape(B, n, P, n, P, cfg.channels)
+    tiles = standardised(images, cfg).reshape(B, n, P, n, P, cfg.channels)
     return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(B, n * n, P * P * cfg.channels)
+
+
+def standardised(images, cfg) -> Array:
+    """(x - m) / s, by the mean m and the deviation s of a data set, or of each image.      [choice]
+
+    An image without contrast has none to bring out: its own s counts as 1/255 at least.
+    """
+    if cfg.standardise == "none":
+        return images
+    m, s = cfg.pixel_mean, cfg.pixel_deviation
+    if cfg.standardise == "image":
+        axes = tuple(range(1, images.ndim))
+        m, s = images.mean(axis=axes, keepdims=True), images.std(axis=axes, keepdims=True).clip(1 / 255)
+    return (images - m) / s
 
 
 def patch_embed_forward(images, p, cfg, keep=None) -> tuple[Array, PatchEmbedCache]:

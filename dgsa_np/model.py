@@ -60,6 +60,9 @@ class ModelConfig(AttentionConfig):
     image_size: int = setting(8, "images are square")
     patch_size: int = setting(4, "P")
     channels: int = 1
+    standardise: str = setting("none", "pixels: by the data, or each image by itself", ("none", "data", "image"))
+    pixel_mean: float = setting(0.0, "of the training images; for standardise = data")
+    pixel_deviation: float = setting(1.0, "the same", least=1e-6)
     vocab_size: int = setting(256, "V, of tokens")
     max_len: int = setting(128, "the most tokens of one input")
 

@@ -23,7 +23,7 @@ class CuBLAS:
     """
 
     def __init__(self, xp):
-        self.xp, self.library, self.stream = xp, load(xp), None
+        self.xp, self.library, self.stream = xp, open_library(xp), None
         self.handle, self.room = ctypes.c_void_p(), xp.zeros(WORKSPACE, "uint8")
         self.ask("cublasCreate_v2", ctypes.byref(self.handle))
 
@@ -87,7 +87,7 @@ def addresses(x) -> np.ndarray:
     return found
 
 
-def load(xp):
+def open_library(xp):
     """The library of the CUDA that CuPy uses, which has it open or next to it."""
     major, causes = xp.cuda.runtime.runtimeGetVersion() // 1000, []
     for name in LIBRARIES:

@@ -10,25 +10,27 @@ from ..data.corruptions import PAD
 # -------------------------------------------------------------------------------------- classifiers
 
 
-def classifiers(data) -> dict:
+def classifiers(data, prepare=None) -> dict:
     """{name: function of a Split that returns its classes}, fitted on the training split.
 
     Logistic regression and nearest neighbour on pixels; naive Bayes on the words of sentences.
+
+    prepare : what is done to images first
     """
-    estimators, features = on_pixels() if data.meta["task"] == "vision" else on_words(data.meta["vocab_size"])
+    estimators, features = on_pixels(prepare) if data.meta["task"] == "vision" else on_words(data.meta["vocab_size"])
     x = features(data.train)
     fitted = {name: estimator.fit(x, data.train.targets) for name, estimator in estimators.items()}
     return {name: lambda split, fit=fit: fit.predict(features(split)) for name, fit in fitted.items()}
 
 
-def on_pixels():
+def on_pixels(prepare):
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
     return {
         "logistic regression": LogisticRegression(max_iter=2000),
         "nearest neighbour": KNeighborsClassifier(1),
-    }, lambda split: split.inputs.reshape(len(split.inputs), -1)
+    }, lambda split: (prepare(split.inputs) if prepare else split.inputs).reshape(len(split.inputs), -1)
 
 
 def on_words(vocab_size):

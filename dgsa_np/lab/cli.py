@@ -202,11 +202,12 @@ def compare_command(args):
         several = [name for name, value in given.items() if isinstance(value, list)]
         if several:
             raise SettingsError(f"--study {args.study} with several {', '.join(several)}: its grid is fixed")
+        seeds = range(args.first_seed, args.first_seed + args.seeds)
         for name in STUDIES if args.study == "all" else [args.study]:
-            compare_study(args.out, name, range(args.seeds), _roots(args.roots), given, **how)
+            compare_study(args.out, name, seeds, _roots(args.roots), given, **how)
     else:
         seeds = np.atleast_1d(given.pop("seed", range(args.seeds))).tolist()
-        compare_grid(args.out, given, seeds, args.uneven, **how)
+        compare_grid(args.out, given, seeds, args.uneven, args.select, **how)
     print(f"written to {args.out}/; read it with: python -m dgsa_np report {args.out}")
 
 
@@ -457,9 +458,11 @@ COMMANDS = {
             ),
             flag("--out", "folder of the runs; what is there goes on", "evidence", type=path),
             flag("--seeds", "0, 1, ... so many", SEEDS, type=partial(number, int, 1)),
+            flag("--first-seed", "of a study", 0, type=partial(number, int, 0)),
             flag("--roots", "where the data of a study are", [], nargs="+", metavar="DATA=PATH"),
             flag("--jobs", "processes", 2, type=partial(number, int, 1)),
             flag("--dask", "address of a Dask scheduler whose workers run instead", metavar="ADDRESS"),
+            flag("--select", "a sweep: show and choose by validation data alone", choices=("valid",)),
             flag("--uneven", "allow parameter counts that differ by more than 2 %%", action="store_true"),
         ),
         CONFIGS,

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..attention import KINDS
 from ..data import CORRUPTIONS
+from ..data.corruptions import PAD
 from ..fast import choose_step
 from ..model import ModelConfig, init_model
 from ..params import count
@@ -62,11 +63,11 @@ def run_grid(models: dict, cfg: TrainConfig, seeds, data, jobs=2, count=None):
     return results([partial(run_one, model, seeded, data) for model, seeded in grid], jobs, count=count)
 
 
-def run_baselines(data) -> list:
-    """The trivial classifiers of the data's task, under the same corruptions."""
+def run_baselines(data, corruptions=None, prepare=None) -> list:
+    """The trivial classifiers of the data's task, under the same corruptions; see classifiers."""
     return [
-        Run(name, 0, {}, [], [], accuracy_under_corruption(classify, data.test, data.meta["task"]))
-        for name, classify in classifiers(data).items()
+        Run(name, 0, {}, [], [], accuracy_under_corruption(c, data.test, data.meta["task"], corruptions=corruptions))
+        for name, c in classifiers(data, prepare).items()
     ]
 
 
@@ -75,19 +76,41 @@ def classifier(params, model: ModelConfig):
     return lambda split: predict(params, split, model).argmax(axis=-1)
 
 
-def accuracy_under_corruption(classify, split, task, kinds=None) -> dict:
+def corruptions_of(settings) -> dict:
+    """{name: Corruption} that a run of these settings is tested with."""
+    from .cifar_c import CIFAR_C
+
+    own = CORRUPTIONS[settings["task"]]
+    return CIFAR_C if settings.get("corruptions") == "cifar-c" and settings["task"] == "vision" else own
+
+
+def accuracy_under_corruption(classify, split, task, kinds=None, corruptions=None) -> dict:
     """{corruption: [accuracy at each of its levels]}; all classifiers see the same damaged inputs.
 
-    classify : a function of a Split that returns its classes
-    kinds    : the corruptions of CORRUPTIONS[task] to take; None takes all
+    classify    : a function of a Split that returns its classes
+    kinds       : those to take; None takes all
+    corruptions : {name: Corruption}; None: CORRUPTIONS[task]
     """
-    accuracy = {}
-    for number, (kind, corruption) in enumerate(CORRUPTIONS[task].items()):
+    right = right_under_corruption(classify, split, corruptions or CORRUPTIONS[task], kinds)
+    return {kind: [float(at.mean()) for at in levels] for kind, levels in right.items()}
+
+
+def right_under_corruption(classify, split, corruptions, kinds=None) -> dict:
+    """{corruption: bool (levels, N)}, whether each test item is classified right."""
+    right = {}
+    for number, (kind, corruption) in enumerate(corruptions.items()):
         if kinds is None or kind in kinds:
             draws = ((level, np.random.default_rng([number, i])) for i, level in enumerate(corruption.levels))
-            damaged = (split.corrupted(kind, level, rng) for level, rng in draws)
-            accuracy[kind] = [float((classify(d) == split.targets).mean()) for d in damaged]
-    return accuracy
+            damaged = (with_damage(split, corruption, level, rng) for level, rng in draws)
+            right[kind] = np.array([classify(d) == split.targets for d in damaged])
+    return right
+
+
+def with_damage(split, corruption, level, rng):
+    """The split with damaged inputs, and a keep that follows dropped and added tokens."""
+    some = level and split.inputs.any()  # in padding alone there is nothing to damage
+    inputs = corruption.damage(split.inputs, level, rng).astype(split.inputs.dtype) if some else split.inputs
+    return split._replace(inputs=inputs, keep=None if split.keep is None else inputs != PAD)
 
 
 def collect(runs) -> dict:

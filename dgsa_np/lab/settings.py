@@ -51,6 +51,7 @@ class DataConfig:
     spurious: int | None = setting(None, "keys that mislead, in each sentence of the needle", least=0)
     train_size: int | None = setting(None, "so many rows of the training split, drawn once; None: all")
     test_size: int | None = setting(None, "the same for the test split")
+    corruptions: str | None = setting(None, "of images: those of CIFAR-10-C; None: simpler ones", (None, "cifar-c"))
 
     def __post_init__(self):
         shapes.instance("DataConfig", (*check.PATH, type(None)), root=self.root, encoding=self.encoding)
@@ -61,7 +62,7 @@ class DataConfig:
         options = {
             name: value
             for name, value in asdict(self).items()
-            if value is not None and name not in ("data", "train_size", "test_size")  # which are not the loader's
+            if value is not None and name not in NOT_OF_THE_LOADER
         }
         data = load(self.data, **options)
         return data._replace(train=_some(data.train, self.train_size), test=_some(data.test, self.test_size))
@@ -74,6 +75,7 @@ def _some(split, size):
     return Split(*split.take(np.random.default_rng(0).permutation(len(split.targets))[:size]))
 
 
+NOT_OF_THE_LOADER = "data", "train_size", "test_size", "corruptions"
 CONFIGS = (DataConfig, ModelConfig, TrainConfig)
 FIELDS = {f.name: f for config in CONFIGS for f in fields(config)}
 
@@ -92,6 +94,9 @@ def settle(given: dict, load=DataConfig.load):
     data_config = make(DataConfig, known("settle: given", given))
     data = load(data_config)
     fixed = settings_of(ModelConfig, data.meta)
+    if given.get("standardise") == "data":
+        mean, deviation = (round(float(f(data.train.inputs, dtype="float64")), 6) for f in (np.mean, np.std))
+        fixed |= {"pixel_mean": mean, "pixel_deviation": deviation}
     for name, value in fixed.items():
         if given.get(name, value) != value:
             raise SettingsError(

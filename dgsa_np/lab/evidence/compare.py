@@ -1,7 +1,7 @@
 """Comparisons in a folder: comparisons.json says which runs are compared, runs.jsonl holds them."""
 
 import json
-from itertools import chain, count
+from itertools import chain, count, zip_longest
 from pathlib import Path
 
 from ...data import LOADERS
@@ -11,7 +11,7 @@ from ..records import COUNT, HASH, LABEL, NAME, NONE, NUMBER, checked, one_of, r
 from ..settings import SettingsError
 from .costs import costs
 from .grid import cells, plan, run_grid
-from .studies import BASE, CLEAN, CORRUPTED, LOSS, METRICS, STUDIES, Study, grid_of
+from .studies import CLEAN, CORRUPTED, FEW, LOSS, METRICS, STUDIES, VALID, Study, base_of, grid_of
 from .tables import SECTIONS
 
 RECIPE = "width", "depth", "n_heads", "ffn_width", "epochs", "batch_size", "lr", "warmup", "weight_decay", "clip"
@@ -21,7 +21,7 @@ COST = dict.fromkeys(("ms", "peak_MiB", "multiplications"), NUMBER) | {"paramete
 COMPARISON = {  # an entry of comparisons.json
     **{"question": LABEL, "primary": (NONE, [METRIC, LABEL, (NONE, LABEL)]), "metrics": [METRIC]},
     **{"inside": [one_of(SECTIONS)], "runs": {DATA: {LABEL: [HASH]}}},
-    **{"cost?": {DATA: {LABEL: COST | {"quartiles": [NUMBER, NUMBER]}}}},
+    **{"margin?": NUMBER, "cost?": {DATA: {LABEL: COST | {"quartiles": [NUMBER, NUMBER]}}}},
 }
 
 
@@ -39,14 +39,19 @@ def compare_study(folder, name, seeds, roots, given, **how) -> list:
         if data in (*roots, *EVERYWHERE):
             here = given | ({"root": roots[data]} if data in roots else {})
             grid = {label: cell | here for label, cell in grid_of(study, data).items()}
-            planned[data] = plan(grid, seeds, {"data": data} | BASE[data] | here)
+            runs = plan(grid, seeds, base_of(study, data) | here)
+            planned[data] = {label: rs[:FEW] if label in study.few else rs for label, rs in runs.items()}
         else:
             print(f"{name}: {data} is left out, since --roots {data}=PATH was not given")
     return carry_out(folder, name, study, planned, **how)
 
 
-def compare_grid(folder, settings, seeds, uneven, **how) -> list:
-    """The runs of any grid. settings : one value of each, or a list; what varies names a cell"""
+def compare_grid(folder, settings, seeds, uneven, select=None, **how) -> list:
+    """The runs of any grid.
+
+    settings : one value of each, or a list; what varies names a cell
+    select   : "valid" for a sweep, which looks at validation data alone and tests nothing
+    """
     varied, grids = [name for name, value in settings.items() if isinstance(value, list)], {}
     for cell in cells(settings):
         label = ", ".join(f"{cell[name]}" for name in varied if name != "data") or "all"
@@ -54,8 +59,8 @@ def compare_grid(folder, settings, seeds, uneven, **how) -> list:
     planned = {data: plan(grid, list(dict.fromkeys(seeds)), uneven=uneven) for data, grid in grids.items()}
     first, *others = dict.fromkeys(label for by in planned.values() for label in by)
     tasks = {run.settings["task"] for by in planned.values() for runs in by.values() for run in runs}
-    metrics = (LOSS,) if "lm" in tasks else (CORRUPTED, CLEAN)
-    primary = (metrics[0], first, others[0]) if others else None
+    metrics = (VALID,) if select else (LOSS,) if "lm" in tasks else (CORRUPTED, CLEAN)
+    primary = (metrics[0], first, others[0]) if others and not select else None
     study = Study(f"A grid over {', '.join(varied) or 'seeds'}", {}, primary, tuple(planned), metrics)
     return carry_out(folder, "-".join(["grid", *varied]), study, planned, **how)
 
@@ -68,6 +73,7 @@ def carry_out(folder, name, study, planned, **how) -> list:
         "primary": [study.primary[0].name, *study.primary[1:]] if study.primary else None,
         "metrics": [m.name for m in study.metrics],
         "inside": list(study.inside),
+        **({"margin": study.margin} if study.margin else {}),
         "runs": {data: {label: [r.key for r in runs] for label, runs in by.items()} for data, by in planned.items()},
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +87,9 @@ def carry_out(folder, name, study, planned, **how) -> list:
         for data, label, (first, *_) in each:
             recipe = ", ".join(f"{k} {first.settings[k]:g}" for k in RECIPE)
             print(f"{data}, {label}: {first.settings['kind']}, {recipe}", flush=True)
-        runs, models = [run for *_, runs in each for run in runs], {runs[0].key for *_, runs in each}
+        by_seed = zip_longest(*(runs for *_, runs in each))  # what is stopped has the same seeds of each cell
+        runs = [run for of_a_seed in by_seed for run in of_a_seed if run]
+        models = {runs[0].key for *_, runs in each}
         records = run_grid(folder, runs, models=models, **how)
         if "cost" in study.inside:
             comparison["cost"] = {

@@ -6,8 +6,10 @@ A grid that was stopped goes on when it is asked for again.
 import hashlib
 import json
 import os
+import subprocess
 import time
 from dataclasses import asdict, replace
+from datetime import datetime, timezone
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
@@ -15,15 +17,16 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from ...backend import to_device
 from ...checkpoint import save_checkpoint
-from ...data import CORRUPTIONS
 from ...fast import choose_step
 from ...files import append
+from ...layers import standardised
 from ...model import ModelConfig
 from ...train import NonFiniteError, train
-from ..experiments import count_parameters, evened, run_baselines
+from ..experiments import corruptions_of, count_parameters, evened, run_baselines
 from ..measure import host
-from ..records import COUNT, DICT, HASH, LABEL, NAME, NUMBER, SHARE, TEXT, checked, read_lines, told_as
+from ..records import COUNT, DICT, HASH, LABEL, NAME, NONE, NUMBER, SHARE, TEXT, checked, read_lines, told_as
 from ..runs import EPOCH
 from ..settings import FIELDS, DataConfig, SettingsError, make, settings_of, settle, typed
 from ..workers import results, told
@@ -32,11 +35,16 @@ from .measures import MEASURED, measure
 UNEVEN = 0.02  # parameter counts of one grid may differ by so much
 FIXED_BY_DATA = ("task", "n_out", "image_size", "channels", "vocab_size", "max_len")
 ELSEWHERE = {"root", "device", "threads", "step", "capture"}  # settings that say where a run is computed, not what
-NEWER = {"gate_on": "both", "step": "plain", "capture": False}  # what the first kept runs did and do not name
+NEWER = {  # what the first kept runs did and do not name
+    **{"gate_on": "both", "step": "plain", "capture": False},
+    **{"standardise": "none", "pixel_mean": 0.0, "pixel_deviation": 1.0},
+}
+PIXELS = "standardise", "pixel_mean", "pixel_deviation"
 NEEDED = [name for name, field in FIELDS.items() if field.default is not None and name not in NEWER]
 load_once = lru_cache(maxsize=2)(DataConfig.load)
 # A line of runs.jsonl: a run that was trained, or broke down, or trivial baselines.
 RUN = {"key": HASH, "settings": DICT, "data_sha256": HASH, "host": {NAME: (LABEL, COUNT)}}
+RUN |= {"time?": LABEL, "commit?": (NONE, LABEL)}
 TRAINED = {"parameters": COUNT, "steps": COUNT, "seconds": NUMBER, "epochs": [EPOCH], **MEASURED}
 FORMS = {"failed": RUN | {"failed": TEXT}, "baselines": RUN | {"baselines": {LABEL: {NAME: [SHARE]}}}}
 
@@ -57,7 +65,8 @@ class Planned(NamedTuple):
     @property
     def baselines(self) -> "Planned":
         """The run of the trivial baselines on the same data."""
-        return Planned(settings_of(DataConfig, self.settings), self.data_sha256)
+        prepared = {name: self.settings[name] for name in PIXELS if self.settings.get(name, NEWER[name]) != NEWER[name]}
+        return Planned(settings_of(DataConfig, self.settings) | prepared, self.data_sha256)
 
 
 # ----------------------------------------------------------------------------------------- the plan
@@ -125,7 +134,7 @@ def run(planned: Planned) -> tuple:
             "seconds": round(time.perf_counter() - start, 3),
             "epochs": epochs,
         }
-        measured = measure(model, cfg, params, data, data_config)
+        measured = measure(model, cfg, to_device(params, cfg.device), data, data_config)
         return checked(record | trained | measured, RUN | TRAINED, "what was measured", NonFiniteError), params
     except NonFiniteError as error:
         return record | {"failed": str(error)}, None
@@ -134,7 +143,10 @@ def run(planned: Planned) -> tuple:
 def run_trivial(planned: Planned) -> tuple:
     """The trivial classifiers of a data set, as the record of a run; a language has none."""
     record, data = new_record(planned), load_once(make(DataConfig, planned.settings))
-    runs = [] if data.meta["task"] == "lm" else run_baselines(data)
+    model = make(ModelConfig, planned.settings)
+    prepare = partial(standardised, cfg=model) if model.standardise != "none" else None
+    what = planned.settings | {"task": data.meta["task"]}
+    runs = [] if data.meta["task"] == "lm" else run_baselines(data, corruptions_of(what), prepare)
     return record | {"baselines": {run.name: run.accuracy for run in runs}}, None
 
 
@@ -144,7 +156,22 @@ def new_record(planned) -> dict:
     if data.meta["sha256"] != planned.data_sha256:
         name, root = planned.settings["data"], planned.settings.get("root")
         raise SettingsError(f"{name}, root {root}: other data than when the run was planned: was the file changed?")
-    return {"key": planned.key, **planned._asdict(), "host": host()}
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"key": planned.key, **planned._asdict(), "host": host(), "time": now, "commit": commit()}
+
+
+@lru_cache
+def commit() -> str | None:
+    """Of the checkout that this code is in, with a + where it was changed.
+
+    Without git: what GIT_COMMIT says, as it does on many servers; else None.
+    """
+    git = "git", "-C", str(Path(__file__).parent)
+    try:
+        said = subprocess.run([*git, "describe", "--always", "--dirty=+"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return os.environ.get("GIT_COMMIT")
+    return said.stdout.strip() or os.environ.get("GIT_COMMIT")
 
 
 # ----------------------------------------------------------------------------------------- all runs
@@ -201,7 +228,8 @@ def read_runs(path, repair=False) -> list:
         needed = ["data"] if how == "baselines" else [*NEEDED, "n_out"]
         if lacking := [name for name in needed if name not in settings]:
             raise SettingsError(f"{where}: its settings lack {', '.join(lacking)}")
-        corruptions = CORRUPTIONS[make(ModelConfig, settings).task] if how == "trained" else {}
+        task = make(ModelConfig, settings).task
+        corruptions = corruptions_of(settings | {"task": task}) if how == "trained" else {}
         levels = {kind: len(corruption.levels) for kind, corruption in corruptions.items()}
         if {kind: len(reached) for kind, reached in record.get("accuracy", {}).items()} != levels:
             raise SettingsError(f"{where}: its accuracy does not have the corruptions {levels}, with so many levels")

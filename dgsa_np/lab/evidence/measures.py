@@ -1,16 +1,19 @@
 """What is measured in a trained model: accuracy under corruptions, and what its attention does."""
 
 import json
+import zlib
+from base64 import b64decode, b64encode
 from dataclasses import replace
 
 import numpy as np
 
+from ...backend import to_numpy
 from ...data import Split, corrupt
 from ...data.needle import PAIR, QUERY, SPURIOUS, VALUES
 from ...model import init_model, model_forward
 from ...train import evaluate
-from ..experiments import accuracy_under_corruption, classifier
-from ..records import NAME, NONE, NUMBER, SHARE
+from ..experiments import classifier, corruptions_of, right_under_corruption
+from ..records import NAME, NONE, NUMBER, SHARE, TEXT
 
 ROWS = 256  # of the test split, that are looked into
 NOISE = {"vision": ("gaussian", 0.3), "text": ("substitution", 0.3)}  # what corrupts half an image, or some words
@@ -26,19 +29,23 @@ MEASURED = {  # the form of what measure returns
     **{"valid": FIGURES, "clean": FIGURES, "accuracy?": {NAME: [SHARE]}},
     **{"layers?": [LAYER], "at_start?": [LAYER], "gates?": (NONE, [GATES])},
     **{"brightness?": {"before": [CHANGE], "after": [CHANGE]}},
+    **{"items?": {"clean": TEXT, "corrupted": TEXT}},
     **{"needle?": {"accuracy": {NAME: SHARE}, "weights": {NAME: [NUMBER, NUMBER, NUMBER]}}},
 }
 
 
 def measure(model, cfg, params, data, data_config) -> dict:
-    """All that is kept of a trained model."""
+    """All that is kept of a trained model. params : on any device"""
     measured: dict = {"valid": evaluate(params, data.valid, model), "clean": evaluate(params, data.test, model)}
     if model.task == "lm":
         return measured
+    what = {"task": model.task, "corruptions": data_config.corruptions}
+    right = right_under_corruption(classifier(params, model), data.test, corruptions_of(what))
     start = init_model(model, np.random.default_rng(cfg.seed))  # where this training began
-    some = first_rows(data.test, ROWS)
+    params, some = to_numpy(params), first_rows(data.test, ROWS)
     measured |= {
-        "accuracy": accuracy_under_corruption(classifier(params, model), data.test, model.task),
+        "accuracy": {kind: levels.mean(axis=1) for kind, levels in right.items()},
+        "items": packed(right),
         "layers": [layer(head, some.keep) for head in heads(params, some, model)],
         "at_start": [layer(head, some.keep) for head in heads(start, some, model)],
         "gates": gates_and_noise(params, some, model),
@@ -48,6 +55,21 @@ def measure(model, cfg, params, data, data_config) -> dict:
     if data_config.data == "needle":
         measured["needle"] = needle(params, model, data_config)
     return rounded(measured)
+
+
+def packed(right) -> dict:
+    """For each test item, whether it is right when clean, and in how many damaged states it is."""
+    damaged = np.sum([levels[1:].sum(axis=0) for levels in right.values()], axis=0)
+    clean = next(iter(right.values()))[0]
+    return {
+        name: b64encode(zlib.compress(a.astype("uint8").tobytes(), 9)).decode()
+        for name, a in (("clean", clean), ("corrupted", damaged))
+    }
+
+
+def unpacked(text) -> np.ndarray:
+    """One number for each test item."""
+    return np.frombuffer(zlib.decompress(b64decode(text)), "uint8").astype(int)
 
 
 def first_rows(split, n):

@@ -8,17 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from ...attention import KINDS
-from ...data import CORRUPTIONS
 from ...files import write_whole
 from .. import viz
-from ..experiments import markdown_table, with_interval
+from ..experiments import corruptions_of, markdown_table, with_interval
 from ..settings import SettingsError
 from . import pictures
 from .compare import read_comparisons
 from .grid import Planned, read_runs
 from .pictures import figure_block
 from .statistics import INTERVAL, comparisons, holm
-from .studies import CLEAN, CORRUPTED, METRICS
+from .studies import CLEAN, CORRUPTED, METRICS, VALID
 from .tables import SECTIONS, Results
 
 MISSING = {"failed": "missing"}
@@ -94,7 +93,7 @@ def study_section(name, comparison, records) -> tuple:
         for data, by in comparison["runs"].items()
     }
     metrics, asked = [METRICS[m] for m in comparison["metrics"]], comparison["primary"]
-    made = comparisons(tables, metrics, (METRICS[asked[0]], *asked[1:])) if asked else []
+    made = comparisons(tables, metrics, (METRICS[asked[0]], *asked[1:]), comparison.get("margin")) if asked else []
     primary, others = ([c for c in made if c.primary == which] for which in (True, False))
     blocks = [("h2", name), ("p", comparison["question"]), *(("p", sentence(c)) for c in primary)]
     for data, cells in tables.items():
@@ -103,6 +102,7 @@ def study_section(name, comparison, records) -> tuple:
         if ended:
             found = Results(name, data, ended, comparison.get("cost", {}).get(data, {}))
             blocks += accuracies(found, metrics, baselines_of(ended, records))
+            blocks += chosen(ended) if metrics == [VALID] else []
             blocks += [block for section in comparison["inside"] for block in SECTIONS[section](found)]
     if others:
         blocks += [("h3", f"{name}: all other comparisons, Holm over {len(others)}"), ("table", tests(others))]
@@ -137,6 +137,21 @@ def accuracies(found: Results, metrics, baselines) -> list:
     return blocks + (curves(found, baselines) if CORRUPTED in metrics else [])
 
 
+def chosen(cells) -> list:
+    """Of each mechanism the rate that is best on validation data, and whether it is at an edge."""
+    said = []
+    for kind in dict.fromkeys(runs[0]["settings"]["kind"] for runs in cells.values()):
+        reached = {
+            runs[0]["settings"]["lr"]: np.mean([VALID.of(r) for r in runs])
+            for runs in cells.values()
+            if runs[0]["settings"]["kind"] == kind
+        }
+        best = max(reached, key=reached.get)
+        where = "at the edge of what was tried" if best in (min(reached), max(reached)) else "inside what was tried"
+        said.append(f"{kind}: lr {best:g}, {where}")
+    return [("p", f"Chosen on validation data alone: {'; '.join(said)}.")]
+
+
 def results(cells, metrics, baselines) -> list:
     """A row per cell, and a row per trivial baseline."""
     means = {label: [mean_and_half([m.of(r) for r in runs]) for m in metrics] for label, runs in cells.items()}
@@ -168,7 +183,7 @@ def beaten(cells, baselines) -> list:
 def curves(found: Results, baselines) -> list:
     """Accuracy under each corruption, and against its levels."""
     settings = next(iter(found.cells.values()))[0]["settings"]
-    levels = CORRUPTIONS[settings["task"]]
+    levels = corruptions_of(settings)
     by = {
         label: {kind: np.array([r["accuracy"][kind] for r in runs]) for kind in levels}
         for label, runs in (found.cells | {name: [record] for name, record in baselines.items()}).items()
@@ -186,8 +201,9 @@ def curves(found: Results, baselines) -> list:
 
 
 def tests(made) -> list:
-    return [["data", "metric", "comparison", "difference", "p", "p, Holm", "d_z", "significant"]] + [
-        [c.data, c.metric.name, versus(c), *shown(c, number(c.holm)), ["no", "yes"][c.significant]] for c in made
+    return [["data", "metric", "comparison", "difference", "p", "p, Holm", "d_z", "significant", "could be seen"]] + [
+        [c.data, c.metric.name, versus(c), *shown(c, number(c.holm)), "yes" if c.significant else "no", seen(c)]
+        for c in made
     ]
 
 
@@ -224,7 +240,31 @@ def sentence(c) -> str:
     return (
         f"Primary endpoint, on {c.data}: {c.metric.name} of {c.label} minus {against} is {difference(c)}, "
         f"p = {number(c.p)}, d_z = {c.effect:.2f}, {c.n} seeds: taken by itself, {chance}."
+        f"{over_items(c)}{verdict(c)}"
     )
+
+
+def seen(c):
+    """The smallest difference that would have been seen."""
+    return f"{c.detectable:.2g}"
+
+
+def over_items(c) -> str:
+    """The interval that holds for other test items too."""
+    if np.isnan(c.half_items):
+        return ""
+    low, high = c.mean - c.half_items, c.mean + c.half_items
+    return f" Over seeds and test items together: [{low:+.2f}, {high:+.2f}]."
+
+
+def verdict(c) -> str:
+    """What may be said where no difference was found, by the margin of the study."""
+    if c.significant or c.margin is None or np.isnan(c.detectable):
+        return ""
+    seen = f"the smallest difference that these seeds would show (with 80 % power) is {c.detectable:.1f} points"
+    if abs(c.mean) + c.half < c.margin:
+        return f" Equivalent within {c.margin:g} point; {seen}."
+    return f" Cannot tell whether they are within {c.margin:g} point of each other; {seen}."
 
 
 # ------------------------------------------------------------------------------------------- output

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..experiments import interval
 
-LEVEL = 0.05  # of every test
+LEVEL, POWER = 0.05, 0.8  # of every test
 
 
 class Comparison(NamedTuple):
@@ -23,6 +23,9 @@ class Comparison(NamedTuple):
     effect: float  # mean over standard deviation of the differences, Cohen's d_z
     primary: bool
     holm: float = np.nan  # p, corrected for all that are not primary
+    half_items: float = np.nan  # of the 95 % interval over seeds and test items together
+    detectable: float = np.nan  # the smallest difference that so many seeds show with a power of 80 %
+    margin: float | None = None  # of equivalence
 
     @property
     def significant(self):
@@ -42,6 +45,31 @@ def paired(differences) -> dict:
     untested = 1.0 if mean == 0 else np.nan, np.nan
     p, effect = (float(stats.ttest_1samp(d, 0).pvalue), mean / spread) if spread else untested
     return {"n": len(d), "mean": mean, "half": half, "p": p, "effect": effect}
+
+
+def detectable(differences) -> float:
+    """(t_{1 - LEVEL / 2} + t_{POWER}) s / sqrt(n), with n - 1 degrees of freedom."""
+    from scipy import stats
+
+    d = np.asarray(differences, float)
+    if len(d) < 2:
+        return np.nan
+    t = stats.t.ppf([1 - LEVEL / 2, POWER], len(d) - 1).sum()
+    return float(t * d.std(ddof=1) / np.sqrt(len(d)))
+
+
+def half_over_items(D) -> float:
+    """Half of a 95 % interval of the mean of D (seeds, items), where both are drawn at random.
+
+    Its variance is that of the means of seeds, over their number, plus the same of items. So what
+    is of neither alone is counted twice, and the interval is a little too wide.
+    """
+    from scipy import stats
+
+    if min(D.shape) < 2:
+        return np.nan
+    variance = sum(D.mean(axis=1 - axis).var(ddof=1) / D.shape[axis] for axis in (0, 1))
+    return float(stats.t.ppf(1 - LEVEL / 2, len(D) - 1) * np.sqrt(variance))
 
 
 def interval_band(ys):
@@ -67,13 +95,14 @@ def holm(ps) -> np.ndarray:
     return corrected
 
 
-def comparisons(tables, metrics, primary) -> list:
+def comparisons(tables, metrics, primary, margin=None) -> list:
     """All comparisons of a study: the primary one, on the first data set, and then the others.
 
     The others are corrected for their number.
 
     tables  : {data: {label: [a record per seed]}}, seeds in the same order
     primary : (metric, label, other), as in a Study
+    margin  : of equivalence
     """
     first, label, other = primary
     made = []
@@ -84,15 +113,31 @@ def comparisons(tables, metrics, primary) -> list:
             for a, b in alone if metric is first and other is None else beside:
                 if differences := _differences(metric, cells[a], cells.get(b)):
                     is_primary = (data, metric, a, b) == (next(iter(tables)), *primary)
-                    made.append(Comparison(data, metric, a, b, **paired(differences), primary=is_primary))
+                    found = paired(differences) | {"primary": is_primary, "margin": margin}
+                    found["half_items"] = _half_over_items(metric, cells[a], cells.get(b))
+                    made.append(Comparison(data, metric, a, b, **found, detectable=detectable(differences)))
     others = [c for c in made if not c.primary]
     corrected = holm([c.p for c in others]).tolist()
     return [c for c in made if c.primary] + [c._replace(holm=p) for c, p in zip(others, corrected, strict=True)]
 
 
+def _half_over_items(metric, ours, theirs) -> float:
+    """Of accuracies, if all runs have kept their test items."""
+    if metric.items is None or theirs is None:
+        return np.nan
+    both = [(a, b) for a, b in pairs(ours, theirs) if "items" in a and "items" in b]
+    return half_over_items(np.array([metric.items(a) - metric.items(b) for a, b in both])) if both else np.nan
+
+
 def _differences(metric, ours, theirs) -> list:
-    """Of the seeds whose runs came to an end, both if there are others."""
+    """Of the seeds that both have, and whose runs came to an end."""
     if theirs is None:
         return [metric.of(r) for r in ours if "failed" not in r]
-    both = ((a, b) for a, b in zip(ours, theirs, strict=True) if "failed" not in a and "failed" not in b)
-    return [metric.of(a) - metric.of(b) for a, b in both]
+    return [metric.of(a) - metric.of(b) for a, b in pairs(ours, theirs)]
+
+
+def pairs(ours, theirs) -> list:
+    """Of each seed the records of two cells, where both runs came to an end."""
+    by_seed = {record["settings"]["seed"]: record for record in theirs if "failed" not in record}
+    ended = [record for record in ours if "failed" not in record]
+    return [(a, by_seed[a["settings"]["seed"]]) for a in ended if a["settings"]["seed"] in by_seed]

@@ -32,27 +32,44 @@ class PatchEmbedCache(NamedTuple):
 
 
 def patches(images, cfg) -> Array:
-    """Cut images (B, h, w[, channels]), standardised, into patches (B, N, P P channels).
+    """Cut images (B, h, w[, channels]) into patches (B, N, P P channels).
 
     Patches follow each other row by row, and so do the pixels within each.
     """
     B, n, P = images.shape[0], cfg.image_size // cfg.patch_size, cfg.patch_size
-    tiles = standardised(images, cfg).reshape(B, n, P, n, P, cfg.channels)
+    tiles = images.reshape(B, n, P, n, P, cfg.channels)
     return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(B, n * n, P * P * cfg.channels)
 
 
-def standardised(images, cfg) -> Array:
+def kept_patches(images, cfg, keep=None) -> Array:
+    """Patches (B, N, P P channels) as the model sees them, standardised; dropped ones are 0."""
+    return kept_only(keep, standardised(kept_only(keep, patches(images, cfg)), cfg, keep))
+
+
+def standardised(x, cfg, keep=None) -> Array:
     """(x - m) / s, by the mean m and the deviation s of a data set, or of each image.      [choice]
+
+    x    : images, or patches, those that are dropped at 0: they do not count
+    keep : bool (B, N)
 
     An image without contrast has none to bring out: its own s counts as 1/255 at least.
     """
     if cfg.standardise == "none":
-        return images
+        return x
     m, s = cfg.pixel_mean, cfg.pixel_deviation
     if cfg.standardise == "image":
-        axes = tuple(range(1, images.ndim))
-        m, s = images.mean(axis=axes, keepdims=True), images.std(axis=axes, keepdims=True).clip(1 / 255)
-    return (images - m) / s
+        axes = tuple(range(1, x.ndim))
+        part = 1 if keep is None else _part_kept(x, keep)
+        m = x.mean(axis=axes, keepdims=True) / part
+        s = ((kept_only(keep, x - m) ** 2).mean(axis=axes, keepdims=True) / part) ** 0.5
+        s = s.clip(1 / 255)
+    return (x - m) / s
+
+
+def _part_kept(x, keep):
+    """(B, 1, 1), the part of the patches that is kept, as if it were one at least."""
+    part = array_module(x).asarray(keep).mean(axis=1, keepdims=True).clip(1 / keep.shape[1])
+    return part[..., None].astype(x.real.dtype)
 
 
 def patch_embed_forward(images, p, cfg, keep=None) -> tuple[Array, PatchEmbedCache]:
@@ -67,7 +84,7 @@ def patch_embed_forward(images, p, cfg, keep=None) -> tuple[Array, PatchEmbedCac
     A dropped patch counts as 0, whatever it holds.
     """
     images = images if images.dtype.kind == "c" else images.astype(p["W"].real.dtype, copy=False)
-    tiles = kept_only(keep, patches(images, cfg))
+    tiles = kept_patches(images, cfg, keep)
     x, linear = linear_forward(tiles, p["W"], p["b"])
     x = x + p["positions"]
     return x, PatchEmbedCache(linear, p["positions"])

@@ -19,7 +19,7 @@ from .. import shapes
 from ..attention.multihead import TILED_KINDS
 from ..backend import array_module, to_device, to_numpy
 from ..indices import indices
-from ..layers import patches
+from ..layers import kept_patches
 from ..model import ModelConfig, check_inputs, loss_and_grads
 from ..params import leaves, tree_map
 from ..shapes import Array, ShapeError
@@ -120,7 +120,7 @@ class Step:
         if not counted.any():
             raise ValueError("step: keep is all False, expected at least one kept target")
         tiles = cfg.task == "vision"
-        inputs = np.where(keep[..., None], patches(inputs, cfg), 0) if tiles else np.where(keep, inputs, 0)
+        inputs = kept_patches(inputs, cfg, keep) if tiles else np.where(keep, inputs, 0)
         inputs = inputs if tiles else inputs.astype("int32")
         batch = Batch(inputs, targets, keep, np.divide(counted, counted.sum(), dtype=self.loss.dtype))
         shards = zip(self.shards, self.cuts, strict=True)

@@ -198,15 +198,17 @@ def bench_command(args):
 def compare_command(args):
     given = {name: values[0] if len(values) == 1 else values for name, values in _given(args).items()}
     how = {"jobs": args.jobs, "dask": args.dask}
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    if args.study and args.select:
+        raise SettingsError(f"--study {args.study} with --select {args.select}: what a study compares is fixed")
     if args.study:
         several = [name for name, value in given.items() if isinstance(value, list)]
         if several:
             raise SettingsError(f"--study {args.study} with several {', '.join(several)}: its grid is fixed")
-        seeds = range(args.first_seed, args.first_seed + args.seeds)
         for name in STUDIES if args.study == "all" else [args.study]:
             compare_study(args.out, name, seeds, _roots(args.roots), given, **how)
     else:
-        seeds = np.atleast_1d(given.pop("seed", range(args.seeds))).tolist()
+        seeds = np.atleast_1d(given.pop("seed", seeds)).tolist()
         compare_grid(args.out, given, seeds, args.uneven, args.select, **how)
     print(f"written to {args.out}/; read it with: python -m dgsa_np report {args.out}")
 
@@ -458,7 +460,7 @@ COMMANDS = {
             ),
             flag("--out", "folder of the runs; what is there goes on", "evidence", type=path),
             flag("--seeds", "0, 1, ... so many", SEEDS, type=partial(number, int, 1)),
-            flag("--first-seed", "of a study", 0, type=partial(number, int, 0)),
+            flag("--first-seed", "of so many", 0, type=partial(number, int, 0)),
             flag("--roots", "where the data of a study are", [], nargs="+", metavar="DATA=PATH"),
             flag("--jobs", "processes", 2, type=partial(number, int, 1)),
             flag("--dask", "address of a Dask scheduler whose workers run instead", metavar="ADDRESS"),

@@ -108,7 +108,7 @@ def right_under_corruption(classify, split, corruptions, kinds=None) -> dict:
 
 def with_damage(split, corruption, level, rng):
     """The split with damaged inputs, and a keep that follows dropped and added tokens."""
-    some = level and split.inputs.any()  # in padding alone there is nothing to damage
+    some = level and (split.keep is None or split.inputs.any())  # in padding alone there is nothing to damage
     inputs = corruption.damage(split.inputs, level, rng).astype(split.inputs.dtype) if some else split.inputs
     return split._replace(inputs=inputs, keep=None if split.keep is None else inputs != PAD)
 

@@ -94,7 +94,10 @@ def settle(given: dict, load=DataConfig.load):
     data_config = make(DataConfig, known("settle: given", given))
     data = load(data_config)
     fixed = settings_of(ModelConfig, data.meta)
-    if given.get("standardise") == "data":
+    how = given.get("standardise", "none")
+    if how != "none" and data.meta["task"] != "vision":
+        raise SettingsError(f"standardise is {how!r}, expected 'none': {data_config.data} has no pixels")
+    if how == "data":
         mean, deviation = (round(float(f(data.train.inputs, dtype="float64")), 6) for f in (np.mean, np.std))
         fixed |= {"pixel_mean": mean, "pixel_deviation": deviation}
     for name, value in fixed.items():

@@ -230,6 +230,29 @@ def bars_figure(panels, one_scale=False):
     return figure
 
 
+@in_style()
+def forest_figure(rows, margin, unit):
+    """Differences with their 95 % intervals, one below the other, and a margin around 0.
+
+    rows   : [(what, mean, half an interval over seeds, half of one over seeds and items or nan)]
+    margin : grey; within it two methods count as equal
+    """
+    figure, ((ax,),) = subplots(1, 1, 8, 1.2 + 0.42 * len(rows))
+    names, means, halves, wide = zip(*rows, strict=True)
+    places, look = range(len(rows)), PALETTE[0]["color"]
+    ax.axvspan(-margin, margin, color="0.93", label=f"equivalent: within {margin:g} {unit}")
+    ax.axvline(0, color="0.6", lw=1)
+    for half, width, what in ((wide, 1.2, "over seeds and test items"), (halves, 4, "over seeds")):
+        ax.hlines(places, np.subtract(means, half), np.add(means, half), color=look, lw=width, label=f"95 % {what}")
+    ax.plot(means, places, "o", color="k", ms=4)
+    ax.set_yticks(places, names)
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    label(ax, "", f"difference ({unit})", "")
+    figure.legend(loc="outside upper center", ncols=3, fontsize=8)
+    return figure
+
+
 # ------------------------------------------------------------------------------- what the gate does
 
 

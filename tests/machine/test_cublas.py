@@ -79,7 +79,7 @@ def by_columns(number, at, shape, lead):
 @pytest.fixture
 def library(cupy, monkeypatch):
     made = Library()
-    monkeypatch.setattr(cublas, "load", lambda xp: made)
+    monkeypatch.setattr(cublas, "open_library", lambda xp: made)
     cublas.cublas.cache_clear()
     yield made
     cublas.cublas.cache_clear()
@@ -147,7 +147,7 @@ def test_without_the_library_cupy_multiplies(cupy, monkeypatch):
     cublas.cublas.cache_clear()
     assert cublas.cublas(cupy) is None and cublas.cublas(np) is None
     with pytest.raises(OSError, match="cublas"):
-        cublas.load(cupy)
+        cublas.open_library(cupy)
 
 
 PLACES = [(kind, task) for kind in KINDS for task in TASKS]

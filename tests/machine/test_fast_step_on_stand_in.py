@@ -3,6 +3,7 @@ or uploaded on the way, and the step can be recorded as a CUDA graph.
 """
 
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from types import SimpleNamespace
 
@@ -210,7 +211,7 @@ class Cuda:
     """
 
     def __init__(self, cuda):
-        vars(self).update(vars(cuda))
+        vars(self).update({name: part for name, part in vars(cuda).items() if not hasattr(Cuda, name)})
         self.said, self.allocator, self.stream, self.refuses = [], "any", "default", None
         self.begins = self.ends = self.launches = lambda: None
 
@@ -221,7 +222,8 @@ class Cuda:
         return Within(self, "allocator", malloc)
 
     def get_current_stream(self):
-        return SimpleNamespace(synchronize=lambda: self.said.append(f"wait for the {self.stream} stream"))
+        wait = partial(self.said.append, f"wait for the {self.stream} stream")
+        return SimpleNamespace(ptr={"default": 0, "own": 1}[self.stream], synchronize=wait)
 
     def Stream(self, non_blocking=False):
         assert non_blocking  # what is recorded on another would wait for the default stream

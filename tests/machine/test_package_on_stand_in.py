@@ -3,6 +3,7 @@ tests/support/strict_cupy.py.
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -211,14 +212,29 @@ def test_optimisers_compute_where_the_parameters_are(traffic):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_predict_and_evaluate_read_once_per_batch(task, traffic, monkeypatch):
-    monkeypatch.setattr("dgsa_np.train.EVALUATION", 10)  # tokens: 2 rows of 5, or of 4 patches
+    """Batches are eight times those of a CPU: 80 tokens are 16 rows of 5, or 20 of 4 patches."""
+    monkeypatch.setattr("dgsa_np.train.EVALUATION", 10)
     model, data = tiny("diff_v1", task)
     host = init_model(model, np.random.default_rng(0))
     params = to_device(host, "cuda")
-    logits, figures = predict(params, data.valid, model), evaluate(params, data.valid, model)
+    rows = Split(*data.train.take(np.arange(41) % 12))
+    logits, figures = predict(params, rows, model), evaluate(params, rows, model)
     assert len(traffic.reads) == 2 * 3
-    assert agree(logits, predict(host, data.valid, model), 1e-6)
-    assert figures == pytest.approx(evaluate(host, data.valid, model), rel=1e-6)
+    assert agree(logits, predict(host, rows, model), 1e-6)
+    assert figures == pytest.approx(evaluate(host, rows, model), rel=1e-6)
+
+
+@pytest.mark.parametrize("standardise", ["data", "image"])
+def test_images_are_standardised_where_they_are(standardise, traffic):
+    model, data = tiny("dgsa", "vision")
+    model = replace(model, standardise=standardise, pixel_mean=0.3, pixel_deviation=0.2)
+    host = init_model(model, np.random.default_rng(0), "float64")
+    params, inputs = to_device(host, "cuda"), to_device(data.train.inputs.astype("float64"), "cuda")
+    traffic.clear()
+    loss, grads = loss_and_grads(params, inputs, data.train.targets, model)
+    assert traffic.reads == [] and all(map(on_device, leaves([loss, grads])))
+    wanted = loss_and_grads(host, data.train.inputs.astype("float64"), data.train.targets, model)
+    assert all(agree(a, b, 1e-12) for a, b in zip(*map(leaves, ([loss, grads], wanted)), strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)

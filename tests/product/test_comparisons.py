@@ -1,8 +1,13 @@
 """Models are compared at equal size, under equal damage, with the interval of the textbooks."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
+from dgsa_np.data import Split
+from dgsa_np.lab.baselines import classifiers
+from dgsa_np.lab.cifar_c import CIFAR_C
 from dgsa_np.lab.experiments import (
     accuracy_under_corruption,
     collect,
@@ -10,8 +15,10 @@ from dgsa_np.lab.experiments import (
     equal_models,
     interval,
     per_seed_scores,
+    right_under_corruption,
     run_baselines,
 )
+from dgsa_np.layers import standardised
 from dgsa_np.model import ModelConfig
 
 SMALL = ModelConfig(width=32, depth=2, patch_size=2)
@@ -42,6 +49,35 @@ def test_every_classifier_sees_the_same_damage(digits):
     once, again = (accuracy_under_corruption(classify, digits.test, "vision") for _ in range(2))
     assert once == again
     assert all(np.array_equal(a, b) for a, b in zip(seen[:36], seen[36:], strict=True))
+
+
+def test_level_0_of_cifar_10_c_leaves_images_as_they_are(digits):
+    """The others are bytes, and all classifiers see the same."""
+    seen, few = [], Split(*digits.test.take(slice(20)))
+
+    def classify(split):
+        seen.append(split.inputs)
+        return few.targets
+
+    for _ in range(2):
+        right = right_under_corruption(classify, few, CIFAR_C)
+    assert right.keys() == CIFAR_C.keys() and all(r.shape == (6, 20) and r.all() for r in right.values())
+    once, again = seen[:60], seen[60:]
+    assert all(np.array_equal(a, b) and a.dtype == "float32" for a, b in zip(once, again, strict=True))
+    assert all(x is few.inputs for x in once[::6]) and not any(np.array_equal(x, few.inputs) for x in once[1::6])
+
+
+def test_trivial_models_see_images_that_were_prepared(digits):
+    """Each image standardised by itself has the same neighbours, however bright."""
+    few = digits._replace(train=Split(*digits.train.take(slice(200))), test=Split(*digits.test.take(slice(60))))
+    bright = few.test._replace(inputs=0.4 + 0.3 * few.test.inputs)
+    prepare = partial(standardised, cfg=ModelConfig(standardise="image"))
+    prepared, plain = (classifiers(few, how) for how in (prepare, None))
+    for name in ("nearest neighbour", "logistic regression"):
+        assert np.array_equal(prepared[name](bright), prepared[name](few.test))
+        assert not np.array_equal(plain[name](bright), plain[name](few.test))
+    run, _ = run_baselines(few, {"contrast": CIFAR_C["contrast"]}, prepare)
+    assert run.accuracy.keys() == {"contrast"} and len(run.accuracy["contrast"]) == 6
 
 
 def test_the_interval_is_students():

@@ -17,6 +17,7 @@ from dgsa_np.attention import KINDS
 from dgsa_np.attention.mechanisms import MECHANISMS
 from dgsa_np.data import CORRUPTIONS, corrupt, load
 from dgsa_np.lab import experiments
+from dgsa_np.lab.cifar_c import CIFAR_C
 from dgsa_np.lab.evidence import grid, measures
 from dgsa_np.lab.settings import DataConfig
 from dgsa_np.model import ModelConfig, init_model, model_forward
@@ -122,11 +123,15 @@ def subject(model):
     return somewhere(model), three_splits(model, 90)
 
 
-def record_of(model, damaged=lambda *_: {}):
+def nothing_damaged(classify, split, corruptions):
+    return {"none": np.zeros((1, len(split.targets)), bool)}
+
+
+def record_of(model, damaged=nothing_damaged):
     """Without the accuracies under corruption, which take long."""
     params, data = subject(model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measures, "accuracy_under_corruption", damaged)
+        patch.setattr(measures, "right_under_corruption", damaged)
         return measures.measure(model, SEEDED, params, data, DataConfig(data="digits"))
 
 
@@ -140,9 +145,10 @@ def some(split):
 
 
 def assert_close(found, expected):
-    """Trees of numbers, equal to the digits that are kept."""
+    """Trees of numbers, equal to the digits that are kept, and of texts."""
     found, expected = flatten(found), flatten(expected)
-    assert found == {name: pytest.approx(x, rel=1e-4, abs=1e-6) for name, x in expected.items()}
+    near = {n: x if isinstance(x, str) else pytest.approx(x, rel=1e-4, abs=1e-6) for n, x in expected.items()}
+    assert found == near
 
 
 def layer_by_hand(A, keep):
@@ -170,24 +176,66 @@ def test_maps_are_whole_where_a_model_is_made_to_compute_them_in_tiles():
     assert_close(record_of(replace(VISION, impl="tiled")), record_of(VISION))
 
 
-def accuracy_by_hand(params, split, model, inputs, keep):
+def right_by_hand(params, split, model, inputs, keep):
     logits, _ = model_forward(inputs, params, model, keep)
-    return float(np.mean(logits.argmax(axis=-1) == split.targets))
+    return logits.argmax(axis=-1) == split.targets
+
+
+def accuracy_by_hand(*args):
+    return float(np.mean(right_by_hand(*args)))
 
 
 @pytest.mark.parametrize("model", [VISION, TEXT], ids=["vision", "text"])
 def test_accuracies_are_those_of_validation_and_test_inputs(model):
     model = replace(model, depth=1)
-    (params, data), record = subject(model), record_of(model, experiments.accuracy_under_corruption)
+    (params, data), record = subject(model), record_of(model, experiments.right_under_corruption)
     for name, split in (("valid", data.valid), ("clean", data.test)):
         expected = accuracy_by_hand(params, split, model, split.inputs, split.keep)
         assert record[name]["accuracy"] == pytest.approx(expected, rel=1e-5)
+    often = np.zeros(len(data.test.targets), int)  # in how many damaged states a test item is right
     for number, (kind, corruption) in enumerate(CORRUPTIONS[model.task].items()):
         for i, level in enumerate(corruption.levels):
             inputs = corrupt(data.test.inputs, kind, level, np.random.default_rng([number, i]))
             keep = None if data.test.keep is None else inputs > 0
-            expected = accuracy_by_hand(params, data.test, model, inputs, keep)
-            assert record["accuracy"][kind][i] == pytest.approx(expected, rel=1e-5), (kind, level)
+            right = right_by_hand(params, data.test, model, inputs, keep)
+            assert record["accuracy"][kind][i] == pytest.approx(right.mean(), rel=1e-5), (kind, level)
+            often += right if level else 0
+    clean = right_by_hand(params, data.test, model, data.test.inputs, data.test.keep)
+    assert measures.unpacked(record["items"]["clean"]).tolist() == clean.tolist()
+    assert measures.unpacked(record["items"]["corrupted"]).tolist() == often.tolist() and len(set(often)) > 2
+
+
+def test_what_is_packed_is_unpacked():
+    """A number for each test item: 0 or 1 when clean; up to 255 damaged states; no item is lost."""
+    rng = np.random.default_rng(0)
+    right = {kind: rng.random((levels, 500)) < 0.6 for kind, levels in (("a", 6), ("b", 251))}
+    packed = json.loads(json.dumps(measures.packed(right)))
+    assert measures.unpacked(packed["clean"]).tolist() == right["a"][0].tolist()
+    often = [sum(bool(right[kind][i, n]) for kind in right for i in range(1, len(right[kind]))) for n in range(500)]
+    assert measures.unpacked(packed["corrupted"]).tolist() == often
+    everything = measures.packed({"a": np.ones((256, 3), bool)})
+    assert {name: measures.unpacked(text).tolist() for name, text in everything.items()} == {
+        "clean": [1] * 3, "corrupted": [255] * 3}  # fmt: skip
+
+
+@pytest.mark.parametrize("chosen", [None, "cifar-c"])
+def test_images_are_damaged_as_the_settings_of_the_data_say(chosen):
+    seen = []
+
+    def nothing(classify, split, corruptions):
+        seen.append(corruptions)
+        return nothing_damaged(classify, split, corruptions)
+
+    params, data = subject(VISION)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measures, "right_under_corruption", nothing)
+        measures.measure(VISION, SEEDED, params, data, DataConfig(data="digits", corruptions=chosen))
+    assert seen == [CIFAR_C if chosen else CORRUPTIONS["vision"]]
+
+
+def test_sentences_are_damaged_as_always_whatever_images_are():
+    for task in ("text", "lm"):
+        assert experiments.corruptions_of({"task": task, "corruptions": "cifar-c"}) is CORRUPTIONS[task]
 
 
 def test_a_language_model_has_its_loss_and_its_accuracy_alone():
@@ -422,7 +470,8 @@ of_five, of_halves = (
 )
 accuracy_of_needle = test_the_needle_is_looked_for_in_test_sentences_with_every_number_of_spurious_keys
 weights_of_needle = test_the_weights_of_a_query_are_summed_over_the_needle_the_spurious_key_and_the_rest
-measure, layer, damage = measures.measure, measures.layer, experiments.accuracy_under_corruption
+of_packing, packed = test_what_is_packed_is_unpacked, measures.packed
+measure, layer, damage = measures.measure, measures.layer, experiments.right_under_corruption
 
 BUGS = {  # what is wrong: (what catches it, function, old, new)
     "at the start of another network": (of_maps, measure, "default_rng(cfg.seed)", "default_rng(0)"),
@@ -435,7 +484,8 @@ BUGS = {  # what is wrong: (what catches it, function, old, new)
     "maps with padding": (of_padded_maps, measure, "layer(head, some.keep)", "layer(head)"),
     "tested on validation data": (of_images, measure, "evaluate(params, data.test,", "evaluate(params, data.valid,"),
     "validated on test data": (of_images, measure, "evaluate(params, data.valid,", "evaluate(params, data.test,"),
-    "corrupted accuracy of training data": (of_images, measure, "data.test, model.task", "data.train, model.task"),
+    "corrupted accuracy of training data": (
+        of_images, measure, "data.test, corruptions_of", "data.train, corruptions_of"),
     "brightness before is brightness after": (of_brightness, measure, "brightness(start,", "brightness(params,"),
     "brightness after is brightness before": (of_brightness, measure, "brightness(params,", "brightness(start,"),
     # accuracy under corruption
@@ -446,6 +496,12 @@ BUGS = {  # what is wrong: (what catches it, function, old, new)
     "padding after damage is that before": (
         of_sentences, damage, "classify(d)", "classify(d._replace(keep=split.keep))"),
     "the class that is least likely": (of_images, experiments.classifier, "argmax", "argmin"),
+    # test items
+    "clean inputs among the damaged": (of_packing, packed, "levels[1:].sum", "levels.sum"),
+    "clean is what one damage leaves": (of_packing, packed, "[0]", "[1]"),
+    "the last damage alone": (of_packing, packed, "[1:].sum(axis=0)", "[-1]"),
+    "one bit for how many damaged states": (of_packing, packed, '"uint8"', '"bool"'),
+    "levels for items": (of_packing, packed, "sum(axis=0) for", "sum(axis=1) for"),
     # maps
     "row sums over keys of columns": (of_maps, layer, "A.sum(axis=-1), np", "A.sum(axis=-2), np"),
     "negative weight as a number of weights": (of_maps, layer, "abs(A[A < 0]).sum() / abs(A).sum()", "(A < 0).mean()"),

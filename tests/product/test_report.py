@@ -9,9 +9,12 @@ import pytest
 from support.runs import flags
 from support.training import TINY
 
+from dgsa_np.data import CORRUPTIONS
 from dgsa_np.lab.cli import main
-from dgsa_np.lab.evidence import compare, grid
+from dgsa_np.lab.evidence import compare, grid, studies
+from dgsa_np.lab.evidence import report as page_of
 from dgsa_np.lab.evidence.report import report
+from dgsa_np.lab.evidence.statistics import Comparison
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +184,112 @@ def test_a_comparison_is_written_down_before_its_first_run(tmp_path, monkeypatch
     written = json.loads((tmp_path / "comparisons.json").read_text())["gate"]
     assert written["primary"] == ["corrupted accuracy", "token gate", "head gate"]
     assert list(written["runs"]) == ["digits"] and len(written["runs"]["digits"]["token gate"]) == 1
+
+
+# ---------------------------------------------------------------------------- what may be concluded
+
+
+def compared(mean, half, p, **more):
+    given = {"n": 10, "effect": 0.1, "primary": True, "detectable": 0.84, "margin": 1.0} | more
+    return Comparison("digits", studies.CORRUPTED, "dgsa", "softmax", mean=mean, half=half, p=p, **given)
+
+
+def test_a_difference_that_is_found_is_left_as_it_is():
+    said = page_of.sentence(compared(2.0, 0.5, 0.001))
+    assert "more than chance between seeds explains" in said
+    assert "Equivalent" not in said and "Cannot tell" not in said
+
+
+def test_two_that_differ_by_less_than_the_margin_are_equivalent():
+    for mean in (0.3, -0.3):
+        said = page_of.sentence(compared(mean, 0.69, 0.4))
+        assert "chance between seeds can explain" in said and "Equivalent within 1 point" in said
+        assert "the smallest difference that these seeds would show (with 80 % power) is 0.8 points" in said
+        assert "Cannot tell" not in said
+
+
+def test_an_interval_that_leaves_the_margin_says_that_nobody_can_tell():
+    for mean in (0.3, -0.3):
+        said = page_of.sentence(compared(mean, 0.71, 0.4))
+        assert "Cannot tell whether they are within 1 point of each other" in said and "is 0.8 points" in said
+        assert "Equivalent" not in said
+
+
+def test_without_a_margin_or_with_one_seed_nothing_is_concluded():
+    for c in (compared(0.3, 0.2, 0.4, margin=None), compared(0.3, np.nan, np.nan, detectable=np.nan, n=1)):
+        assert page_of.verdict(c) == ""
+
+
+def test_the_interval_over_items_is_said_where_there_is_one():
+    said = page_of.sentence(compared(0.3, 0.2, 0.4, half_items=0.75))
+    assert " Over seeds and test items together: [-0.45, +1.05]." in said
+    assert "test items" not in page_of.sentence(compared(0.3, 0.2, 0.4))
+
+
+# ------------------------------------------------------------------------------------------ a sweep
+
+
+def kept(run, valid, test=0.123):
+    """The record of a run that was not made, right in so many of 1,000 items."""
+    settings = {"key": run.key, **run._asdict(), "host": {"machine": "none"}}
+    if "kind" not in run.settings:
+        return settings | {"baselines": {"nearest": {name: [0.999] * 6 for name in CORRUPTIONS["vision"]}}}
+    figures = {"loss": 1.0, "accuracy": test}
+    measured = {"valid": {"loss": 1.0, "accuracy": valid(run.settings)}, "clean": figures}
+    measured["accuracy"] = {name: [test] * 6 for name in CORRUPTIONS["vision"]}
+    return settings | {"parameters": 9, "steps": 1, "seconds": 1.0, "epochs": []} | measured
+
+
+RATES = [0.1, 0.2, 0.3]
+BEST = {"softmax": 0.2, "dgsa": 0.3, "diff_v1": 0.1}  # the last two at an edge
+
+
+def valid(settings):
+    """Falls with the distance from the best rate; the second seed is always worse."""
+    return 0.9 - abs(settings["lr"] - BEST[settings["kind"]]) - 0.02 * settings["seed"]
+
+
+@pytest.fixture
+def swept(tmp_path, monkeypatch):
+    """A sweep over rates and mechanisms, with the runs that were asked for."""
+
+    def run_grid(folder, runs, **how):
+        everything = [*runs, runs[0].baselines]
+        lines = [json.dumps(kept(run, valid)) + "\n" for run in everything]
+        (folder / "runs.jsonl").write_text("".join(lines))
+
+    monkeypatch.setattr(compare, "run_grid", run_grid)
+    rates = ["--kind", *BEST, "--lr", *map(str, RATES)]
+    assert main(["compare", *flags(TINY), *rates, "--seeds", "2", "--select", "valid", "--out", str(tmp_path)]) == 0
+    return tmp_path
+
+
+def test_a_sweep_compares_nothing_and_shows_validation_data_alone(swept):
+    ((_, comparison),) = compare.read_comparisons(swept).items()
+    assert (comparison["primary"], comparison["metrics"]) == (None, ["validation accuracy"])
+    text = report(swept, swept)[0].read_text(encoding="utf-8")
+    assert "validation accuracy" in text and text.count("| 89.00 ±") == 3  # the best of each mechanism
+    for told in ("12.3", "clean accuracy", "corrupted accuracy", "Holm", "difference"):
+        assert told not in text.replace("The primary endpoints", ""), told
+
+
+def test_a_sweep_says_which_rate_was_chosen_and_whether_it_is_at_the_edge(swept):
+    text = report(swept, swept)[0].read_text(encoding="utf-8")
+    edge = "at the edge of what was tried"
+    chosen = f"softmax: lr 0.2, inside what was tried; dgsa: lr 0.3, {edge}; diff_v1: lr 0.1, {edge}"
+    assert f"Chosen on validation data alone: {chosen}." in text
+
+
+def test_no_test_figure_stands_in_a_sweep_where_a_baseline_wins(swept):
+    """The nearest neighbour of this sweep is right in 99.9 % of the test items."""
+    text = report(swept, swept)[0].read_text(encoding="utf-8")
+    assert "99.9" not in text and "above the mean of every transformer" not in text
+
+
+def test_a_grid_that_is_no_sweep_shows_its_test_figures(swept):
+    named = compare.read_comparisons(swept)
+    (name,) = named
+    named[name] |= {"metrics": ["clean accuracy"]}
+    (swept / "comparisons.json").write_text(json.dumps(named))
+    text = report(swept, swept)[0].read_text(encoding="utf-8")
+    assert "12.30" in text and "99.90" in text and "Chosen on validation data" not in text

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.data_files import idx, write_cifar
 from support.planting import assert_caught
 from support.training import SMALL, TINY, planned, three_splits
 
 from dgsa_np.fast import choose_step
 from dgsa_np.gradcheck import same_bits
 from dgsa_np.lab import experiments
+from dgsa_np.lab.cli import main
 from dgsa_np.lab.evidence import compare, grid, studies
 from dgsa_np.lab.experiments import count_parameters, equal_models, run_grid, run_one
-from dgsa_np.lab.settings import FIELDS, SettingsError
+from dgsa_np.lab.settings import FIELDS, SettingsError, settings_of
 from dgsa_np.model import ModelConfig
 from dgsa_np.params import flatten
 from dgsa_np.train import TrainConfig, predict, train
@@ -25,16 +27,44 @@ def test_a_grid_is_all_combinations():
     assert made == [{"data": "digits", "kind": k, "lr": x} for k in ("softmax", "dgsa") for x in (0.1, 0.2)]
 
 
+AS_MANY_HEADS = {"softmax, H heads"}  # as dgsa has pairs of heads, so its keys are wider; all others have one width
+
+
+def plan_of(study, data, sources):
+    """{label: runs with seeds 0 and 1} on data that are made up here."""
+    here = sources.get(data, {})
+    cells = {label: cell | here for label, cell in studies.grid_of(study, data).items()}
+    return grid.plan(cells, [0, 1], studies.base_of(study, data) | here)
+
+
+@pytest.fixture(scope="module")
+def made_up(sources, tmp_path_factory):
+    """{data set: where it lies}: images of 28 x 28 grey, of 32 x 32 coloured pixels; sentences."""
+    root, draw = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for part in ("train", "t10k"):
+        for what, a in (("images", draw.integers(0, 256, (20, 28, 28), "uint8")), ("labels", np.arange(20) % 10)):
+            a = a.astype("uint8")
+            (root / f"{part}-{what}-idx{a.ndim}-ubyte").write_bytes(idx(a))
+    write_cifar(root, "cifar10", n=8)
+    places = {"fashion-mnist": root, "cifar10": root, "rt-polarity": sources}
+    return {name: {"root": str(place)} for name, place in places.items()}
+
+
 @pytest.mark.parametrize("name", studies.STUDIES)
-def test_a_study_compares_models_of_equal_size_steps_and_data_order(name):
+def test_a_study_compares_models_of_equal_size_steps_and_data_order(name, made_up):
     study = studies.STUDIES[name]
     data = study.data[0]
-    runs = planned(studies.grid_of(study, data).values(), [0, 1], {"data": data} | studies.BASE[data])
-    keys, runs = {r.key for r in runs}, [r.settings for r in runs]
-    assert len({r["lr"] for r in runs} | {r["epochs"] for r in runs} | {r["batch_size"] for r in runs}) == 3
-    models = [ModelConfig(**{k: r[k] for k in r.keys() & ModelConfig.__dataclass_fields__}) for r in runs[::2]]
-    counts = [count_parameters(model) for model in models]
-    assert max(counts) / min(counts) < 1.02 and len({m.sizes["d"] for m in models}) == 1
+    by = plan_of(study, data, made_up)
+    keys, runs = {r.key for rs in by.values() for r in rs}, [r.settings for rs in by.values() for r in rs]
+    assert len({r["epochs"] for r in runs} | {r["batch_size"] for r in runs}) == 2
+    rates = {r["kind"]: r["lr"] for r in runs}  # one for each mechanism, whatever else its cells have
+    assert all(r["lr"] == rates[r["kind"]] for r in runs)
+    assert len(set(rates.values())) == 1 or study.base is studies.STANDARD
+    firsts = {label: rs[0].settings for label, rs in by.items()}
+    models = {label: ModelConfig(**settings_of(ModelConfig, settings)) for label, settings in firsts.items()}
+    counts = [count_parameters(model) for model in models.values()]
+    assert max(counts) / min(counts) < 1.02
+    assert len({m.sizes["d"] for label, m in models.items() if label not in AS_MANY_HEADS}) == 1
     if study.primary is None:
         assert name == "cost"
         return
@@ -54,7 +84,7 @@ def test_a_free_grid_takes_a_seed_once(tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "run_grid", lambda folder, runs, **how: runs)
     runs = compare.compare_grid(tmp_path, TINY | {"kind": ["dgsa", "softmax"]}, [1, 2, 2], False)
     found = [(r.settings["kind"], r.settings["seed"]) for r in runs]
-    assert found == [("dgsa", 1), ("dgsa", 2), ("softmax", 1), ("softmax", 2)]
+    assert found == [("dgsa", 1), ("softmax", 1), ("dgsa", 2), ("softmax", 2)]
 
 
 def test_a_key_is_of_what_is_computed_and_not_of_where():
@@ -94,6 +124,30 @@ def test_a_run_that_was_kept_before_a_setting_came_is_not_run_again():
         assert both == record["key"] != one
 
 
+def test_a_run_that_was_kept_before_pixels_were_standardised_has_its_key():
+    """With the new settings named, each as it was; what differs in one of them is another run."""
+    kept = [json.loads(line) for line in KEPT.read_text(encoding="utf-8").splitlines()]
+    usual = {"standardise": "none", "pixel_mean": 0.0, "pixel_deviation": 1.0}
+    others = {"standardise": "image", "pixel_mean": 0.5, "pixel_deviation": 0.5, "corruptions": "cifar-c"}
+
+    def key_of(record, **more):
+        return grid.Planned(record["settings"] | more, record["data_sha256"]).key
+
+    for record in kept:
+        assert key_of(record) == key_of(record, **usual) == record["key"]
+        assert all(key_of(record, **usual | {name: value}) != record["key"] for name, value in others.items())
+
+
+def test_baselines_belong_to_pixels_and_corruptions_too():
+    (plain,), (standard,) = (planned([TINY | more]) for more in ({}, studies.PIXELS))
+    keys = {plain.baselines.key}
+    assert plain.baselines.settings.keys() & {"standardise", "pixel_mean", "corruptions"} == set()
+    for lacking in ((), ("corruptions",), ("standardise", "pixel_mean", "pixel_deviation")):
+        run = standard._replace(settings={k: v for k, v in standard.settings.items() if k not in lacking})
+        keys.add(run.baselines.key)
+    assert len(keys) == 4
+
+
 # ---------------------------------------------------------------------------- metrics of one record
 
 RECORD = {
@@ -111,7 +165,7 @@ def test_every_metric_by_hand():
     told = {name: float(metric.of(RECORD)) for name, metric in studies.METRICS.items()}
     assert told == pytest.approx({
         "clean accuracy": 90, "corrupted accuracy": 100 * (0.4 + 0.7) / 2, "gate AUC - 1/2": 0.1,
-        "rejection gained": 4.5 - 1.5, "accuracy, 8 spurious keys": 25, "test loss": 0.4,
+        "rejection gained": 4.5 - 1.5, "accuracy, 8 spurious keys": 25, "test loss": 0.4, "validation accuracy": 70,
     })  # fmt: skip
 
 
@@ -126,6 +180,53 @@ def test_a_cell_of_a_study_has_the_last_word_on_its_settings():
     found = studies.grid_of(study, "digits")
     base = {"data": "digits"} | studies.BASE["digits"]
     assert found == {"a": base | {"lr": 0.5}, "b": base | {"kind": "softmax"}}
+
+
+def test_a_standard_study_has_the_rate_of_each_mechanism_and_a_cell_the_last_word_on_it():
+    cells = {"a": {"kind": "dgsa", "epochs": 1}, "b": {"kind": "softmax"}, "c": {"kind": "dgsa", "lr": 0.5}}
+    study = studies.Study("?", cells, None, base=studies.STANDARD)
+    base = {"data": "digits"} | studies.STANDARD["digits"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(studies.RATES, "digits", {"dgsa": 0.25, "softmax": 0.125})
+        found = studies.grid_of(study, "digits")
+    assert found == {
+        "a": base | {"lr": 0.25, "kind": "dgsa", "epochs": 1},
+        "b": base | {"lr": 0.125, "kind": "softmax"},
+        "c": base | {"lr": 0.5, "kind": "dgsa"},
+    }
+    assert studies.base_of(study, "digits") == base
+
+
+@pytest.mark.parametrize("name", [n for n, s in studies.STUDIES.items() if s.base is studies.STANDARD])
+def test_standard_studies_have_standardised_pixels_the_corruptions_of_cifar_10_c_and_a_margin(name, made_up):
+    study = studies.STUDIES[name]
+    assert study.margin == 1 and set(study.few) <= study.cells.keys()
+    assert not {*study.primary[1:]} & set(study.few)  # the primary comparison is on all seeds
+    for data in study.data:
+        for (run, _) in plan_of(study, data, made_up).values():
+            asked, images = run.settings, data != "rt-polarity"
+            how = "none" if not images else "image" if name == "each-image" else "data"
+            assert asked["standardise"] == how and asked.get("corruptions") == ("cifar-c" if images else None)
+            assert asked["lr"] == studies.RATES[data][asked["kind"]]
+            assert (asked["pixel_mean"], asked["pixel_deviation"]) != (0, 1) or how != "data"
+
+
+def test_cells_of_few_seeds_have_the_first_of_them_and_runs_go_seed_by_seed(tmp_path, monkeypatch):
+    """What is stopped half-way has as many seeds of each cell; --first-seed counts from there."""
+    cells = {"a": {"kind": "dgsa"}, "b": {"kind": "softmax"}}
+    study = studies.Study("?", cells, (studies.CLEAN, "a", "b"), few=("b",), base={"digits": TINY}, margin=2.0)
+    monkeypatch.setitem(studies.STUDIES, "gate", study)
+    monkeypatch.setattr(compare, "run_grid", lambda folder, runs, **how: told.extend(runs))
+    monkeypatch.setattr(compare, "FEW", 2)
+    for more, first in (([], 0), (["--first-seed", "100"], 100)):
+        told, out = [], tmp_path / f"{first}"
+        assert main(["compare", "--study", "gate", "--seeds", "3", "--out", str(out), *more]) == 0
+        ran = [(r.settings["kind"], r.settings["seed"] - first) for r in told]
+        assert ran == [("dgsa", 0), ("softmax", 0), ("dgsa", 1), ("softmax", 1), ("dgsa", 2)]
+        kept = compare.read_comparisons(out)["gate"]
+        assert kept["runs"]["digits"] == {k: [r.key for r in told if r.settings["kind"] == kind]
+            for k, kind in (("a", "dgsa"), ("b", "softmax"))}  # fmt: skip
+        assert kept["margin"] == 2
 
 
 # ------------------------------------------------------------------------------------ runs of seeds
@@ -163,6 +264,7 @@ def test_a_model_is_evened_by_the_width_of_its_feed_forward():
 # ------------------------------------------------------------------------------------- planted bugs
 
 by_hand, last_word = test_every_metric_by_hand, test_a_cell_of_a_study_has_the_last_word_on_its_settings
+tuned = test_a_standard_study_has_the_rate_of_each_mechanism_and_a_cell_the_last_word_on_it
 evened = test_a_model_is_evened_by_the_width_of_its_feed_forward
 one_run = test_a_run_is_trained_with_its_seed_and_tested_on_the_test_split
 all_runs = test_a_grid_runs_every_model_with_every_seed
@@ -174,8 +276,11 @@ BUGS = {  # what is wrong: (what catches it, function, old, new)
     "before minus after": (
         by_hand, studies.after_minus_before, "np.mean(after) - np.mean(before)", "np.mean(before) - np.mean(after)"),
     "the rejection after training alone": (by_hand, studies.after_minus_before, " - np.mean(before)", ""),
-    "the base has the last word": (last_word, studies.grid_of, "BASE[data] | cell", "cell | BASE[data]"),
-    "the base is forgotten": (last_word, studies.grid_of, " | BASE[data]", ""),
+    "the base has the last word": (last_word, studies.grid_of, "| tuned[label] | cell", "| tuned[label] | cell | base"),
+    "the base is forgotten": (last_word, studies.base_of, " | (BASE if study.base is None else study.base)[data]", ""),
+    "the rate has the last word": (tuned, studies.grid_of, "tuned[label] | cell", "cell | tuned[label]"),
+    "one rate for all": (tuned, studies.grid_of, 'rates[cell["kind"]]', 'rates["dgsa"]'),
+    "another base than that of the study": (tuned, studies.base_of, "study.base)[data]", "BASE)[data]"),
     "a run tested on validation data": (one_run, run_one, "data.test", "data.valid"),
     "a run with the weights of another seed": (
         one_run, run_one, "train(model, cfg,", "train(model, replace(cfg, seed=0),"),

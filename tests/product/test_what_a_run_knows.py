@@ -2,19 +2,68 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+from datetime import datetime, timezone
 from functools import partial
 
 import pytest
 from support.commands import say
 from support.runs import flags
-from support.training import TINY
+from support.training import TINY, planned
 
+from dgsa_np.lab import records
 from dgsa_np.lab.evidence import compare, grid
 from dgsa_np.lab.evidence.report import report
 
 TEXT = {"data": "text", "length": 16, "width": 8, "n_heads": 1, "depth": 1, "epochs": 1, "batch_size": 64}
+
+
+def test_a_record_says_when_and_by_which_code_it_was_made():
+    (run,) = planned([TINY])
+    record = grid.new_record(run)
+    made = datetime.fromisoformat(record["time"])
+    assert made.tzinfo and abs((datetime.now(timezone.utc) - made).total_seconds()) < 60
+    assert record["commit"] == grid.commit() and re.fullmatch(r"[\w.-]+\+?", record["commit"] or "none")
+    for lacks in ({}, {"time"}, {"commit"}):
+        form = {k: v for k, v in (record | {"failed": "!"}).items() if k not in lacks}
+        assert records.checked(form, grid.FORMS["failed"], "it", ValueError) == form  # as the first kept ones have none
+
+
+@pytest.fixture
+def no_commit(monkeypatch):
+    """Nothing remembered of the commit, and none said by the server."""
+    monkeypatch.delenv("GIT_COMMIT", raising=False)
+    grid.commit.cache_clear()
+    yield monkeypatch
+    grid.commit.cache_clear()
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("git"), subprocess.TimeoutExpired("git", 10), None])
+def test_without_git_the_commit_is_none(error, no_commit):
+    def answer(*args, **how):
+        if error:
+            raise error
+        return subprocess.CompletedProcess(args, 128, "", "fatal: not a git repository")
+
+    no_commit.setattr(grid.subprocess, "run", answer)
+    assert grid.commit() is None
+
+
+def test_a_changed_checkout_is_marked(no_commit, tmp_path):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    if not shutil.which("git"):
+        pytest.skip("git is not here")
+    (tmp_path / "grid.py").write_text("1")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *command], check=True)
+    no_commit.setattr(grid, "__file__", str(tmp_path / "grid.py"))
+    clean = grid.commit()
+    (tmp_path / "grid.py").write_text("2")
+    grid.commit.cache_clear()
+    assert re.fullmatch("[0-9a-f]{7,}", clean) and grid.commit() == clean + "+"
 
 
 @pytest.fixture

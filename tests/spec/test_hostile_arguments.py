@@ -405,7 +405,8 @@ def data_rows(folder):
     yield row(rollout.attention_rollout, maps=maps, treatment="absolute")
     absent = dict.fromkeys(("min_count", "max_words", "encoding", "spurious"))
     sizes = {"train_size": 3, "test_size": 1}
-    yield row(DataConfig, data="text", root=str(file), length=4, unit="bytes", overlap=2, **absent, **sizes)
+    yield row(DataConfig, data="text", root=str(file), length=4, unit="bytes", overlap=2, **absent, **sizes,
+        corruptions="cifar-c")
     asked = {"data": "text", "root": str(file), "length": 4, "unit": "characters", "width": 8, "n_heads": 2, "lr": 0.1,
         "epochs": 1, "device": "cpu", "threads": 1}
     yield row(settings.settle, given=asked, load=DataConfig.load, right=lambda out, **a: len(out) == 4)
@@ -542,11 +543,11 @@ INNER = {
         "streamed_forward streamed_backward tiles_are_faster AttentionConfig.head_pair"
     ),
     "steps of a formula": (
-        "swap sum_to_shape sum_rows row_sum row_mean square_sum sigmoid erf patches depth_schedule past_length "
-        "seen_only select kept_only pair_equal"
+        "swap sum_to_shape sum_rows row_sum row_mean square_sum sigmoid erf patches standardised "
+        "kept_patches depth_schedule past_length seen_only select kept_only pair_equal"
     ),
     "has no arguments": "cores describe_gpu",
-    "speaks to a GPU alone": "start_products gpu_memory",
+    "speaks to a GPU alone": "start_products gpu_memory gpu_ms",
     "parameters of a configuration": (
         "attention_specs model_specs mlp_specs at_depth " + " ".join(control.specs.__name__ for control in CONTROLS)
     ),

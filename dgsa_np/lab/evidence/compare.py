@@ -85,7 +85,7 @@ def carry_out(folder, name, study, planned, **how) -> list:
         checked({name: comparison}, {NAME: COMPARISON}, "comparison", SettingsError)  # so that it can be read again
         write_whole(folder / "comparisons.json", json.dumps(before | {name: comparison}, indent=1))
         for data, label, (first, *_) in each:
-            recipe = ", ".join(f"{k} {first.settings[k]:g}" for k in RECIPE)
+            recipe = ", ".join(f"{k} {first.settings[k]:g}" for k in RECIPE if k in first.settings)
             print(f"{data}, {label}: {first.settings['kind']}, {recipe}", flush=True)
         by_seed = zip_longest(*(runs for *_, runs in each))  # what is stopped has the same seeds of each cell
         runs = [run for of_a_seed in by_seed for run in of_a_seed if run]

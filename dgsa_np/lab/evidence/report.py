@@ -48,10 +48,11 @@ def report(folder, out) -> list:
 def blocks_of(folder, named, records) -> list:
     """The whole page, as blocks: (sort, content ...)."""
     sections = [study_section(name, comparison, records) for name, comparison in named.items()]
-    primaries = [primary for _, of_study in sections for primary in of_study]
+    contrasts = [contrast for _, of_study in sections for contrast in of_study]
     return [
         *opening(records.values()),
-        *overview(primaries),
+        *forest(contrasts),
+        *overview([(name, c) for name, c in contrasts if c.primary]),
         *(block for blocks, _ in sections for block in blocks),
         *pictures.section(folder, records.values()),
     ]
@@ -86,8 +87,18 @@ def overview(primaries) -> list:
     return [("h2", "The primary endpoints"), ("table", [head, *rows])] if primaries else []
 
 
+def forest(contrasts) -> list:
+    """One picture of the contrasts of all studies that have a margin, on all their data sets."""
+    shown = [(name, c) for name, c in contrasts if c.margin is not None]
+    if not shown:
+        return []
+    rows = [(f"{name}, {c.data}: {versus(c)}", c.mean, c.half, c.half_items) for name, c in shown]
+    caption = "The contrast of each study on each of its data sets, in points of accuracy."
+    return [figure_block("forest", viz.forest_figure(rows, shown[0][1].margin, "points"), caption)]
+
+
 def study_section(name, comparison, records) -> tuple:
-    """The blocks of one study, and [(name, its primary comparison)]."""
+    """The blocks of one study, and [(name, its contrast on a data set)], the primary one first."""
     tables = {
         data: {label: [records.get(k, MISSING) for k in keys] for label, keys in by.items()}
         for data, by in comparison["runs"].items()
@@ -106,7 +117,7 @@ def study_section(name, comparison, records) -> tuple:
             blocks += [block for section in comparison["inside"] for block in SECTIONS[section](found)]
     if others:
         blocks += [("h3", f"{name}: all other comparisons, Holm over {len(others)}"), ("table", tests(others))]
-    return blocks, [(name, c) for c in primary]
+    return blocks, [(name, c) for c in made if [c.metric.name, c.label, c.other] == asked]
 
 
 def what_ended(cells) -> tuple:
@@ -133,22 +144,22 @@ def baselines_of(cells, records) -> dict:
 
 def accuracies(found: Results, metrics, baselines) -> list:
     """What a study measures first on one data set, beside trivial baselines."""
-    blocks = [("table", results(found.cells, metrics, baselines)), *beaten(found.cells, baselines)] if metrics else []
+    if not metrics:
+        return []
+    baselines = {} if metrics == [VALID] else baselines
+    blocks = [("table", results(found.cells, metrics, baselines)), *beaten(found.cells, baselines, metrics)]
     return blocks + (curves(found, baselines) if CORRUPTED in metrics else [])
 
 
 def chosen(cells) -> list:
     """Of each mechanism the rate that is best on validation data, and whether it is at an edge."""
-    said = []
-    for kind in dict.fromkeys(runs[0]["settings"]["kind"] for runs in cells.values()):
-        reached = {
-            runs[0]["settings"]["lr"]: np.mean([VALID.of(r) for r in runs])
-            for runs in cells.values()
-            if runs[0]["settings"]["kind"] == kind
-        }
-        best = max(reached, key=reached.get)
-        where = "at the edge of what was tried" if best in (min(reached), max(reached)) else "inside what was tried"
-        said.append(f"{kind}: lr {best:g}, {where}")
+    said, of = [], {label: runs[0]["settings"] for label, runs in cells.items()}
+    for kind in dict.fromkeys(settings["kind"] for settings in of.values()):
+        rates = {label: settings["lr"] for label, settings in of.items() if settings["kind"] == kind}
+        most = max(len(cells[label]) for label in rates)  # where a seed broke down, nothing is chosen
+        best = max(rates, key=lambda label: (len(cells[label]) == most, np.mean([VALID.of(r) for r in cells[label]])))
+        edge = rates[best] in (min(rates.values()), max(rates.values()))
+        said.append(f"{kind}: lr {rates[best]:g}, {'at the edge of' if edge else 'inside'} what was tried")
     return [("p", f"Chosen on validation data alone: {'; '.join(said)}.")]
 
 
@@ -166,10 +177,10 @@ def results(cells, metrics, baselines) -> list:
     ]
 
 
-def beaten(cells, baselines) -> list:
+def beaten(cells, baselines, metrics) -> list:
     """Said where a trivial baseline is better than all transformers are on average."""
     said = []
-    for metric in (CLEAN, CORRUPTED) if baselines else ():
+    for metric in [m for m in (CLEAN, CORRUPTED) if m in metrics and baselines]:
         best = max(np.mean([metric.of(r) for r in runs]) for runs in cells.values())
         said += [
             f"{name} is above the mean of every transformer here: "
@@ -196,8 +207,27 @@ def curves(found: Results, baselines) -> list:
     caption = f"Test accuracy on {found.data} against the level of each corruption."
     return [
         ("table", [["corrupted accuracy, %, mean over levels", *levels], *rows]),
+        ("table", corruption_errors(by)),
         figure_block(f"{found.study}-{found.data}", figure, caption),
     ]
+
+
+def corruption_errors(by) -> list:
+    """mCE and relative mCE, of Hendrycks and Dietterich, with the first cell in AlexNet's place.
+
+    CE is the error under a corruption, summed over severities, over that of the first cell; for the
+    relative one the error on clean inputs is subtracted from each.
+    """
+    errors = {label: {kind: 1 - a.mean(axis=0) for kind, a in by_kind.items()} for label, by_kind in by.items()}
+    first = next(iter(errors))
+    rows = [[f"per cent of {first}", "mCE", "relative mCE"]]
+    for label, mine in errors.items():
+        pairs = [(mine[kind], errors[first][kind]) for kind in mine]
+        with np.errstate(invalid="ignore", divide="ignore"):  # where the first cell makes no error
+            ce = np.mean([a[1:].sum() / b[1:].sum() for a, b in pairs])
+            relative = np.mean([(a[1:] - a[0]).sum() / (b[1:] - b[0]).sum() for a, b in pairs])
+        rows.append([label, *(f"{100 * x:.1f}" if np.isfinite(x) else "-" for x in (ce, relative))])
+    return rows
 
 
 def tests(made) -> list:
@@ -246,7 +276,7 @@ def sentence(c) -> str:
 
 def seen(c):
     """The smallest difference that would have been seen."""
-    return f"{c.detectable:.2g}"
+    return "-" if np.isnan(c.detectable) else f"{c.detectable:.2g}"
 
 
 def over_items(c) -> str:

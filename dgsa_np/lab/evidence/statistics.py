@@ -125,8 +125,10 @@ def _half_over_items(metric, ours, theirs) -> float:
     """Of accuracies, if all runs have kept their test items."""
     if metric.items is None or theirs is None:
         return np.nan
-    both = [(a, b) for a, b in pairs(ours, theirs) if "items" in a and "items" in b]
-    return half_over_items(np.array([metric.items(a) - metric.items(b) for a, b in both])) if both else np.nan
+    both = pairs(ours, theirs)
+    if not both or not all("items" in record for pair in both for record in pair):
+        return np.nan
+    return half_over_items(np.array([metric.items(a) - metric.items(b) for a, b in both]))
 
 
 def _differences(metric, ours, theirs) -> list:

@@ -122,16 +122,16 @@ ON = ("digits", "fashion-mnist", "rt-polarity")
 STUDIES = {
     "clean": Study(
         "How accurate is each mechanism on clean inputs?",
-        FORMS, (CLEAN, "dgsa", "softmax"), SEEN, base=STANDARD, margin=1.0, few=BESIDE,
+        FORMS, (CLEAN, "dgsa", "softmax"), SEEN, (CLEAN,), base=STANDARD, margin=1.0, few=BESIDE,
     ),
     "corrupted": Study(
         "How accurate are the same models on corrupted inputs?",
-        FORMS, (CORRUPTED, "dgsa", "softmax"), SEEN, base=STANDARD, margin=1.0, few=BESIDE,
+        FORMS, (CORRUPTED, "dgsa", "softmax"), SEEN, (CORRUPTED,), base=STANDARD, margin=1.0, few=BESIDE,
     ),
     "token-gate": Study(
         "Does the gate have to depend on the token, or does one number per head, or V1's lambda, do as well?",
         {"token gate": PAPER, "head gate": FORMS["dgsa, head gate"], "V1's lambda": FORMS["diff_v1"]},
-        (CORRUPTED, "token gate", "head gate"), SEEN, inside=("gates",), base=STANDARD, margin=1.0,
+        (CORRUPTED, "token gate", "head gate"), SEEN, (CORRUPTED,), ("gates",), base=STANDARD, margin=1.0,
     ),
     "each-image": Study(
         "What is left where each image is standardised by itself?",

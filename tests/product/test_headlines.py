@@ -1,0 +1,130 @@
+"""The figures of docs/evidence.md about the second round, computed once more from its records by
+code that shares nothing with the laboratory.
+"""
+
+import base64
+import json
+import re
+import zlib
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+T = {2: 4.303, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228, 11: 2.201}  # 97.5 %, by freedom
+SMALLER = {2: 1.061, 4: 0.941, 5: 0.920, 6: 0.906, 7: 0.896, 8: 0.889, 9: 0.883, 10: 0.879, 11: 0.876}  # 80 %
+
+
+def form(s):
+    """The name of a cell, from a run's settings."""
+    if s["kind"] == "dgsa":
+        return {"head": "dgsa, head gate"}.get(s["gate"], "dgsa" if s["gate_bias"] == 0.223 else "dgsa, b = 1")
+    if s["kind"] == "softmax":
+        return "softmax" if s["n_heads"] == 8 else "softmax, H heads"
+    return "diff_v1, 0.8" if s.get("lambda_init") else s["kind"]
+
+
+def clean(record):
+    return 100 * record["clean"]["accuracy"]
+
+
+def corrupted(record):
+    return 100 * mean(mean(levels[1:]) for levels in record["accuracy"].values())
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """{(data, how pixels are standardised, form): {seed: record}}"""
+    found = {}
+    for line in (DOCS / "evidence/second/runs.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        s = record["settings"]
+        if "clean" in record:
+            found.setdefault((s["data"], s["standardise"], form(s)), {})[s["seed"]] = record
+    return found
+
+
+def table(first):
+    """The rows of the table in evidence.md whose head begins so."""
+    lines = (DOCS / "evidence.md").read_text(encoding="utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            return rows
+        rows.append([cell.strip(" *`") for cell in line.strip("|").split("|")])
+    return rows
+
+
+def compare(of, ours, theirs):
+    d = [of(ours[seed]) - of(theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+    free = len(d) - 1
+    error = stdev(d) / len(d) ** 0.5
+    return mean(d), T[free] * error, len(d), (T[free] + SMALLER[free]) * error
+
+
+def test_the_contrasts_are_those_of_the_records(runs):
+    rows = table("study")
+    assert len(rows) >= 6
+    for study, data, contrast, said, interval, seeds, seen, _ in rows:
+        how, of = ("image" if study == "each-image" else "data"), (clean if study == "clean" else corrupted)
+        a, b = (runs[data, how, name.strip(" `")] for name in contrast.split(" - "))
+        difference, half, n, detectable = compare(of, a, b)
+        low, high = map(float, re.findall(r"[-+][\d.]+", interval))
+        assert float(said) == pytest.approx(difference, abs=0.006), (study, data)
+        assert (low, high) == pytest.approx((difference - half, difference + half), abs=0.011), (study, data)
+        assert int(seeds) == n and float(seen) == pytest.approx(detectable, abs=0.06), (study, data)
+
+
+def test_the_words_follow_from_interval_and_margin():
+    for *_, said, interval, _seeds, _seen, verdict in table("study"):
+        low, high = map(float, re.findall(r"[-+][\d.]+", interval))
+        inside, way = low > -1 and high < 1, "better" if float(said) > 0 else "worse"
+        wanted = way if low > 0 or high < 0 else "equivalent" if inside else "cannot tell"
+        assert verdict.startswith(wanted), (said, interval, verdict)
+
+
+def test_the_accuracies_are_those_of_the_records(runs):
+    rows = table("accuracy, %")
+    for name, *cells in rows:
+        places = [("fashion-mnist", "data"), ("fashion-mnist", "image"), ("digits", "data"), ("digits", "image")]
+        for (data, how), pair in zip(places, zip(cells[::2], cells[1::2], strict=True), strict=True):
+            for of, said in zip((clean, corrupted), pair, strict=True):
+                if said:
+                    found = mean(of(record) for record in runs[data, how, name].values())
+                    assert float(said.split()[0]) == pytest.approx(found, abs=0.051), (name, data, how, said)
+
+
+def test_what_is_kept_of_each_test_item_adds_up(runs):
+    for by_seed in runs.values():
+        for record in by_seed.values():
+            right = {name: list(zlib.decompress(base64.b64decode(t))) for name, t in record["items"].items()}
+            assert 100 * mean(right["clean"]) == pytest.approx(clean(record), abs=1e-3)
+            states = 5 * len(record["accuracy"])
+            assert 100 * mean(right["corrupted"]) / states == pytest.approx(corrupted(record), abs=1e-3)
+
+
+def test_no_seed_was_used_for_tuning(runs):
+    seeds = {seed for by_seed in runs.values() for seed in by_seed}
+    assert seeds == set(range(300, 312))
+    for path in (DOCS / "evidence/tuning").glob("*/runs.jsonl"):
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        assert not seeds & {r["settings"].get("seed") for r in records}
+
+
+def test_each_rate_is_the_best_on_validation_data_and_inside_what_was_tried(runs):
+    for path in (DOCS / "evidence/tuning").glob("*/runs.jsonl"):
+        reached = {}
+        for line in path.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            if "valid" in record:
+                s = record["settings"]
+                reached.setdefault(s["kind"], {}).setdefault(s["lr"], []).append(record["valid"]["accuracy"])
+        assert len({len(rates) for rates in reached.values()}) == 1  # the same budget
+        for (data, _, name), by_seed in runs.items():
+            if data == path.parent.name:
+                kind = name.split(",")[0]
+                means = {lr: round(mean(accuracies), 9) for lr, accuracies in reached[kind].items()}
+                (lr,) = {record["settings"]["lr"] for record in by_seed.values()}
+                assert means[lr] == max(means.values()) and min(means) < lr < max(means), (data, name, means)

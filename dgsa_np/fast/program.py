@@ -48,8 +48,11 @@ class Into:
 
     def matmul(self, a, b):
         """out = a b"""
-        blas, out = cublas(self.program.xp), self.out
-        self.program.do(*([blas.product(a, b, out)] if blas else [self.program.xp.matmul, a, b, out]))
+        blas = cublas(self.program.xp)
+        if blas:
+            self.program.do(blas.product(a, b, self.out))
+        else:
+            self.program.do(self.program.xp.matmul, a, b, out=self.out)
         return self
 
     def copy(self, a, **options):

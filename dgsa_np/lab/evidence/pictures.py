@@ -15,7 +15,7 @@ from .measures import NOISE, clean_and_corrupted
 
 def figure_block(name, figure, caption) -> tuple:
     """A figure as a block of the page, drawn as PNG. name : of its file"""
-    return "figure", name, viz.png(figure, dpi=100), caption  # there are many, and the page holds them all
+    return "figure", name, viz.png(figure, dpi=90), caption  # there are many, and the page holds them all
 
 
 def section(folder, records) -> list:

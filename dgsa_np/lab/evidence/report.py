@@ -207,7 +207,7 @@ def curves(found: Results, baselines) -> list:
     caption = f"Test accuracy on {found.data} against the level of each corruption."
     return [
         ("table", [["corrupted accuracy, %, mean over levels", *levels], *rows]),
-        ("table", corruption_errors(by)),
+        *([("table", corruption_errors(by))] if settings.get("corruptions") else []),
         figure_block(f"{found.study}-{found.data}", figure, caption),
     ]
 
@@ -231,10 +231,11 @@ def corruption_errors(by) -> list:
 
 
 def tests(made) -> list:
-    return [["data", "metric", "comparison", "difference", "p", "p, Holm", "d_z", "significant", "could be seen"]] + [
-        [c.data, c.metric.name, versus(c), *shown(c, number(c.holm)), "yes" if c.significant else "no", seen(c)]
-        for c in made
+    could = [["could be seen"], *([seen(c)] for c in made)] if made[0].margin is not None else [[]] * (1 + len(made))
+    rows = [["data", "metric", "comparison", "difference", "p", "p, Holm", "d_z", "significant"]] + [
+        [c.data, c.metric.name, versus(c), *shown(c, number(c.holm)), "yes" if c.significant else "no"] for c in made
     ]
+    return [row + last for row, last in zip(rows, could, strict=True)]
 
 
 # -------------------------------------------------------------------------------------------- words

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test test-all gradcheck lint peers gpu cupy cluster nbgrader student stubs release grader-torture notebooks check-notebooks torture mutate clean
+.PHONY: demo test test-all test-rest gradcheck lint peers gpu cupy cluster nbgrader student stubs release grader-torture notebooks check-notebooks torture mutate clean
 
 demo: .venv/run
 	$(BIN)/python -m dgsa_np demo --out demo-$$(date +%Y%m%d-%H%M%S)
@@ -13,9 +13,15 @@ test: .venv/test
 
 # Everything but torture and notebooks, as far as what it needs is installed.
 ALL = -m "slow or not slow or peers"
+# Two processes. A file runs in one of them, so that what its tests share is made once.
+TWO = -n 2 --dist loadfile
 
 test-all: .venv/test
-	$(BIN)/python -m pytest $(ALL)
+	$(BIN)/python -m pytest $(TWO) $(ALL)
+
+# What test-all runs and test leaves out.
+test-rest: .venv/test
+	$(BIN)/python -m pytest $(TWO) -m "slow or peers"
 
 gradcheck: .venv/run
 	$(BIN)/python -m dgsa_np gradcheck
@@ -24,8 +30,8 @@ lint: .venv/test
 	$(BIN)/ruff check .
 
 # The parity tests once more, live against PyTorch.
-peers: .venv/peers
-	$(BIN)/python -m pytest -m peers tests
+peers: .venv/test .venv/peers
+	$(BIN)/python -m pytest $(TWO) -m peers tests
 
 # What needs a GPU and CuPy (pip install ".[cuda13]" into .venv): the tests for it, and the check that any user can run.
 gpu: .venv/test
@@ -34,7 +40,7 @@ gpu: .venv/test
 
 # Without a GPU: the own code of CuPy 14.0.0 runs on the stand-in for it.
 cupy: .venv/test .venv/cupy
-	$(BIN)/python -m pytest $(ALL) tests/machine/test_*stand_in.py
+	$(BIN)/python -m pytest $(TWO) $(ALL) tests/machine/test_*stand_in.py
 
 # A grid on a Dask scheduler with two workers, one of which is killed.
 cluster: .venv/test .venv/cluster

@@ -64,6 +64,17 @@ def pytest_collection_modifyitems(config, items):
     LEFT_OUT.update(why[-1] for why in reasons if why)
     config.hook.pytest_deselected(items=[item for item, why in zip(items, reasons, strict=True) if why])
     items[:] = [item for item, why in zip(items, reasons, strict=True) if not why]
+    if hasattr(config, "workeroutput"):  # of a process of pytest-xdist, which prints nothing itself
+        config.workeroutput["left out"] = dict(LEFT_OUT)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """What a process of pytest-xdist has left out. Each collects all tests: their numbers are the
+    same, and do not add up.
+    """
+    for reason, n in getattr(node, "workeroutput", {}).get("left out", {}).items():
+        LEFT_OUT[reason] = n
 
 
 def pytest_terminal_summary(terminalreporter):

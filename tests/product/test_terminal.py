@@ -21,9 +21,11 @@ COMMAND = [sys.executable, "-m", "dgsa_np"]
 
 
 def run(*argv, python=(), **environment):
-    """Status, output and errors as bytes, of a process with these variables set."""
+    """Status, output and errors as bytes, of a process with these variables set. The time is for
+    one that hangs: a whole gradient check takes more than a minute, beside other tests two or more.
+    """
     command = [sys.executable, *python, "-m", "dgsa_np", *map(str, argv)]
-    done = subprocess.run(command, capture_output=True, env=os.environ | environment, timeout=120)
+    done = subprocess.run(command, capture_output=True, env=os.environ | environment, timeout=600)
     return done.returncode, done.stdout, done.stderr
 
 

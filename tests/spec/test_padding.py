@@ -255,7 +255,11 @@ BUGS = {  # what is wrong: (the test that catches it, the change)
     ),
     "dropped patches times 0": (
         partial(HOLDS_ANYTHING, task="vision"),
-        (layers.patch_embed_forward, "kept_only(keep, patches(images, cfg))", "patches(images, cfg)"),
+        (
+            layers.kept_patches,
+            "kept_only(keep, standardised(kept_only(keep, patches(images, cfg)), cfg, keep))",
+            "patches(images, cfg)",
+        ),
     ),
     "rows of dropped tokens times 0": (
         partial(HOLDS_ANYTHING, task="text"),

@@ -240,7 +240,7 @@ def forest_figure(rows, margin, unit):
     figure, ((ax,),) = subplots(1, 1, 8, 1.2 + 0.42 * len(rows))
     names, means, halves, wide = zip(*rows, strict=True)
     places, look = range(len(rows)), PALETTE[0]["color"]
-    ax.axvspan(-margin, margin, color="0.93", label=f"equivalent: within {margin:g} {unit}")
+    ax.axvspan(-margin, margin, color="0.93", label=f"equivalent: within {margin:g} of 0")
     ax.axvline(0, color="0.6", lw=1)
     for half, width, what in ((wide, 1.2, "over seeds and test items"), (halves, 4, "over seeds")):
         ax.hlines(places, np.subtract(means, half), np.add(means, half), color=look, lw=width, label=f"95 % {what}")

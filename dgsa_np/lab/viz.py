@@ -108,6 +108,24 @@ def robustness_figure(corruptions, accuracies, chance, kinds=(), band=SEED_RANGE
 
 
 @in_style()
+def depth_figure(similarities, kinds=(), band=SEED_RANGE):
+    """How alike tokens are against depth, mean over seeds and a band.
+
+    similarities : {name: {when: (seeds, depth + 1)}}, a panel for each when
+    """
+    names = list(next(iter(similarities.values())))
+    figure, (axes,) = subplots(1, len(names), 9, 3.6, sharey=True)
+    styles = looks(similarities, kinds)
+    for ax, when in zip(axes, names, strict=True):
+        for name, by in similarities.items():
+            _draw_band(ax, range(by[when].shape[1]), by[when], name, band, **styles[name])
+        label(ax, when, "blocks passed", "mean cosine of two tokens" if ax is axes[0] else "")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(similarities))
+    figure.supxlabel(f"mean of the seeds; bands are {band[0]}", fontsize=9, color="0.4")
+    return figure
+
+
+@in_style()
 def training_figure(runs, kinds=()):
     """Loss and validation accuracy against the step, mean and range over seeds.
 

@@ -41,6 +41,38 @@ def test_rejection_and_sign_of_maps_that_are_known():
     assert measures.layer(maps([[1.0, -1.0], [-1.0, 1.0]]))["rejection"] > 200  # balanced: all that is common goes
 
 
+def similarity_by_hand(params, split, model):
+    """The cosine of each pair of kept tokens, one pair after the other."""
+    _, cache = model_forward(split.inputs, params, model, split.keep)
+    found = []
+    for norm in (*(block.norm1 for block in cache.blocks), cache.norm):
+        each = []
+        for i, tokens in enumerate(norm.n):
+            tokens = tokens if split.keep is None else tokens[split.keep[i]]
+            pairs = [(a, b) for j, a in enumerate(tokens) for k, b in enumerate(tokens) if j != k]
+            cosines = [a @ b / sqrt((a @ a) * (b @ b)) for a, b in pairs]
+            each.append(sum(cosines) / len(cosines) if cosines else 0.0)
+        found.append(sum(each) / len(each))
+    return found
+
+
+@pytest.mark.parametrize("task", ["vision", "text"])
+def test_tokens_are_compared_in_pairs_and_dropped_ones_not_at_all(task):
+    model = {"vision": VISION, "text": TEXT}[task]
+    params = init_model(model, np.random.default_rng(0), "float64")
+    some = measures.first_rows(three_splits(model).test, 5)
+    told = measures.similarity(params, some, model)
+    assert len(told) == model.depth + 1
+    assert told == pytest.approx(similarity_by_hand(params, some, model), abs=1e-12)
+
+
+def test_equal_tokens_have_a_similarity_of_1():
+    flat = tree_map(lambda a: a * 0, init_model(VISION, np.random.default_rng(0), "float64"))
+    flat["embed"]["b"] += 1.0
+    some = measures.first_rows(three_splits(VISION).test, 3)
+    assert measures.similarity(flat, some, VISION) == pytest.approx([1.0] * (VISION.depth + 1), abs=1e-12)
+
+
 def test_padding_plays_no_part_in_a_layers_figures():
     A, keep = [[0.5, 0.5, 0], [0.25, 0.75, 0], [9, -9, -9]], np.array([[True, True, False]])
     padded, plain = measures.layer(maps(A), keep), measures.layer(maps([[0.5, 0.5], [0.25, 0.75]]))

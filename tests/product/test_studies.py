@@ -158,6 +158,7 @@ RECORD = {
     "at_start": [{"rejection": 1.0}, {"rejection": 2.0}],
     "gates": [{"auc": [0.5, 0.7]}, {"auc": [0.9, 0.3]}],
     "needle": {"accuracy": {"0": 1.0, "1": 0.9, "8": 0.25}},
+    "similarity": {"before": [0.1, 0.2], "after": [0.3, 0.6]},
 }
 
 
@@ -166,6 +167,7 @@ def test_every_metric_by_hand():
     assert told == pytest.approx({
         "clean accuracy": 90, "corrupted accuracy": 100 * (0.4 + 0.7) / 2, "gate AUC - 1/2": 0.1,
         "rejection gained": 4.5 - 1.5, "accuracy, 8 spurious keys": 25, "test loss": 0.4, "validation accuracy": 70,
+        "similarity of tokens": 0.6,
     })  # fmt: skip
 
 

@@ -29,6 +29,7 @@ MEASURED = {  # the form of what measure returns
     **{"valid": FIGURES, "clean": FIGURES, "accuracy?": {NAME: [SHARE]}},
     **{"layers?": [LAYER], "at_start?": [LAYER], "gates?": (NONE, [GATES])},
     **{"brightness?": {"before": [CHANGE], "after": [CHANGE]}},
+    **{"similarity?": {"before": [NUMBER], "after": [NUMBER]}},
     **{"items?": {"clean": TEXT, "corrupted": TEXT}},
     **{"needle?": {"accuracy": {NAME: SHARE}, "weights": {NAME: [NUMBER, NUMBER, NUMBER]}}},
 }
@@ -49,6 +50,7 @@ def measure(model, cfg, params, data, data_config) -> dict:
         "layers": [layer(head, some.keep) for head in heads(params, some, model)],
         "at_start": [layer(head, some.keep) for head in heads(start, some, model)],
         "gates": gates_and_noise(params, some, model),
+        "similarity": {when: similarity(p, some, model) for when, p in (("before", start), ("after", params))},
     }
     if model.task == "vision":
         measured["brightness"] = {"before": brightness(start, some, model), "after": brightness(params, some, model)}
@@ -129,6 +131,23 @@ def layer(head, keep=None) -> dict:
         "negative": abs(A[A < 0]).sum() / abs(A).sum(),
         "rejection": 20 * np.log10(np.sqrt((own**2).mean()) / common),
     }
+
+
+def similarity(params, split, model) -> list:
+    """The mean cosine between two tokens of an input, before each block and behind the last.
+
+    Attention averages tokens, so it makes them alike; where all are, depth brings nothing more.
+    """
+    _, cache = model_forward(split.inputs, params, model, split.keep)
+    kept = np.ones(split.keep.shape if split.keep is not None else (len(split.inputs), model.n_tokens))
+    kept = kept if split.keep is None else kept * split.keep
+    n, found = kept.sum(axis=1), []
+    for norm in (*(block.norm1 for block in cache.blocks), cache.norm):
+        lengths = np.sqrt((norm.n**2).sum(axis=-1, keepdims=True))
+        u = norm.n * kept[..., None] / np.maximum(lengths, 1e-30)
+        pairs = (u.sum(axis=1) ** 2).sum(axis=-1) - (u**2).sum(axis=(1, 2))  # sum over i != j of u_i . u_j
+        found.append((pairs / np.maximum(n * (n - 1), 1)).mean())
+    return found
 
 
 def brightness(params, split, model) -> list:

@@ -32,6 +32,7 @@ STANDARD = {
     "digits": PIXELS | {"width": 32, "depth": 2, "patch_size": 2, "epochs": 24},
     "rt-polarity": {},
 }
+DEEP = {"digits": {"standardise": "data", "width": 32, "depth": 8, "patch_size": 2, "epochs": 12, "lr": 0.01}}
 RATES = {
     "fashion-mnist": {"softmax": 0.005, "diff_v1": 0.005, "dgsa": 0.005, "diff_v2": 0.005},
     "cifar10": {"softmax": 0.005, "diff_v1": 0.005, "dgsa": 0.005, "diff_v2": 0.005},
@@ -74,10 +75,11 @@ CLEAN = Metric(
 CORRUPTED = Metric("corrupted accuracy", "%", lambda record: 100 * corrupted(record), corrupted_items)
 SEES_NOISE = Metric("gate AUC - 1/2", "", lambda record: np.mean([g["auc"] for g in record["gates"]]) - 0.5)
 REJECTION = Metric("rejection gained", "dB", after_minus_before)
+SIMILAR = Metric("similarity of tokens", "", lambda record: record["similarity"]["after"][-1])
 MISLED = Metric("accuracy, 8 spurious keys", "%", lambda record: 100 * record["needle"]["accuracy"]["8"])
 VALID = Metric("validation accuracy", "%", lambda record: 100 * record["valid"]["accuracy"])
 LOSS = Metric("test loss", "nats", lambda record: record["clean"]["loss"])
-METRICS = {metric.name: metric for metric in (CLEAN, CORRUPTED, SEES_NOISE, REJECTION, MISLED, LOSS, VALID)}
+METRICS = {metric.name: metric for metric in (CLEAN, CORRUPTED, SEES_NOISE, REJECTION, MISLED, SIMILAR, LOSS, VALID)}
 
 
 class Study(NamedTuple):
@@ -137,6 +139,11 @@ STUDIES = {
         "What is left where each image is standardised by itself?",
         {name: FORMS[name] | {"standardise": "image"} for name in ("softmax", "diff_v1", "dgsa")},
         (CORRUPTED, "dgsa", "softmax"), ("fashion-mnist", "digits"), base=STANDARD, margin=1.0,
+    ),
+    "smoothing": Study(
+        "Do tokens become alike with depth, and does a mechanism keep them apart?",
+        {"softmax": {"kind": "softmax"}, "twicing": {"kind": "twicing"}, "diff_v1": {"kind": "diff_v1"}, "dgsa": PAPER},
+        (SIMILAR, "dgsa", "softmax"), metrics=(SIMILAR, CLEAN), inside=("similarity",), base=DEEP,
     ),
     "noise": Study(
         "How accurate is each mechanism on clean and on corrupted inputs?",

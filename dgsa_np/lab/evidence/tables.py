@@ -112,6 +112,21 @@ def rejection(found: Results) -> list:
     ]
 
 
+def similarity(found: Results) -> list:
+    """How alike tokens are, against depth."""
+    of = {
+        label: {f"{when} training": np.array([run["similarity"][when] for run in runs]) for when in ("before", "after")}
+        for label, runs in found.cells.items()
+    }
+    depth = range(len(next(iter(of.values()))["after training"][0]))
+    rows = ([label, *map(over_seeds, by["after training"].T)] for label, by in of.items())
+    return [
+        ("p", "Mean cosine between two tokens of an input, before each block and behind the last (clean test inputs)."),
+        ("table", [["after training, block", *(f"{i}" for i in depth)], *rows]),
+        found.figure("similarity", viz.depth_figure(of, KINDS, INTERVAL), f"Similarity of tokens on {found.data}."),
+    ]
+
+
 def of_sums(layer) -> float:
     """The part of the rejection that lies in the row sums: their rms, in dB below 1."""
     mean, std = layer["row_sum"]
@@ -202,4 +217,7 @@ def over_seeds(values) -> str:
     return with_interval(values, 1 if abs(np.mean(values)) >= 10 else 2)
 
 
-SECTIONS = {"gates": gates, "signed": signed, "rejection": rejection, "needle": needle, "cost": cost}
+SECTIONS = {
+    **{"similarity": similarity, "gates": gates, "signed": signed},
+    **{"rejection": rejection, "needle": needle, "cost": cost},
+}

@@ -632,7 +632,7 @@ BUGS = {  # what is wrong: (the check that sees it, the function, its text, the 
     "shards added too late": ("gradients, three shards", Step.write, "then.calls[:0] = first.calls", "then.calls += first.calls"),
     "one of several shards lost": ("gradients, three shards", step.add_up, "for other in others:", "for other in others[1:]:"),
     "weights of the shard, not of the batch": ("gradients, dgsa", Step.load, "counted.sum(), dtype", "counted.size, dtype"),
-    "dropped patches are seen": ("dropped", Step.load, "np.where(keep[..., None], patches(inputs, cfg), 0)", "patches(inputs, cfg)"),
+    "dropped patches are seen": ("dropped", Step.load, "kept_patches(inputs, cfg, keep)", "kept_patches(inputs, cfg)"),
     "moments of before": ("starts anew", Step.set, "self.held[1:].fill(0)", "None"),
     "steps of before": ("starts anew", Step.set, '{"params": params}, 0', '{"params": params}, self.t'),
     "views for copies": ("copies", Step.state, "self.held.copy()", "self.held"),

@@ -41,6 +41,17 @@ def test_rejection_and_sign_of_maps_that_are_known():
     assert measures.layer(maps([[1.0, -1.0], [-1.0, 1.0]]))["rejection"] > 200  # balanced: all that is common goes
 
 
+@pytest.mark.parametrize("spoil", ["AAAA", "", "no base 64!", measures.packed({"x": np.zeros((2, 4), bool)})["clean"]])
+def test_test_items_that_are_damaged_or_add_up_to_something_else_are_refused(spoil):
+    right = np.array([[True, True, False], [True, False, False], [False, True, False]])
+    record = {"accuracy": {"x": right.mean(axis=1).tolist()}, "items": measures.packed({"x": right})}
+    record["clean"] = {"accuracy": record["accuracy"]["x"][0]}
+    measures.check_items(record)
+    for name in record["items"]:
+        with pytest.raises(ValueError):
+            measures.check_items(record | {"items": record["items"] | {name: spoil}})
+
+
 def similarity_by_hand(params, split, model):
     """The cosine of each pair of kept tokens, one pair after the other."""
     _, cache = model_forward(split.inputs, params, model, split.keep)

@@ -30,7 +30,7 @@ from ..records import COUNT, DICT, HASH, LABEL, NAME, NONE, NUMBER, SHARE, TEXT,
 from ..runs import EPOCH
 from ..settings import FIELDS, DataConfig, SettingsError, make, settings_of, settle, typed
 from ..workers import results, told
-from .measures import MEASURED, measure
+from .measures import MEASURED, check_items, measure
 
 UNEVEN = 0.02  # parameter counts of one grid may differ by so much
 FIXED_BY_DATA = ("task", "n_out", "image_size", "channels", "vocab_size", "max_len")
@@ -233,5 +233,8 @@ def read_runs(path, repair=False) -> list:
         levels = {kind: len(corruption.levels) for kind, corruption in corruptions.items()}
         if {kind: len(reached) for kind, reached in record.get("accuracy", {}).items()} != levels:
             raise SettingsError(f"{where}: its accuracy does not have the corruptions {levels}, with so many levels")
+        if "items" in record:
+            with told_as(SettingsError, f"{where}: its test items: ", ValueError):
+                check_items(record)
         records.append(record | {"settings": settings, "key": Planned(settings, record["data_sha256"]).key})
     return records

@@ -17,6 +17,7 @@ from ..records import NAME, NONE, NUMBER, SHARE, TEXT
 
 ROWS = 256  # of the test split, that are looked into
 NOISE = {"vision": ("gaussian", 0.3), "text": ("substitution", 0.3)}  # what corrupts half an image, or some words
+MOST_ITEMS = 2**24  # that are unpacked
 BINS = 20  # of a histogram of gates, from 0 to 1
 SATURATED = 0.05  # gates nearer to 0 or 1 than this
 SPURIOUS_KEYS = (0, 1, 2, 4, 8)  # in the sentences of the needle
@@ -70,8 +71,25 @@ def packed(right) -> dict:
 
 
 def unpacked(text) -> np.ndarray:
-    """One number for each test item."""
-    return np.frombuffer(zlib.decompress(b64decode(text)), "uint8").astype(int)
+    """One number for each test item; raises ValueError for what packed has not made."""
+    stream = zlib.decompressobj()
+    try:
+        content = stream.decompress(b64decode(text, validate=True), MOST_ITEMS)
+    except zlib.error as error:
+        raise ValueError(f"{error}") from error
+    if not stream.eof or not content:
+        raise ValueError("it is cut off, empty or too long")
+    return np.frombuffer(content, "uint8").astype(int)
+
+
+def check_items(record):
+    """Raises ValueError where the test items of a record do not add up to its accuracies."""
+    clean, corrupted = (unpacked(record["items"][name]) for name in ("clean", "corrupted"))
+    levels = [reached[1:] for reached in record["accuracy"].values()]
+    said = record["clean"]["accuracy"], np.mean(levels)
+    found = clean.mean(), corrupted.mean() / np.size(levels)
+    if clean.size != corrupted.size or not np.allclose(found, said, rtol=0, atol=1e-5):
+        raise ValueError(f"they reach {found} clean and corrupted, expected {said}, as the record says")
 
 
 def first_rows(split, n):

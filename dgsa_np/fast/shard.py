@@ -52,7 +52,7 @@ class Shard:
         sizes |= {"R": N if self.causal else batch, "e": cfg.width // cfg.n_heads, "d/2": sizes["d"] // 2}
         sizes |= {"Q": sizes["n"] * cfg.n_heads * sizes["d"], "n*H*e": sizes["n"] * cfg.width}
         # blocks save passes over maps, and cost calls, each of which a GPU makes slowly
-        split = self.causal and (xp is np or batch * sizes["H"] * sizes["n"] * length**2 >= LARGE_MAPS)
+        split = xp is np or batch * sizes["H"] * sizes["n"] * length**2 >= LARGE_MAPS
         self.query_blocks = query_blocks(length, self.causal, tiled, split)
         self.sizes = sizes | {"t": max(stop - start for start, stop, _ in self.query_blocks), "S": length}
         self.program, self.buffers, self.feeds, self.tables = Program(xp), {}, [], []
@@ -457,7 +457,7 @@ def exponentials(xp, E, top, limits):
     xp.exp(E, out=E)
 
 
-def query_blocks(T, causal, tiled, split):
+def query_blocks(T, causal, tiled, split=True):
     """(first query, end, keys that are seen) of each block of queries; no later keys if causal."""
-    parts = -(-T // TILE) if tiled else min(4, max(1, T // 32)) if split else 1
+    parts = -(-T // TILE) if tiled else min(4, max(1, T // 32)) if causal and split else 1
     return [(start, stop, stop if causal else T) for start, stop in pairwise(T * i // parts for i in range(parts + 1))]

@@ -105,6 +105,22 @@ def test_what_is_kept_of_each_test_item_adds_up(runs):
             assert 100 * mean(right["corrupted"]) / states == pytest.approx(corrupted(record), abs=1e-3)
 
 
+def test_how_alike_tokens_are_is_what_the_records_hold():
+    runs = {}
+    for line in (DOCS / "evidence/smoothing/runs.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        if "similarity" in record:
+            runs.setdefault(record["settings"]["kind"], []).append(record)
+    rows = table("mean cosine")
+    assert {name for name, *_ in rows} == runs.keys() and {len(some) for some in runs.values()} == {10}
+    for name, *cells in rows:
+        after = [record["similarity"]["after"] for record in runs[name]]
+        columns = [a[4] for a in after], [a[8] for a in after], [clean(record) for record in runs[name]]
+        for xs, said, digits in zip(columns, cells, (0.0051, 0.0051, 0.051), strict=True):
+            middle, half = map(float, said.split(" ± "))
+            assert (middle, half) == pytest.approx((mean(xs), T[9] * stdev(xs) / 10**0.5), abs=digits), (name, said)
+
+
 def test_no_seed_was_used_for_tuning(runs):
     seeds = {seed for by_seed in runs.values() for seed in by_seed}
     assert seeds == set(range(300, 312))

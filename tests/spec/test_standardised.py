@@ -216,6 +216,7 @@ BUGS = {  # what is wrong: (what catches it, function, old, new)
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUGS)
 def test_planted_bugs_are_caught(name):
     test, *change = BUGS[name]

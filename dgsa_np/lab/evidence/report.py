@@ -270,7 +270,7 @@ def sentence(c) -> str:
     chance = "more than chance between seeds explains" if c.significant else "which chance between seeds can explain"
     return (
         f"Primary endpoint, on {c.data}: {c.metric.name} of {c.label} minus {against} is {difference(c)}, "
-        f"p = {number(c.p)}, d_z = {c.effect:.2f}, {c.n} seeds: taken by itself, {chance}."
+        f"p {'' if c.p < 1e-4 else '= '}{number(c.p)}, d_z = {c.effect:.2f}, {c.n} seeds: taken by itself, {chance}."
         f"{over_items(c)}{verdict(c)}"
     )
 

@@ -272,7 +272,8 @@ def evaluate(params, split: Split, model: ModelConfig) -> dict[str, float]:
 def _predictions(params, split, model):
     """Logits on the host and the rows they belong to, batch by batch."""
     xp = array_module(params["head"]["W"])
-    size = max(1, (EVALUATION if xp is np else 8 * EVALUATION) // model.n_tokens)
+    most = EVALUATION if xp is np else 8 * EVALUATION  # a GPU is slow to start, and has no cache to fit
+    size = max(1, most // model.n_tokens)
     for start in range(0, split.length(), size):
         rows = split.take(slice(start, start + size))
         inputs = xp.asarray(rows[0]) if model.task == "vision" else rows[0]

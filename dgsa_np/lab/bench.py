@@ -276,7 +276,11 @@ def products(B, T, C, H, depth):
     cfg = language_model("dgsa", B, T, C, H, depth)[-1]
     shards = [_triples(len(rows), cfg) for rows in np.array_split(np.arange(B), min(cores(), B))]
     pool = ThreadPoolExecutor(len(shards))
-    return lambda: next(iter(pool.map(_multiply, shards)))
+
+    def run():
+        list(pool.map(_multiply, shards))  # waits for all of them
+
+    return run
 
 
 def _triples(B, cfg) -> list:

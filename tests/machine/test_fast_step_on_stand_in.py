@@ -16,6 +16,7 @@ from support.fast_step import (
     CFG,
     KINDS,
     PLACES,
+    SWITCHES,
     TASKS,
     apart,
     batches_of,
@@ -93,13 +94,6 @@ def test_a_step_on_a_device_gives_what_numpy_gives_and_asks_nothing(kind, task, 
     assert_same_as_numpy(problem(kind, task, mask), traffic, made)
 
 
-SWITCHES = [
-    {"ffn": "gelu", "rotary": True, "width": 24},
-    {"gate": "head", "head_norm": False},
-    {"gate_on": "inhibition", "T": 67},
-    {"impl": "tiled", "T": 70, "rotary": True},
-    {"T": 1, "B": 1, "depth": 1},
-]
 SWITCHED = [(kind, task, s) for kind, task, s in product(KINDS, TASKS, SWITCHES) if "T" not in s or task != "vision"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from support.compare import bits
 from support.devices import assert_a_pair_agrees_and_repeats, laid_out
 from support.fast_step import KINDS as FAST_KINDS
-from support.fast_step import PLACES, TASKS, apart, batches_of, held, problem, step_for
+from support.fast_step import PLACES, SWITCHES, TASKS, apart, batches_of, held, problem, step_for
 
 from dgsa_np.attention import KINDS
 from dgsa_np.backend import DeviceError, resolve_device, to_numpy
@@ -73,13 +73,6 @@ def test_a_fast_step_gives_what_numpy_gives_and_the_same_as_a_graph(kind, task, 
     assert_as_numpy_and_the_same_when_recorded(problem(kind, task, mask), capsys)
 
 
-SWITCHES = (
-    {"ffn": "gelu", "rotary": True, "width": 24},
-    {"gate": "head", "head_norm": False},
-    {"gate_on": "inhibition", "T": 67},
-    {"impl": "tiled", "T": 70, "rotary": True},
-    {"T": 1, "B": 1, "depth": 1},
-)
 
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)

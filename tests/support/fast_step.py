@@ -19,6 +19,13 @@ KINDS = TILED_KINDS  # those that have a fast step
 TASKS = ("vision", "text", "lm")
 MASKS = ("none", "right", "left", "holes", "one empty")
 PLACES = [(kind, task, mask) for kind in KINDS for task in TASKS for mask in MASKS]
+SWITCHES = [
+    {"ffn": "gelu", "rotary": True, "width": 24},
+    {"gate": "head", "head_norm": False},
+    {"gate_on": "inhibition", "T": 67},
+    {"impl": "tiled", "T": 70, "rotary": True},
+    {"T": 1, "B": 1, "depth": 1},
+]
 THREADS = (1, 2, 3, 9)  # the last are more than a batch has rows, and than a model has layers
 
 # No size can stand for another: B 5, T 6 or 9, H 3, d 2 or 4, C 12, F 7, V 11, n_out 4.

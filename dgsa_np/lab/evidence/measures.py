@@ -157,8 +157,7 @@ def similarity(params, split, model) -> list:
     Attention averages tokens, so it makes them alike; where all are, depth brings nothing more.
     """
     _, cache = model_forward(split.inputs, params, model, split.keep)
-    kept = np.ones(split.keep.shape if split.keep is not None else (len(split.inputs), model.n_tokens))
-    kept = kept if split.keep is None else kept * split.keep
+    kept = np.ones((len(split.inputs), model.n_tokens)) if split.keep is None else split.keep.astype(float)
     n, found = kept.sum(axis=1), []
     for norm in (*(block.norm1 for block in cache.blocks), cache.norm):
         lengths = np.sqrt((norm.n**2).sum(axis=-1, keepdims=True))

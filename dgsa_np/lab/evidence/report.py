@@ -292,10 +292,10 @@ def verdict(c) -> str:
     """What may be said where no difference was found, by the margin of the study."""
     if c.significant or c.margin is None or np.isnan(c.detectable):
         return ""
-    seen = f"the smallest difference that these seeds would show (with 80 % power) is {c.detectable:.1f} points"
+    least = f"the smallest difference that these seeds would show (with 80 % power) is {c.detectable:.1f} points"
     if abs(c.mean) + c.half < c.margin:
-        return f" Equivalent within {c.margin:g} point; {seen}."
-    return f" Cannot tell whether they are within {c.margin:g} point of each other; {seen}."
+        return f" Equivalent within {c.margin:g} point; {least}."
+    return f" Cannot tell whether they are within {c.margin:g} point of each other; {least}."
 
 
 # ------------------------------------------------------------------------------------------- output

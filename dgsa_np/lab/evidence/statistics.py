@@ -6,7 +6,7 @@ import numpy as np
 
 from ..experiments import interval
 
-LEVEL, POWER = 0.05, 0.8  # of every test
+LEVEL, POWER = 0.05, 0.8  # of every test; with which the smallest visible difference would be seen
 
 
 class Comparison(NamedTuple):

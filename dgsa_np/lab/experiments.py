@@ -96,14 +96,22 @@ def accuracy_under_corruption(classify, split, task, kinds=None, corruptions=Non
 
 
 def right_under_corruption(classify, split, corruptions, kinds=None) -> dict:
-    """{corruption: bool (levels, N)}, whether each test item is classified right."""
-    right = {}
-    for number, (kind, corruption) in enumerate(corruptions.items()):
-        if kinds is None or kind in kinds:
-            draws = ((level, np.random.default_rng([number, i])) for i, level in enumerate(corruption.levels))
-            damaged = (with_damage(split, corruption, level, rng) for level, rng in draws)
-            right[kind] = np.array([classify(d) == split.targets for d in damaged])
-    return right
+    """{corruption: bool (levels, N)}, whether each test item is classified right.
+
+    At level 0 nothing is damaged, whatever the corruption: that is classified once.
+    """
+
+    def hits(kind, level, seed):
+        damaged = with_damage(split, corruptions[kind], level, np.random.default_rng(seed))
+        return classify(damaged) == split.targets
+
+    seeds = {kind: number for number, kind in enumerate(corruptions) if kinds is None or kind in kinds}
+    clean = hits(next(iter(seeds)), 0, 0) if seeds else None
+    return {
+        kind: np.array([hits(kind, level, [number, i]) if level else clean for i, level in enumerate(levels)])
+        for kind, number in seeds.items()
+        for levels in [corruptions[kind].levels]
+    }
 
 
 def with_damage(split, corruption, level, rng):

@@ -48,7 +48,7 @@ def test_every_classifier_sees_the_same_damage(digits):
 
     once, again = (accuracy_under_corruption(classify, digits.test, "vision") for _ in range(2))
     assert once == again
-    assert all(np.array_equal(a, b) for a, b in zip(seen[:36], seen[36:], strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(seen[:31], seen[31:], strict=True))  # clean, 6 x 5
 
 
 def test_level_0_of_cifar_10_c_leaves_images_as_they_are(digits):
@@ -62,9 +62,9 @@ def test_level_0_of_cifar_10_c_leaves_images_as_they_are(digits):
     for _ in range(2):
         right = right_under_corruption(classify, few, CIFAR_C)
     assert right.keys() == CIFAR_C.keys() and all(r.shape == (6, 20) and r.all() for r in right.values())
-    once, again = seen[:60], seen[60:]
+    once, again = seen[:51], seen[51:]  # clean, 10 x 5
     assert all(np.array_equal(a, b) and a.dtype == "float32" for a, b in zip(once, again, strict=True))
-    assert all(x is few.inputs for x in once[::6]) and not any(np.array_equal(x, few.inputs) for x in once[1::6])
+    assert once[0] is few.inputs and not any(np.array_equal(x, few.inputs) for x in once[1::5])
 
 
 def test_trivial_models_see_images_that_were_prepared(digits):

@@ -32,6 +32,7 @@ STANDARD = {
     "cifar10": PIXELS | {"width": 48, "depth": 2, "epochs": 8},
     "digits": PIXELS | {"width": 32, "depth": 2, "patch_size": 2, "epochs": 24},
     "rt-polarity": {},
+    "imdb": {},
 }
 DEEP = {"digits": {"standardise": "data", "width": 32, "depth": 8, "patch_size": 2, "epochs": 12, "lr": 0.01}}
 RATES = {
@@ -120,7 +121,7 @@ FORMS = {
     "diff_v2": {"kind": "diff_v2"},
 }
 BESIDE = tuple(FORMS)[4:]
-SEEN = ("fashion-mnist", "cifar10", "digits", "rt-polarity")
+SEEN = ("fashion-mnist", "cifar10", "digits", "rt-polarity", "imdb")
 ON = ("digits", "fashion-mnist", "rt-polarity")
 STUDIES = {
     "clean": Study(
@@ -140,6 +141,13 @@ STUDIES = {
         "What is left where each image is standardised by itself?",
         {name: FORMS[name] | {"standardise": "image"} for name in ("softmax", "diff_v1", "dgsa")},
         (CORRUPTED, "dgsa", "softmax"), ("fashion-mnist", "digits"), base=STANDARD, margin=1.0,
+    ),
+    "head-factor": Study(
+        "Is it the factor 1 - lambda_init behind the head norm that tells V1's two forms apart?",
+        {"dgsa": PAPER, "dgsa, factor 0.8": PAPER | {"lambda_init": 0.2},
+         **{name: FORMS[name] for name in ("diff_v1", "diff_v1, 0.8")}},
+        (CLEAN, "dgsa", "dgsa, factor 0.8"), ("digits", "fashion-mnist"), (CLEAN, CORRUPTED),
+        base=STANDARD, margin=1.0,
     ),
     "smoothing": Study(
         "Do tokens become alike with depth, and does a mechanism keep them apart?",

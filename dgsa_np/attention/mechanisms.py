@@ -37,7 +37,6 @@ class Mechanism(NamedTuple):
     control: Control | None = None  # makes the head's last argument, if it has one
     maps: int = 1  # softmax maps of a head
     split: int = 1  # parts that the C / H columns of a head are split into for keys: d = C / (split H)
-    value_passes: int = 1  # how often a map is applied to values; with maps, for counting products
     lambda_init: Callable | None = None  # the head norm's number at a depth; None: no head norm
     decodes: bool = True  # can it see more keys than queries, as decoding with a past needs?
     tiled: Pair | None = None  # the head on tiles, for long sequences
@@ -90,7 +89,6 @@ MECHANISMS = {
     "twicing": Mechanism(
         head=Pair(twicing.twicing_head_forward, twicing.twicing_head_backward),
         projections=SINGLE,
-        value_passes=2,
         decodes=False,
     ),
 }

@@ -199,8 +199,8 @@ def compare_command(args):
     given = {name: values[0] if len(values) == 1 else values for name, values in _given(args).items()}
     how = {"jobs": args.jobs, "dask": args.dask}
     seeds = range(args.first_seed, args.first_seed + args.seeds)
-    if args.study and args.select:
-        raise SettingsError(f"--study {args.study} with --select {args.select}: what a study compares is fixed")
+    if args.study and (args.select or args.contrast):
+        raise SettingsError(f"--study {args.study} with --select or --contrast: what a study compares is fixed")
     if args.study:
         several = [name for name, value in given.items() if isinstance(value, list)]
         if several:
@@ -209,7 +209,7 @@ def compare_command(args):
             compare_study(args.out, name, seeds, _roots(args.roots), given, **how)
     else:
         seeds = np.atleast_1d(given.pop("seed", seeds)).tolist()
-        compare_grid(args.out, given, seeds, args.uneven, args.select, **how)
+        compare_grid(args.out, given, seeds, args.uneven, args.select, args.contrast, **how)
     print(f"written to {args.out}/; read it with: python -m dgsa_np report {args.out}")
 
 
@@ -255,7 +255,9 @@ def describe_data(data) -> str:
     meta, shape = data.meta, data.train.inputs.shape[1:]
     outputs = "" if meta["task"] == "lm" else f", {meta['n_out']} classes"
     symbols = f", {meta['vocab_size']:,} {meta['unit']}" if "unit" in meta else ""
-    return f"{'data':10s} {meta['name']}: {counts}; inputs {shape}{outputs}{symbols}\n{'':10s} sha256 {meta['sha256']}"
+    labels = f"\n{'':10s} labels {str(meta['labels'])[:100]}" if "labels" in meta else ""
+    told = f"{'data':10s} {meta['name']}: {counts}; inputs {shape}{outputs}{symbols}{labels}"
+    return f"{told}\n{'':10s} sha256 {meta['sha256']}"
 
 
 def describe_step(model, cfg) -> str:
@@ -464,6 +466,7 @@ COMMANDS = {
             flag("--roots", "where the data of a study are", [], nargs="+", metavar="DATA=PATH"),
             flag("--jobs", "processes", 2, type=partial(number, int, 1)),
             flag("--dask", "address of a Dask scheduler whose workers run instead", metavar="ADDRESS"),
+            flag("--contrast", "two cells of a grid: the first minus the second", nargs=2, metavar="CELL"),
             flag("--select", "a sweep: show and choose by validation data alone", choices=("valid",)),
             flag("--uneven", "allow parameter counts that differ by more than 2 %%", action="store_true"),
         ),

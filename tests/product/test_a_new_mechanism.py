@@ -2,7 +2,6 @@
 that is new, it is trained, compared, drawn and checked as the others are.
 """
 
-import json
 import os
 import re
 import shutil
@@ -82,20 +81,18 @@ SAME = """
 from dataclasses import replace
 from dgsa_np.attention import KINDS
 from dgsa_np.lab import viz
-from dgsa_np.lab.evidence.costs import multiplications
 from dgsa_np.lab.experiments import count_parameters, equal_models
 from dgsa_np.model import ModelConfig
 
 looks = viz.looks(KINDS)
 assert KINDS[-1] == "toy" and len({look["color"] for look in looks.values()}) == len(KINDS), looks
 toy, softmax = (ModelConfig(kind=kind, patch_size=2) for kind in ("toy", "softmax"))
-assert multiplications(toy) == multiplications(softmax)
 assert count_parameters(toy) == count_parameters(softmax) + toy.depth * toy.n_heads
 assert equal_models(ModelConfig())["toy"].n_heads == 8  # twice those of dgsa
 """
 
 
-def test_it_has_a_look_and_costs_of_its_own(do):
+def test_it_has_a_look_and_a_size_of_its_own(do):
     do("-c", SAME)
 
 
@@ -144,13 +141,15 @@ def test_it_is_compared_with_another_and_reported(do, tmp_path):
     assert "| toy " in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
-def test_the_studies_of_all_kinds_have_it(do, tmp_path):
-    compared = tmp_path / "compared"
-    do("-m", "dgsa_np", "compare", "--study", "cost", *SMALL, "--seeds", "1", "--out", compared)
-    cost = json.loads((compared / "comparisons.json").read_text(encoding="utf-8"))["cost"]["cost"]["digits"]
-    assert "toy" in cost and cost["toy"]["ms"] > 0
-    do("-m", "dgsa_np", "report", compared, "--out", tmp_path / "report")
+STUDIED = """
+from dgsa_np.lab.evidence.studies import STUDIES
+
+assert all({"kind": "toy"}.items() <= study.cells["toy"].items() for study in STUDIES.values())
+"""
+
+
+def test_every_study_has_it(do):
+    do("-c", STUDIED)
 
 
 @pytest.mark.slow

@@ -7,21 +7,19 @@ from pathlib import Path
 from ...data import LOADERS
 from ...data.files import read
 from ...files import sole_writer, write_whole
-from ..records import COUNT, HASH, LABEL, NAME, NONE, NUMBER, checked, one_of, read_json
+from ..records import HASH, LABEL, NAME, NONE, NUMBER, checked, one_of, read_json
 from ..settings import SettingsError
-from .costs import costs
 from .grid import cells, plan, run_grid
+from .sections import SECTIONS
 from .studies import CLEAN, CORRUPTED, FEW, LOSS, METRICS, STUDIES, VALID, Study, base_of, grid_of
-from .tables import SECTIONS
 
 RECIPE = "width", "depth", "n_heads", "ffn_width", "epochs", "batch_size", "lr", "warmup", "weight_decay", "clip"
-EVERYWHERE = ("digits", "needle")  # data sets that need no files
+EVERYWHERE = ("digits",)  # data sets that need no files
 DATA, METRIC = one_of(LOADERS), one_of(METRICS)
-COST = dict.fromkeys(("ms", "peak_MiB", "multiplications"), NUMBER) | {"parameters": COUNT}
 COMPARISON = {  # an entry of comparisons.json
-    **{"question": LABEL, "primary": (NONE, [METRIC, LABEL, (NONE, LABEL)]), "metrics": [METRIC]},
+    **{"question": LABEL, "primary": (NONE, [METRIC, LABEL, LABEL]), "metrics": [METRIC]},
     **{"inside": [one_of(SECTIONS)], "runs": {DATA: {LABEL: [HASH]}}},
-    **{"margin?": NUMBER, "cost?": {DATA: {LABEL: COST | {"quartiles": [NUMBER, NUMBER]}}}},
+    "margin?": NUMBER,
 }
 
 
@@ -46,23 +44,28 @@ def compare_study(folder, name, seeds, roots, given, **how) -> list:
     return carry_out(folder, name, study, planned, **how)
 
 
-def compare_grid(folder, settings, seeds, uneven, select=None, **how) -> list:
+def compare_grid(folder, settings, seeds, uneven, select=None, contrast=None, **how) -> list:
     """The runs of any grid.
 
     settings : one value of each, or a list; what varies names a cell
     select   : "valid" for a sweep, which looks at validation data alone and tests nothing
+    contrast : the labels of the two cells that are compared first; None: the first and the second
     """
     varied, grids = [name for name, value in settings.items() if isinstance(value, list)], {}
     for cell in cells(settings):
         label = ", ".join(f"{cell[name]}" for name in varied if name != "data") or "all"
         grids.setdefault(cell.get("data", "digits"), {})[label] = cell
+    labels = list(dict.fromkeys(label for grid in grids.values() for label in grid))
+    contrast = contrast or labels[:2]
+    if len(set(contrast) & set(labels)) < min(2, len(labels)):
+        raise SettingsError(f"--contrast {contrast}, expected two of the cells: {', '.join(map(repr, labels))}")
     planned = {data: plan(grid, list(dict.fromkeys(seeds)), uneven=uneven) for data, grid in grids.items()}
-    first, *others = dict.fromkeys(label for by in planned.values() for label in by)
     tasks = {run.settings["task"] for by in planned.values() for runs in by.values() for run in runs}
     metrics = (VALID,) if select else (LOSS,) if "lm" in tasks else (CORRUPTED, CLEAN)
-    primary = (metrics[0], first, others[0]) if others and not select else None
-    study = Study(f"A grid over {', '.join(varied) or 'seeds'}", {}, primary, tuple(planned), metrics)
-    return carry_out(folder, "-".join(["grid", *varied]), study, planned, **how)
+    primary = (metrics[0], *contrast) if labels[1:] and not select else None
+    inside = ("corruptions",) if CORRUPTED in metrics else ()
+    study = Study(f"A grid over {', '.join(varied) or 'seeds'}", {}, primary, tuple(planned), metrics, inside)
+    return carry_out(folder, "-".join(["grid", *varied]), study._replace(margin=None), planned, **how)
 
 
 def carry_out(folder, name, study, planned, **how) -> list:
@@ -80,8 +83,6 @@ def carry_out(folder, name, study, planned, **how) -> list:
     with sole_writer(folder / "runs.jsonl", ("comparisons.json", "models/*")):  # what report writes is not ours
         before = read_comparisons(folder)
         name = name_beside(before, name, comparison)
-        if before.get(name, {}).get("runs") == comparison["runs"]:
-            comparison = before[name] | comparison  # with the costs that were measured
         checked({name: comparison}, {NAME: COMPARISON}, "comparison", SettingsError)  # so that it can be read again
         write_whole(folder / "comparisons.json", json.dumps(before | {name: comparison}, indent=1))
         for data, label, (first, *_) in each:
@@ -90,14 +91,10 @@ def carry_out(folder, name, study, planned, **how) -> list:
         by_seed = zip_longest(*(runs for *_, runs in each))  # what is stopped has the same seeds of each cell
         runs = [run for of_a_seed in by_seed for run in of_a_seed if run]
         models = {runs[0].key for *_, runs in each}
-        records = run_grid(folder, runs, models=models, **how)
-        if "cost" in study.inside:
-            comparison["cost"] = {
-                data: costs({label: first.settings for label, (first, *_) in by.items()})
-                for data, by in planned.items()
-            }
-            write_whole(folder / "comparisons.json", json.dumps(before | {name: comparison}, indent=1))
-    return records
+        if study.primary:
+            metric, label, other = study.primary
+            print(f"tested first: {metric.name} of {label} minus that of {other}; above 0, {label} {metric.above}")
+        return run_grid(folder, runs, models=models, **how)
 
 
 def name_beside(before, name, comparison) -> str:

@@ -9,30 +9,23 @@ import numpy as np
 
 from ...backend import to_numpy
 from ...data import Split, corrupt
-from ...data.needle import PAIR, QUERY, SPURIOUS, VALUES
 from ...model import init_model, model_forward
 from ...train import evaluate
 from ..experiments import classifier, corruptions_of, right_under_corruption
-from ..records import NAME, NONE, NUMBER, SHARE, TEXT
+from ..records import DICT, NAME, NONE, NUMBER, SHARE, TEXT
 
 ROWS = 256  # of the test split, that are looked into
 NOISE = {"vision": ("gaussian", 0.3), "text": ("substitution", 0.3)}  # what corrupts half an image, or some words
 MOST_ITEMS = 2**24  # that are unpacked
 BINS = 20  # of a histogram of gates, from 0 to 1
 SATURATED = 0.05  # gates nearer to 0 or 1 than this
-SPURIOUS_KEYS = (0, 1, 2, 4, 8)  # in the sentences of the needle
-BRIGHTER = 0.3  # grey levels added to every pixel
 FIGURES = {"loss": NUMBER, "accuracy": SHARE}
-LAYER = {"row_sum": [NUMBER, NUMBER], "negative": SHARE, "rejection": NUMBER}
 GATES = {name: [NUMBER] for name in ("mean", "std", "saturated", "auc")} | {"histogram": [[NUMBER], [NUMBER]]}
-CHANGE = dict.fromkeys(("common", "response", "to_common_mode"), NUMBER)
 MEASURED = {  # the form of what measure returns
-    **{"valid": FIGURES, "clean": FIGURES, "accuracy?": {NAME: [SHARE]}},
-    **{"layers?": [LAYER], "at_start?": [LAYER], "gates?": (NONE, [GATES])},
-    **{"brightness?": {"before": [CHANGE], "after": [CHANGE]}},
+    **{"valid": FIGURES, "clean": FIGURES, "accuracy?": {NAME: [SHARE]}, "gates?": (NONE, [GATES])},
     **{"similarity?": {"before": [NUMBER], "after": [NUMBER]}},
     **{"items?": {"clean": TEXT, "corrupted": TEXT}},
-    **{"needle?": {"accuracy": {NAME: SHARE}, "weights": {NAME: [NUMBER, NUMBER, NUMBER]}}},
+    **{"layers?": [DICT], "at_start?": [DICT], "brightness?": DICT, "needle?": DICT},  # of older runs
 }
 
 
@@ -48,15 +41,9 @@ def measure(model, cfg, params, data, data_config) -> dict:
     measured |= {
         "accuracy": {kind: levels.mean(axis=1) for kind, levels in right.items()},
         "items": packed(right),
-        "layers": [layer(head, some.keep) for head in heads(params, some, model)],
-        "at_start": [layer(head, some.keep) for head in heads(start, some, model)],
         "gates": gates_and_noise(params, some, model),
         "similarity": {when: similarity(p, some, model) for when, p in (("before", start), ("after", params))},
     }
-    if model.task == "vision":
-        measured["brightness"] = {"before": brightness(start, some, model), "after": brightness(params, some, model)}
-    if data_config.data == "needle":
-        measured["needle"] = needle(params, model, data_config)
     return rounded(measured)
 
 
@@ -96,15 +83,10 @@ def first_rows(split, n):
     return Split(*split.take(slice(n)))
 
 
-def attention_caches(params, split, model) -> list:
-    """The cache of each layer's attention, with whole maps."""
-    _, cache = model_forward(split.inputs, params, replace(model, impl="plain"), split.keep)
-    return [block.attention for block in cache.blocks]
-
-
 def heads(params, split, model) -> list:
-    """The caches of their heads: A_exc, A_inh, gate ..."""
-    return [attention.head for attention in attention_caches(params, split, model)]
+    """The cache of each layer's heads, with whole maps: A, gate ..."""
+    _, cache = model_forward(split.inputs, params, replace(model, impl="plain"), split.keep)
+    return [block.attention.head for block in cache.blocks]
 
 
 def clean_and_corrupted(params, model, data) -> dict:
@@ -128,29 +110,6 @@ def gate_of(head):
     return getattr(head, "gate", None)
 
 
-# --------------------------------------------------------------------------- row sums and rejection
-
-
-def layer(head, keep=None) -> dict:
-    """Signs, row sums and rejection of the maps of one layer.
-
-    row_sum   : mean and standard deviation over rows
-    negative  : part of the weight that is negative, sum |A| over A < 0 divided by sum |A|
-    rejection : how much better a row passes white noise, different in every value, than a signal
-                that all values share: 20 log10(rms of |A_i|_2 / rms of sum_j A_ij), in dB.
-                Softmax reaches 0 at most; a balanced pair of maps is at infinity
-    """
-    kept = np.ones(head.A.shape[::2], bool) if keep is None else keep
-    A = head.A.swapaxes(1, 2)[kept]  # (tokens, H, S)
-    sums, own = A.sum(axis=-1), np.sqrt((A**2).sum(axis=-1))
-    common = max(np.sqrt((sums**2).mean()), 1e-12)
-    return {
-        "row_sum": [sums.mean(), sums.std()],
-        "negative": abs(A[A < 0]).sum() / abs(A).sum(),
-        "rejection": 20 * np.log10(np.sqrt((own**2).mean()) / common),
-    }
-
-
 def similarity(params, split, model) -> list:
     """The mean cosine between two tokens of an input, before each block and behind the last.
 
@@ -165,33 +124,6 @@ def similarity(params, split, model) -> list:
         pairs = (u.sum(axis=1) ** 2).sum(axis=-1) - (u**2).sum(axis=(1, 2))  # sum over i != j of u_i . u_j
         found.append((pairs / np.maximum(n * (n - 1), 1)).mean())
     return found
-
-
-def brightness(params, split, model) -> list:
-    """Per layer, what a brighter image does to the values and to A v, beside a true common mode.
-
-    common   : part of the change of the values that all tokens share, 0 to 1
-    response : change of A v under brightness, over |A v|
-    to_common_mode : the same, if the maps stayed and all tokens shared a change of equal size
-    """
-    splits, measured = (split, split._replace(inputs=split.inputs + np.float32(BRIGHTER))), []
-    for clean, bright in zip(*(attention_caches(params, s, model) for s in splits), strict=True):
-        v, v_bright = clean.heads["v"], bright.heads["v"]
-        A, change = clean.head.A, v_bright - v
-        o, o_bright = A @ v, bright.head.A @ v_bright
-        shared, row_sums = change.mean(axis=2), A.sum(axis=-1)
-        measured.append(
-            {
-                "common": (shared**2).sum() * change.shape[2] / max((change**2).sum(), 1e-30),
-                "response": rms(o_bright - o) / rms(o),
-                "to_common_mode": np.sqrt((change**2).mean() * (row_sums**2).mean()) / rms(o),
-            }
-        )
-    return measured
-
-
-def rms(x):
-    return np.sqrt((x**2).mean())
 
 
 # ------------------------------------------------------------------------- does the gate see noise?
@@ -242,31 +174,6 @@ def half_corrupted(split, model) -> tuple:
     patches = (len(hit), n, P, n, P, -1)
     mixed = np.where(hit.reshape(-1, n, 1, n, 1, 1), damaged.reshape(patches), split.inputs.reshape(patches))
     return mixed.reshape(damaged.shape), hit
-
-
-# --------------------------------------------------------------------------------------- the needle
-
-
-def needle(params, model, data_config) -> dict:
-    """Accuracy by the number of spurious keys, and where the query looks in the last layer.
-
-    weights : {map: [needle, spurious, other pairs]}, the weight that the query gives to each sort
-              of key, divided by the sum of all its absolute weights. The maps are A and, where
-              there are two, A_exc and A_inh. What is missing to 1 the query gives to itself
-    """
-    tests = {n: replace(data_config, spurious=n).load().test for n in SPURIOUS_KEYS if n <= model.max_len - 2}
-    some = first_rows(tests[1], ROWS)
-    head = heads(params, some, model)[-1]
-    tokens, wanted = some.inputs, PAIR + (some.inputs[:, :1] - QUERY) * VALUES + some.targets[:, None]
-    sorts = tokens == wanted, (tokens >= SPURIOUS) & (tokens < QUERY), (tokens < SPURIOUS) & (tokens != wanted)
-    maps = {name: getattr(head, name)[:, :, 0] for name in ("A_exc", "A_inh", "A") if hasattr(head, name)}
-    return {
-        "accuracy": {n: evaluate(params, split, model)["accuracy"] for n, split in tests.items()},
-        "weights": {
-            name: [(A * sort[:, None]).sum(axis=-1).mean() / abs(A).sum(axis=-1).mean() for sort in sorts]
-            for name, A in maps.items()
-        },
-    }
 
 
 def rounded(tree):

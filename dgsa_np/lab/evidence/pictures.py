@@ -11,14 +11,10 @@ from ..rollout import attention_rollout
 from ..runs import belonging
 from ..settings import settle
 from .measures import NOISE, clean_and_corrupted
+from .sections import Part, drawn
 
 
-def figure_block(name, figure, caption) -> tuple:
-    """A figure as a block of the page, drawn as PNG. name : of its file"""
-    return "figure", name, viz.png(figure, dpi=90), caption  # there are many, and the page holds them all
-
-
-def section(folder, records) -> list:
+def section(folder, records) -> tuple:
     """For each data set the first kept model with a token gate on both maps and head norm."""
     first: dict = {}
     for record in records:
@@ -26,32 +22,30 @@ def section(folder, records) -> list:
         usual = {"kind": "dgsa", "head_norm": True, "gate": "token", "gate_on": "both"}
         if usual.items() <= ({"gate_on": "both"} | settings).items() and settings["task"] in NOISE and path.exists():
             first.setdefault(settings["data"], (record, path))
-    blocks = (block for chosen in first.values() for block in of_a_model(*chosen))
-    return [("h2", "Pictures"), *blocks] if first else []
+    parts = tuple(of_a_model(*chosen) for chosen in first.values())
+    return (Part("Pictures", parts=parts),) if first else ()
 
 
-def of_a_model(record, path) -> list:
+def of_a_model(record, path) -> Part:
     settings = record["settings"]
     name = settings["data"]
+    title = f"Pictures: {name}"
     try:
         _, model, _, data = settle(settings)
     except DataError as error:
-        return [("p", f"No pictures of {name}: {error}")]
+        return Part(title, (f"No pictures of {name}: {error}",))
     if data.meta["sha256"] != record["data_sha256"]:
-        return [("p", f"No pictures of {name}: the data are no longer those of the run.")]
+        return Part(title, (f"No pictures of {name}: the data are no longer those of the run.",))
     params = load_checkpoint(path)
     with belonging(path):
         right_parameters("report", "params", {"params": params, "model": model})
     views = clean_and_corrupted(params, model, data)
     pictures = of_an_image(views) if model.task == "vision" else of_a_sentence(views, data.meta)
-    return [
-        ("h3", f"Pictures: {name}"),
-        (
-            "p",
-            f"One dgsa model trained on {name} (seed {settings['seed']}), and the first test input: an illustration.",
-        ),
-        *(figure_block(f"{name}-{what}", figure, f"{shown} on {name}.") for what, figure, shown in pictures),
-    ]
+    return Part(
+        title,
+        (f"One dgsa model trained on {name} (seed {settings['seed']}), and the first test input: an illustration.",),
+        figures=tuple(drawn(f"{name}-{what}", figure, f"{shown} on {name}.") for what, figure, shown in pictures),
+    )
 
 
 def of_an_image(views):

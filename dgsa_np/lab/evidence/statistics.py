@@ -10,12 +10,12 @@ LEVEL, POWER = 0.05, 0.8  # of every test; with which the smallest visible diffe
 
 
 class Comparison(NamedTuple):
-    """One metric of a cell against that of another, seed by seed; against 0 where other is None."""
+    """One metric of a cell against that of another, seed by seed."""
 
     data: str
     metric: object
     label: str
-    other: str | None
+    other: str
     n: int  # seeds that both have
     mean: float  # of the differences
     half: float  # of their 95 % interval
@@ -108,34 +108,23 @@ def comparisons(tables, metrics, primary, margin=None) -> list:
     made = []
     for data, cells in tables.items():
         for metric in metrics:
-            beside = [(label, name) for name in cells if name != label and label in cells]
-            alone = [(name, None) for name in cells]
-            for a, b in alone if metric is first and other is None else beside:
-                if differences := _differences(metric, cells[a], cells.get(b)):
-                    is_primary = (data, metric, a, b) == (next(iter(tables)), *primary)
-                    found = paired(differences) | {"primary": is_primary, "margin": margin}
-                    found["half_items"] = _half_over_items(metric, cells[a], cells.get(b))
-                    made.append(Comparison(data, metric, a, b, **found, detectable=detectable(differences)))
+            for name in cells if label in cells else ():
+                if name != label and (both := pairs(cells[label], cells[name])):
+                    differences = [metric.of(ours) - metric.of(theirs) for ours, theirs in both]
+                    found = paired(differences) | {"detectable": detectable(differences), "margin": margin}
+                    found |= {"half_items": _half_over_items(metric, both)}
+                    found |= {"primary": (data, metric, name) == (next(iter(tables)), first, other)}
+                    made.append(Comparison(data, metric, label, name, **found))
     others = [c for c in made if not c.primary]
     corrected = holm([c.p for c in others]).tolist()
     return [c for c in made if c.primary] + [c._replace(holm=p) for c, p in zip(others, corrected, strict=True)]
 
 
-def _half_over_items(metric, ours, theirs) -> float:
+def _half_over_items(metric, both) -> float:
     """Of accuracies, if all runs have kept their test items."""
-    if metric.items is None or theirs is None:
-        return np.nan
-    both = pairs(ours, theirs)
-    if not both or not all("items" in record for pair in both for record in pair):
+    if metric.items is None or not all("items" in record for pair in both for record in pair):
         return np.nan
     return half_over_items(np.array([metric.items(a) - metric.items(b) for a, b in both]))
-
-
-def _differences(metric, ours, theirs) -> list:
-    """Of the seeds that both have, and whose runs came to an end."""
-    if theirs is None:
-        return [metric.of(r) for r in ours if "failed" not in r]
-    return [metric.of(a) - metric.of(b) for a, b in pairs(ours, theirs)]
 
 
 def pairs(ours, theirs) -> list:

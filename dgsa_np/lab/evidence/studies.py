@@ -32,6 +32,7 @@ RATES = {
     "cifar10": {"softmax": 0.005, "diff_v1": 0.005, "dgsa": 0.005, "diff_v2": 0.005},
     "digits": {"softmax": 0.08, "diff_v1": 0.04, "dgsa": 0.01, "diff_v2": 0.04},
     "rt-polarity": {"softmax": 0.0005, "diff_v1": 0.0005, "dgsa": 0.004, "diff_v2": 0.0005},
+    "imdb": {"softmax": 0.002, "diff_v1": 0.001, "dgsa": 0.001},
 }
 
 

@@ -30,12 +30,24 @@ BASELINES = {
     "nearest neighbour": {"color": "0.55", "linestyle": ":"},
     "naive Bayes": {"color": "0.35", "linestyle": "--"},
 }
+PLAIN_NAMES = {  # of mechanisms, for those who do not know their kinds by heart
+    "softmax": "softmax attention",
+    "diff_v1": "differential attention (V1)",
+    "dgsa": "gated attention (M-DGSA)",
+    "diff_v2": "differential attention (V2)",
+    "output_gate": "output-gated attention",
+    "twicing": "twicing attention",
+}
 SEED_RANGE = "their range", lambda ys: (ys.min(axis=0), ys.max(axis=0))
 MAPS = {"A_exc": "excitatory A_exc", "A_inh": "inhibitory A_inh", "A": "fused A = g A_exc - (1-g) A_inh"}
 GATE = {"cmap": "PuOr_r", "vmin": 0, "vmax": 1}
 GATE_UNIT = "g: 0 inhibits, 1 excites"
 LAMBDA_MAPS = MAPS | {"A": "fused A = A_exc - lambda A_inh"}
 LAMBDA_UNIT = "lambda: 0 spares, 1 inhibits"
+SCALES = (  # which maps have it, its colours, its low end over its high end, and its unit
+    (slice(2), "Greys", 0, "attention weight"),
+    (slice(2, 3), "RdBu_r", -1, "fused weight: red adds, blue subtracts"),
+)
 LINE = 96  # characters across a strip of words
 
 
@@ -48,9 +60,9 @@ def in_style():
         yield
 
 
-def save(figure, path):
+def save(figure, path, **options):
     """To a PNG file, and out of pyplot's memory."""
-    write_whole(path, png(figure))
+    write_whole(path, png(figure, **options))
 
 
 @in_style()
@@ -76,6 +88,12 @@ def looks(names, kinds=()) -> dict:
     return {name: known.get(name) or next(left) for name in names}
 
 
+def plain(name) -> str:
+    """A mechanism in plain words. Other names stay, and so does what follows a comma."""
+    kind, comma, rest = name.partition(",")
+    return PLAIN_NAMES.get(kind, kind) + comma + rest
+
+
 def subplots(rows, columns, width, height, **layout):
     """A figure of so many inches, and its axes as an array of two axes."""
     import matplotlib.pyplot as plt
@@ -85,25 +103,22 @@ def subplots(rows, columns, width, height, **layout):
 
 @in_style()
 def robustness_figure(corruptions, accuracies, chance, kinds=(), band=SEED_RANGE):
-    """Test accuracy against the level of each corruption, mean over seeds and a band.
+    """Test accuracy in per cent against the level of each corruption, mean over seeds and a band.
 
     corruptions : {kind: Corruption}
-    accuracies  : {name: {kind: (seeds, levels)}}
+    accuracies  : {name: {kind: (seeds, levels)}}, from 0 to 1, and so is chance
     kinds       : the names of all mechanisms, which give each its look
     band        : its name, and a function of (seeds, levels) that returns its lower and upper edge
     """
-    figure, axes = _panels(len(corruptions), 3.7, 3.1)
+    figure, axes = _panels(len(corruptions), 3.2, 2.7)
     styles = looks(accuracies, kinds)
     for i, (ax, kind) in enumerate(zip(axes, corruptions, strict=True)):
         for name, by_corruption in accuracies.items():
-            _draw_band(ax, corruptions[kind].levels, by_corruption[kind], name, band, **styles[name])
-        ax.axhline(chance, color="0.7", lw=1)
-        ax.set(title=kind, xlabel=corruptions[kind].unit, ylabel="" if i % 3 else "test accuracy", ylim=(0, 1.02))
-    axes[0].text(0, chance + 0.02, "chance", color="0.5")
-    if any(len(ys) > 1 for by_corruption in accuracies.values() for ys in by_corruption.values()):
-        figure.supxlabel(f"mean of the seeds; bands are {band[0]}", fontsize=9, color="0.4")
-    columns = min(len(accuracies), 2 * min(3, len(corruptions)))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=columns)
+            _draw_band(ax, corruptions[kind].levels, 100 * np.asarray(by_corruption[kind]), name, band, **styles[name])
+        ax.axhline(100 * chance, color="0.7", lw=1)
+        ax.set(title=kind, xlabel=corruptions[kind].unit, ylabel="" if i % 3 else "test accuracy (%)", ylim=(0, 102))
+    axes[0].text(0, 100 * chance + 2, "chance", color="0.5")
+    _explain(figure, axes[0], min(3, len(corruptions)), band)
     return figure
 
 
@@ -120,8 +135,7 @@ def depth_figure(similarities, kinds=(), band=SEED_RANGE):
         for name, by in similarities.items():
             _draw_band(ax, range(by[when].shape[1]), by[when], name, band, **styles[name])
         label(ax, when, "blocks passed", "mean cosine of two tokens" if ax is axes[0] else "")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(similarities))
-    figure.supxlabel(f"mean of the seeds; bands are {band[0]}", fontsize=9, color="0.4")
+    _explain(figure, axes[0], 3, band)
     return figure
 
 
@@ -134,21 +148,21 @@ def training_figure(runs, kinds=()):
     """
     from matplotlib.ticker import LogFormatter
 
-    figure, ((losses, accuracies),) = subplots(1, 2, 10, 3.6)
+    figure, ((losses, accuracies),) = subplots(1, 2, 9.6, 3.9)
     styles = looks(runs, kinds)
     for name, seeds in runs.items():
         bins = [b for b in np.array_split(np.arange(len(seeds[0][0])), 60) if len(b)]
         ends = np.linspace(0, len(seeds[0][0]), len(seeds[0][1]) + 1)[1:]
         train = [[np.mean([steps[i]["loss"] for i in b]) for b in bins] for steps, _ in seeds]
         _draw_band(losses, [b.mean() + 1 for b in bins], train, f"{name}, training", color=styles[name]["color"])
-        for ax, key in ((losses, "valid_loss"), (accuracies, "valid_accuracy")):
-            valid = [[epoch[key] for epoch in epochs] for _, epochs in seeds]
+        for ax, key, unit in ((losses, "valid_loss", 1), (accuracies, "valid_accuracy", 100)):
+            valid = [[unit * epoch[key] for epoch in epochs] for _, epochs in seeds]
             _draw_band(ax, ends, valid, f"{name}, validation", markersize=3, linestyle="--", **styles[name])
     losses.set(xlabel="step", ylabel="loss (nats)", yscale="log")
     losses.yaxis.set_major_formatter("{x:g}")
     losses.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
-    losses.legend()
-    accuracies.set(xlabel="step", ylabel="validation accuracy")
+    accuracies.set(xlabel="step", ylabel="validation accuracy (%)")
+    _explain(figure, losses, 3)
     return figure
 
 
@@ -161,11 +175,19 @@ def _panels(n, width, height):
     return figure, axes.flat[:n]
 
 
-def _draw_band(ax, xs, ys, label, band=SEED_RANGE, **look):
-    """Mean over seeds, and a band around it."""
+def _draw_band(ax, xs, ys, name, band=SEED_RANGE, **look):
+    """Mean over seeds, and a band around it where there are several."""
     ys = np.asarray(ys)
-    ax.plot(xs, ys.mean(axis=0), label=label, **look)
-    ax.fill_between(xs, *band[1](ys), color=look["color"], alpha=0.15, lw=0)
+    ax.plot(xs, ys.mean(axis=0), label=plain(name), **look)
+    if len(ys) > 1:
+        ax.fill_between(xs, *band[1](ys), color=look["color"], alpha=0.15, lw=0)
+
+
+def _explain(figure, ax, columns, band=SEED_RANGE):
+    """Above the figure whose curves these are, below it what its bands are."""
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=columns, fontsize=9)
+    if ax.collections:
+        figure.supxlabel(f"mean of the seeds; bands are {band[0]}", fontsize=9, color="0.4")
 
 
 @in_style()
@@ -176,19 +198,21 @@ def attention_figure(views, layer):
             and A, each (1, H, T, T): the cache of the heads, for a batch of one. Where it has a
             lam too, that weighs the inhibitory map alone
 
-    All maps share one signed scale with white at zero, and show the head whose fused map differs
-    most between the first view and the last.
+    All maps are of the head whose fused map differs most between the first view and the last.
     """
     seen = [maps for _, maps, _ in views.values()]
     shown = int(abs(seen[0].A - seen[-1].A)[0].sum(axis=(1, 2)).argmax())
-    figure, axes = subplots(len(views), 5, 13.5, 2.9 * len(views), width_ratios=(1, 1, 1, 1, 1.25))
+    ratios = (0.8, 1, 1, 1, 1)
+    figure, axes = subplots(len(views), 5, 12, 2.6 * len(views), width_ratios=ratios, layout="compressed")
     _draw_maps(figure, axes[:, 1:4], [(maps, shown) for maps in seen], "key patch", "query patch")
-    for row, (title, (image, maps, gates)) in zip(axes, views.items(), strict=True):
+    for row, (title, (image, _, gates)) in zip(axes, views.items(), strict=True):
         _draw_image(row[0], title, image)
         drawn = row[4].imshow(gates, aspect="auto", **GATE)
-        _label_cells(row[4], "gate g of each patch and head", "query patch", "head")
+        _label_cells(row[4], "", "query patch", "head")
         row[4].set_yticks(range(len(gates)))
-        figure.colorbar(drawn, ax=row[4], label=LAMBDA_UNIT if _has_lambda(maps) else GATE_UNIT, shrink=0.85)
+    axes[0, 4].set_title("gate g of patch and head")
+    unit = LAMBDA_UNIT if _has_lambda(seen[0]) else GATE_UNIT
+    figure.colorbar(drawn, ax=axes[:, 4].tolist(), label=unit, shrink=0.85, aspect=12 * len(views))
     figure.suptitle(f"layer {layer}; maps of head {shown}, the one that changes most; patches are numbered row by row")
     return figure
 
@@ -205,16 +229,23 @@ def _has_lambda(maps):
 
 
 def _draw_maps(figure, axes, shown, key, query):
-    """A row for each (maps, head) shown, all on one signed scale with white at zero.
+    """A row for each (maps, head) shown.
+
+    The two softmax maps share one scale from 0. The fused map, which may be much fainter, has a
+    signed one of its own. On both, white is zero.
 
     key, query : names of the axes; {} in that of the query stands for the head
     """
-    limit = max(abs(getattr(maps, name)[0, h]).max() for maps, h in shown for name in MAPS)
-    for row, (maps, h) in zip(axes, shown, strict=True):
-        for ax, (name, title) in zip(row, (LAMBDA_MAPS if _has_lambda(maps) else MAPS).items(), strict=True):
-            drawn = ax.imshow(getattr(maps, name)[0, h], cmap="RdBu_r", vmin=-limit, vmax=limit)
-            _label_cells(ax, title, key, query.format(h))
-        figure.colorbar(drawn, ax=row.tolist(), label="attention weight", shrink=0.85, pad=0.04)
+    titles = list((LAMBDA_MAPS if _has_lambda(shown[0][0]) else MAPS).values())
+    for (row, column), ax in np.ndenumerate(axes):
+        title, side = "" if row else titles[column], "" if column else query.format(shown[row][1])
+        _label_cells(ax, title, key, side)
+    for columns, cmap, low, unit in SCALES:
+        drawn = [getattr(maps, name)[0, h] for maps, h in shown for name in list(MAPS)[columns]]
+        limit, panels = max(abs(A).max() for A in drawn) or 1, axes[:, columns].ravel().tolist()
+        for ax, A in zip(panels, drawn, strict=True):
+            scale = ax.imshow(A, cmap=cmap, vmin=low * limit, vmax=limit)
+        figure.colorbar(scale, ax=panels, label=unit, shrink=0.85, aspect=12 * len(shown))
 
 
 def label(ax, title, x, y):
@@ -253,15 +284,17 @@ def forest_figure(rows, margin, unit):
     """Differences with their 95 % intervals, one below the other, and a margin around 0.
 
     rows   : [(what, mean, half an interval over seeds, half of one over seeds and items or nan)]
-    margin : grey; within it two methods count as equal
+    margin : grey; within it two methods count as equal. None: there is none
     """
     figure, ((ax,),) = subplots(1, 1, 8, 1.2 + 0.42 * len(rows))
     names, means, halves, wide = zip(*rows, strict=True)
     places, look = range(len(rows)), PALETTE[0]["color"]
-    ax.axvspan(-margin, margin, color="0.93", label=f"equivalent: within {margin:g} of 0")
+    if margin is not None:
+        ax.axvspan(-margin, margin, color="0.93", label=f"equivalent: within {margin:g} of 0")
     ax.axvline(0, color="0.6", lw=1)
     for half, width, what in ((wide, 1.2, "over seeds and test items"), (halves, 4, "over seeds")):
-        ax.hlines(places, np.subtract(means, half), np.add(means, half), color=look, lw=width, label=f"95 % {what}")
+        if not np.isnan(half).all():
+            ax.hlines(places, np.subtract(means, half), np.add(means, half), color=look, lw=width, label=f"95 % {what}")
     ax.plot(means, places, "o", color="k", ms=4)
     ax.set_yticks(places, names)
     ax.invert_yaxis()
@@ -339,7 +372,7 @@ def gate_histogram_figure(counts, kinds=()):
     for layer, ax in enumerate(axes):
         for i, (title, fractions) in enumerate(counts.items()):
             look = {"color": styles[title]["color"], "linestyle": ("-", "--", ":")[i % 3], "linewidth": 1.8}
-            ax.stairs(fractions[layer], np.linspace(0, 1, bins + 1), label=title, **look)
+            ax.stairs(fractions[layer], np.linspace(0, 1, bins + 1), label=plain(title), **look)
         ax.axvline(0.5, color="0.7", lw=1)
         ax.set(title=f"layer {layer}", xlabel="gate g", ylabel="" if layer % 3 else "fraction of the gates")
     figure.supxlabel("g = 0.5: excitation and inhibition weigh the same", fontsize=9, color="0.4")

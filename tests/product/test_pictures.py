@@ -13,6 +13,7 @@ from dgsa_np.attention import KINDS, attention_gate
 from dgsa_np.attention.differential import differential_head_forward
 from dgsa_np.attention.gated import gated_head_forward
 from dgsa_np.attention.softmax import softmax_head_forward
+from dgsa_np.data.corruptions import Corruption
 from dgsa_np.lab import viz
 from dgsa_np.lab.rollout import attention_rollout
 from dgsa_np.shapes import ShapeError
@@ -89,6 +90,38 @@ def test_a_new_mechanism_has_a_look_at_once():
     steps = [{"loss": 1.0}] * 3, [{"valid_loss": 1.0, "valid_accuracy": 0.5}]
     figure = viz.training_figure({"seventh": [steps]}, kinds)
     assert figure.axes[1].lines[0].get_color() == found["seventh"]["color"]
+    assert legend(figure) == ["seventh, training", "seventh, validation"] and not figure.get_supxlabel()
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_curves_have_plain_names():
+    assert set(viz.PLAIN_NAMES) == set(KINDS) and len(set(viz.PLAIN_NAMES.values())) == len(KINDS)
+    assert viz.plain("dgsa, head gate") == "gated attention (M-DGSA), head gate"
+    assert [viz.plain(name) for name in ("token gate", "nearest neighbour")] == ["token gate", "nearest neighbour"]
+    steps = [{"loss": 1.0}] * 3, [{"valid_loss": 1.0, "valid_accuracy": 0.5}]
+    levels = {"noise": Corruption(None, "fraction", (0, 1))}
+    curves = {name: {"noise": np.array([[0.9, 0.5], [0.9, 0.7]])} for name in ("softmax", "nearest neighbour")}
+    similar = {name: {"before": np.ones((2, 3)), "after": np.ones((2, 3))} for name in curves}
+    for figure in (viz.robustness_figure(levels, curves, 0.1, KINDS), viz.depth_figure(similar, KINDS)):
+        assert legend(figure) == ["softmax attention", "nearest neighbour"]
+        assert figure.get_supxlabel() == "mean of the seeds; bands are their range"
+    assert legend(viz.training_figure({"softmax": [steps] * 2}, KINDS))[0] == "softmax attention, training"
+    assert legend(viz.gate_histogram_figure({"dgsa": np.ones((1, 4))}, KINDS)) == ["gated attention (M-DGSA)"]
+
+
+def test_accuracies_are_in_per_cent():
+    levels, curve = {"noise": Corruption(None, "fraction", (0, 1))}, np.array([[0.9, 0.5], [0.9, 0.7]])
+    ax = viz.robustness_figure(levels, {"softmax": {"noise": curve}}, 0.1).axes[0]
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), (90, 60))
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), (10, 10))
+    assert ax.get_ylabel() == "test accuracy (%)" and ax.get_ylim() == (0, 102)
+    steps = [{"loss": 1.0}] * 3, [{"valid_loss": 1.5, "valid_accuracy": 0.5}]
+    losses, accuracies = viz.training_figure({"softmax": [steps]}).axes
+    assert [line.get_ydata()[0] for line in (*losses.lines, *accuracies.lines)] == [1, 1.5, 50]
+    assert accuracies.get_ylabel() == "validation accuracy (%)"
 
 
 def test_rollout_figure(image, head, tmp_path):
@@ -181,10 +214,16 @@ def test_head_maps_figure(head, tmp_path):
     drawn = [head.A_exc, head.A_inh, head.A]
     for ax, A in zip(shown[3:], drawn, strict=True):
         np.testing.assert_array_equal(ax.images[0].get_array(), A[0, 3])
-    ((low, high),) = limits(shown)
-    assert low == -high and high == max(abs(A[0, [0, 3]]).max() for A in drawn)
-    white = shown[0].images[0].to_rgba(np.zeros((1, 1)))[0, 0, :3]
-    assert white.min() > 0.96
+    top, fused = (max(abs(A[0, [0, 3]]).max() for A in maps) for maps in (drawn[:2], drawn[2:]))
+    assert limits([*shown[:2], *shown[3:5]]) == {(0, top)} and limits(shown[2::3]) == {(-fused, fused)}
+    assert fused < top and bars(figure) == ["attention weight", "fused weight: red adds, blue subtracts"]
+    for ax in shown:
+        assert ax.images[0].to_rgba(np.zeros((1, 1)))[0, 0, :3].min() > 0.96  # white
+
+
+def test_a_fused_map_of_zeros_is_white(head):
+    shown = panels(viz.head_maps_figure(head._replace(A=0 * head.A), [0]))
+    assert limits(shown[2:]) == {(-1, 1)}
 
 
 def test_token_strip_figure(tmp_path):

@@ -3,8 +3,8 @@
 import inspect
 
 from .. import check, shapes
-from .images import load_cifar, load_digits, load_idx
-from .labelled import load_ag_news, load_imdb, load_newsgroups, load_rt_polarity
+from .images import load_cifar, load_digits, load_idx, load_images
+from .labelled import load_ag_news, load_imdb, load_newsgroups, load_rt_polarity, load_texts
 from .needle import load_needle
 from .splits import Dataset
 from .text import load_pydoc, load_text
@@ -15,28 +15,32 @@ LOADERS = {
     "fashion-mnist": load_idx,
     "cifar10": load_cifar,
     "cifar100": load_cifar,
+    "images": load_images,
     "pydoc": load_pydoc,
     "text": load_text,
     "rt-polarity": load_rt_polarity,
     "imdb": load_imdb,
     "ag-news": load_ag_news,
     "20newsgroups": load_newsgroups,
+    "texts": load_texts,
     "needle": load_needle,
 }
 WITHOUT_ROOT = {"digits": "comes with scikit-learn", "pydoc": "comes with Python", "needle": "is made in memory"}
-COUNTS = ("length", "overlap", "min_count", "max_words")  # options that are whole numbers
+COUNTS = ("length", "overlap", "min_count", "max_words", "size")  # options that are whole numbers
 
 
 def load(name: str = "digits", root=None, **options) -> Dataset:
     """A data set by its name, with fixed train, validation and test splits.
 
-    name    : digits, mnist, fashion-mnist, cifar10, cifar100 (images); pydoc, text (language);
-              rt-polarity, imdb, ag-news, 20newsgroups (labelled texts); needle (made in memory)
+    name    : digits, mnist, fashion-mnist, cifar10, cifar100, images (your own) are images; pydoc,
+              text are languages; rt-polarity, imdb, ag-news, 20newsgroups, texts (your own) are
+              labelled texts; needle is made in memory
     root    : the folder, archive or file that it is read from; None for digits (which come with
               scikit-learn), pydoc (with Python) and needle; "download" fetches mnist,
               fashion-mnist, cifar10 or 20newsgroups
-    options : length, unit, overlap of a language, see data/text.py; length, min_count, max_words of
-              labelled texts, see data/labelled.py; encoding of rt-polarity; spurious of the needle
+    options : size of images; length, unit, overlap of a language, see data/text.py; length,
+              min_count, max_words of labelled texts, see data/labelled.py; encoding of rt-polarity;
+              spurious of the needle
     raises  : ValueError for a name or an option that does not exist; DataError for files, with path
               and offset
     """

@@ -1,12 +1,14 @@
-"""Images: scikit-learn's digits, MNIST and Fashion-MNIST as idx files, CIFAR as binary files."""
+"""Images: scikit-learn's digits; MNIST, Fashion-MNIST and CIFAR from their files; your own."""
 
+import io
 import math
 import os
+import warnings
 
 import numpy as np
 
-from .files import LARGEST, home, listed, opened, read
-from .splits import DataError, Dataset, Split, sha256
+from .files import LARGEST, VISIBLE, check_size, home, listed, opened, read, read_own, telling
+from .splits import DataError, Dataset, Split, partition, sha256
 
 IDX = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw"}  # the folders that torchvision makes
 BATCHES = [f"data_batch_{i}.bin" for i in range(1, 6)]
@@ -15,6 +17,8 @@ CIFAR = {
     "cifar10": ("cifar-10-batches-bin", BATCHES, "test_batch.bin", (10,)),
     "cifar100": ("cifar-100-binary", ["train.bin"], "test.bin", (20, 100)),
 }
+FORMATS = "PNG", "JPEG", "BMP", "GIF", "WEBP"  # for none of them Pillow starts another program
+LARGEST_IMAGE = 2**26  # pixels
 # Names on openml.org.
 OPENML = {"mnist": "mnist_784", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR_10"}
 
@@ -25,14 +29,11 @@ def load_digits(name, root=None):
     Grey levels 0 to 16 are divided by 16. Each split has equal shares of each digit.
     """
     from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
 
     bunch = load_digits()
-    images, labels = (bunch.images / 16).astype("float32"), bunch.target.astype("int64")
-    rest, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
-    train, valid = train_test_split(rest, test_size=1 / 8, stratify=labels[rest], random_state=0)
-    splits = [Split(images[r], labels[r]) for r in (train, valid, test)]
-    return Dataset(*splits, _meta(name, images, 10, [a for s in splits for a in s[:2]]))
+    images = (bunch.images / 16).astype("float32")
+    rows, labels, _ = partition(name, [""] * len(images), bunch.target)
+    return _dataset(name, [(images[r], labels[r]) for r in rows], 10, white=1)
 
 
 def load_idx(name, root=None):
@@ -45,7 +46,7 @@ def load_idx(name, root=None):
            fetches the images through scikit-learn
     """
     if root == "download":
-        return _dataset(name, *((x.reshape(-1, 28, 28), y) for x, y in _download(name)), 10)
+        return _published(name, *((x.reshape(-1, 28, 28), y) for x, y in _download(name)), 10)
     folder = home(name, root, "the folder that holds train-images-idx3-ubyte.gz and its three companions", IDX[name])
     kinds = ("images", 3), ("labels", 1)
     files = {part: [_read_idx(_find(folder, part, kind, n), n) for kind, n in kinds] for part in ("train", "t10k")}
@@ -54,7 +55,7 @@ def load_idx(name, root=None):
         if len(x) != len(y) or y.max() > 9 or x.shape[1:] != (images.shape[2],) * 2 or len(images) < 2:
             wanted = "as many labels, 0 to 9, and two or more square images of one size"
             raise DataError(f"{root}: {part} has images {x.shape}, labels {y.shape} up to {y.max()}, expected {wanted}")
-    return _dataset(name, (images, labels), files["t10k"], 10)
+    return _published(name, (images, labels), files["t10k"], 10)
 
 
 def load_cifar(name, root=None):
@@ -68,35 +69,77 @@ def load_cifar(name, root=None):
     """
     parts = _download(name) if root == "download" and name in OPENML else _read_parts(name, root)
     train, test = ((x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), y) for x, y in parts)
-    return _dataset(name, train, test, CIFAR[name][-1][-1])
+    return _published(name, train, test, CIFAR[name][-1][-1])
 
 
-def _dataset(name, train, test, n_out):
-    """A data set from images and labels in bytes.
+def load_images(name, root=None, size=None):
+    """Images of one's own: a label is the name of a folder, or stands in a table.
 
-    The last twelfth of those for training is the validation split.
+    They are FOLDER/LABEL/FILE, or FOLDER/train/LABEL/FILE and so on, or the rows of
+    FOLDER/labels.csv, with the columns file and label, and perhaps split: train, valid or test.
+    Those without a split are split 70 / 10 / 20 %; without a valid, a tenth of train is it.
+
+    root : the folder, or the table
+    size : height and width in pixels, to which images are resized and cropped around the centre;
+           None: they are squares of one size
     """
+    found, shapes = [], {}
+    for path, (part, label, _), content in read_own(name, root, VISIBLE, ("file",)):
+        pixels = _pixels(path, content, size)
+        shapes.setdefault(pixels.shape[1::-1], path)
+        if len({n for shape in shapes for n in shape}) > 1:
+            said = ", ".join(f"{file} is {w} x {h}" for (w, h), file in shapes.items())
+            raise DataError(f"{said} pixels, expected squares of one size, as the option size makes them")
+        check_size(f"{path}, with all before it", pixels.nbytes * (len(found) + 1), LARGEST)
+        found.append((part, label, pixels))
+    parts, labels, pixels = zip(*found, strict=True)
+    rows, y, names = partition(root, parts, labels)
+    x = np.stack(pixels)
+    x = x[..., 0] if (x == x[..., :1]).all() else x  # all of them are grey
+    return _dataset(name, [(x[r], y[r]) for r in rows], len(names), labels=names)
+
+
+def _pixels(path, content, size):
+    """The bytes (h, w, 3) of an image as a viewer shows it: upright, and on white."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    with telling(path, faults=Exception), warnings.catch_warnings():  # Pillow has no end of errors
+        warnings.simplefilter("ignore")
+        try:
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+        except UnidentifiedImageError:
+            raise ValueError(f"it is none of {', '.join(FORMATS)}") from None
+        if image.width * image.height > LARGEST_IMAGE:
+            raise ValueError(f"{image.width} x {image.height} pixels, expected at most {LARGEST_IMAGE:,}")
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):  # 16 bits; of those Pillow would cut off what is above 255
+            image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+        image = image.convert("RGBA")
+        image = image if size is None else ImageOps.fit(image, (size, size))
+        return np.array(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
+
+
+def _published(name, train, test, n_out):
+    """A data set from images and labels in bytes; the last twelfth of train is for validation."""
     images, labels = train
     n = len(images) - max(1, len(images) // 12)
-    parts = (images[:n], labels[:n]), (images[n:], labels[n:]), test
-    splits = [Split(x.astype("float32", order="C") / 255, y.astype("int64")) for x, y in parts]
-    return Dataset(*splits, _meta(name, images, n_out, [a for part in parts for a in part]))
+    return _dataset(name, [(images[:n], labels[:n]), (images[n:], labels[n:]), test], n_out)
 
 
-def _meta(name, images, n_out, arrays):
-    channels = images.shape[3] if images.ndim == 4 else 1
-    task = {"task": "vision", "n_out": n_out, "image_size": images.shape[1], "channels": channels}
-    return {"name": name, **task, "sha256": sha256(*arrays)}
+def _dataset(name, parts, n_out, white=255, **more):
+    """A data set from images and labels of train, valid and test; white: the highest grey level."""
+    splits = [Split(x.astype("float32", order="C") / white, y.astype("int64")) for x, y in parts]
+    shape = splits[0].inputs.shape
+    task = {"task": "vision", "n_out": n_out, "image_size": shape[1], "channels": [*shape, 1][3]}
+    return Dataset(*splits, {"name": name, **task, "sha256": sha256(*(a for part in parts for a in part)), **more})
 
 
 def _download(name):
     """Pixels (N, n) and labels, for training and for the test, which are the last 10,000."""
     from sklearn.datasets import fetch_openml
 
-    try:
+    with telling(name, f"{OPENML[name]} cannot be fetched from openml.org"):
         arrays = fetch_openml(OPENML[name], version=1, return_X_y=True, as_frame=False)
-    except (OSError, ImportError, ValueError) as error:  # ImportError: scikit-learn needs pandas for it
-        raise DataError(f"{name}: {OPENML[name]} cannot be fetched from openml.org: {error}") from error
     pixels, labels = (a.astype("uint8") for a in arrays)
     return (pixels[:-10000], labels[:-10000]), (pixels[-10000:], labels[-10000:])
 

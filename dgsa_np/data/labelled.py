@@ -1,12 +1,10 @@
-"""Texts with a label: film reviews (rt-polarity, IMDB), news (AG News), posts (20 Newsgroups).
+"""Texts with a label: film reviews, news (AG News), posts (20 Newsgroups), a folder of one's own.
 
 length    : tokens per text; longer ones are cut, shorter ones padded
 min_count : words that are rarer than this in the training split become UNKNOWN
 max_words : and so do all but this many words, the most frequent ones
 """
 
-import csv
-import io
 import re
 from collections import Counter
 from dataclasses import asdict
@@ -16,8 +14,8 @@ import numpy as np
 
 from .. import shapes
 from .corruptions import PAD
-from .files import home, read_text, read_texts
-from .splits import DataError, Dataset, Split, sha256
+from .files import decoded, home, read_own, read_rows, read_text, read_texts, telling
+from .splits import DataError, Dataset, Split, partition, sha256
 from .text import UNKNOWN, Vocabulary
 
 # A word is letters with apostrophes inside, or digits, or one mark.
@@ -33,15 +31,12 @@ def load_rt_polarity(name, root=None, length=64, min_count=2, encoding="utf-8"):
 
     root : the folder that holds them, or the one above, if theirs is rt-polaritydata
     """
-    from sklearn.model_selection import train_test_split
-
     folder = home(name, root, "the folder that holds rt-polarity.neg and rt-polarity.pos", "rt-polaritydata")
     shapes.instance("load", str, encoding=encoding)
     sides = [_sentences(folder / f"rt-polarity.{side}", encoding) for side in ("neg", "pos")]
     labels = np.repeat([0, 1], [len(side) for side in sides])
-    rest, test = train_test_split(np.arange(len(labels)), test_size=0.1, stratify=labels, random_state=0)
-    train, valid = train_test_split(rest, test_size=1 / 9, stratify=labels[rest], random_state=0)
-    return _dataset(name, sides[0] + sides[1], labels, (train, valid, test), length, min_count)
+    rows, y, _ = partition(root, [""] * len(labels), labels, shares=(0.1, 1 / 9))
+    return _dataset(name, sides[0] + sides[1], y, rows, length, min_count)
 
 
 def _sentences(path, encoding):
@@ -60,7 +55,7 @@ def load_imdb(name, root=None, length=256, min_count=2, max_words=20000):
     """
     files = read_texts(name, root, REVIEW, "aclImdb/train/pos/0_9.txt", "utf-8")
     texts = [(*place, text.replace("<br />", " ")) for *place, text in files]
-    return _official(name, root, texts, length, min_count, max_words)
+    return _labelled(name, root, texts, length, min_count, max_words)
 
 
 def load_ag_news(name, root=None, length=128, min_count=2, max_words=20000):
@@ -72,22 +67,17 @@ def load_ag_news(name, root=None, length=128, min_count=2, max_words=20000):
     """
     folder = home(name, root, "the folder that holds train.csv and test.csv", "ag_news_csv")
     texts = [(part, *row) for part in ("train", "test") for row in _read_news(folder / f"{part}.csv")]
-    return _official(name, root, texts, length, min_count, max_words)
+    return _labelled(name, root, texts, length, min_count, max_words)
 
 
 def _read_news(path):
     """(class, line, text) of each row; the first row may be a header."""
-    rows = csv.reader(io.StringIO(read_text(path)), strict=True)
-    try:
-        for row in rows:
-            if rows.line_num == 1 and row == ["Class Index", "Title", "Description"]:
-                continue
-            if len(row) != 3 or row[0] not in ("1", "2", "3", "4"):
-                expected = "a class 1 to 4, a title, a description"
-                raise DataError(f"{path}: line {rows.line_num}: {str(row)[:60]}, expected {expected}")
-            yield row[0], rows.line_num, f"{row[1]} {row[2]}"
-    except csv.Error as error:
-        raise DataError(f"{path}: line {rows.line_num}: {error}") from error
+    for line, row in read_rows(path):
+        if line == 1 and row == ["Class Index", "Title", "Description"]:
+            continue
+        if len(row) != 3 or row[0] not in ("1", "2", "3", "4"):
+            raise DataError(f"{path}: line {line}: {str(row)[:60]}, expected a class 1 to 4, a title, a description")
+        yield row[0], line, f"{row[1]} {row[2]}"
 
 
 def load_newsgroups(name, root=None, length=128, min_count=2, max_words=20000):
@@ -99,7 +89,7 @@ def load_newsgroups(name, root=None, length=128, min_count=2, max_words=20000):
            scikit-learn
     """
     texts = _fetch_posts(name) if root == "download" else _read_posts(name, root)
-    return _official(name, root, texts, length, min_count, max_words)
+    return _labelled(name, root, texts, length, min_count, max_words)
 
 
 SPEAKS = "writes in", "writes:", "wrote:", "says:", "said:"  # in a line that says whom the next ones quote
@@ -124,41 +114,38 @@ def _fetch_posts(name):
     from sklearn.datasets import fetch_20newsgroups
 
     for part in ("train", "test"):
-        try:
+        with telling(name, "cannot be fetched"):
             posts = fetch_20newsgroups(subset=part, remove=("headers", "footers", "quotes"))
-        except OSError as error:
-            raise DataError(f"{name}: cannot be fetched: {error}") from error
         for label, path, text in zip(posts.target, posts.filenames, posts.data, strict=True):
             yield part, posts.target_names[label], Path(path).name, text
+
+
+def load_texts(name, root=None, length=128, min_count=2, max_words=20000):
+    """Texts of one's own, in UTF-8: a label is the name of a folder, or stands in a table.
+
+    They are FOLDER/LABEL/FILE.txt, or FOLDER/train/LABEL/FILE.txt and so on, or the rows of a
+    table, with the columns label, text or file, and perhaps split: train, valid or test. Those
+    without a split are split 70 / 10 / 20 %; without a valid, a tenth of train is it.
+
+    root : the folder, which may hold a table labels.csv, or the table itself
+    """
+    found = read_own(name, root, r"(?!\.)(.+\.(?i:txt))", ("text", "file"))
+    texts = [(*place, decoded(path, content, "utf-8")) for path, place, content in found]
+    return _labelled(name, root, texts, length, min_count, max_words)
 
 
 # ---------------------------------------------------------------------------------- texts to tokens
 
 
-def _official(name, root, texts, *sizes):
-    """A data set that comes with a train and a test part.
-
-    texts : tuples (part, label, ..., text), put in order here
-
-    A tenth of the train part, with equal shares of each label, is the validation split.
-    """
-    from sklearn.model_selection import train_test_split
-
+def _labelled(name, root, texts, *sizes):
+    """A data set from texts in any order, as tuples (split, label, ..., text)."""
     texts = sorted(texts)
-    train, test = (sorted({label for p, label, *_ in texts if p == part}) for part in ("train", "test"))
-    if len(train) < 2 or test != train:
-        raise DataError(f"{root}: labels {train} in train, {test} in test, expected two or more, the same in both")
-    labels = np.array([train.index(label) for _, label, *_ in texts])
-    rest, test = (np.array([i for i, (p, *_) in enumerate(texts) if p == part]) for part in ("train", "test"))
-    try:
-        train, valid = train_test_split(rest, test_size=0.1, stratify=labels[rest], random_state=0)
-    except ValueError as error:
-        raise DataError(f"{root}: {len(rest)} texts in train, too few to split: {error}") from error
+    rows, y, names = partition(root, [part for part, *_ in texts], [label for _, label, *_ in texts])
     words = [" ".join(WORD.findall(text.lower())) or UNKNOWN for *_, text in texts]
-    return _dataset(name, words, labels, (train, valid, test), *sizes)
+    return _dataset(name, words, y, rows, *sizes, labels=names)
 
 
-def _dataset(name, texts, labels, rows, length, min_count, max_words=None):
+def _dataset(name, texts, y, rows, length, min_count, max_words=None, **more):
     """A data set from texts, which are words between spaces.
 
     rows : which texts are in train, valid and test
@@ -170,9 +157,9 @@ def _dataset(name, texts, labels, rows, length, min_count, max_words=None):
     words = sorted(word for word, n in counts.most_common(max_words) if n >= min_count)
     vocabulary = Vocabulary("words", ["", UNKNOWN, *words])
     tokens = _pad([vocabulary.encode(text) for text in texts], length)
-    splits = [Split(tokens[r], labels[r], tokens[r] != PAD) for r in rows]
-    size = {"n_out": int(labels.max()) + 1, "vocab_size": len(vocabulary.symbols), "max_len": length}
-    meta = {"name": name, "task": "text", **size, **asdict(vocabulary), "sha256": sha256(tokens, labels)}
+    splits = [Split(tokens[r], y[r], tokens[r] != PAD) for r in rows]
+    size = {"n_out": int(y.max()) + 1, "vocab_size": len(vocabulary.symbols), "max_len": length}
+    meta = {"name": name, "task": "text", **size, **asdict(vocabulary), "sha256": sha256(tokens, y), **more}
     return Dataset(*splits, meta)
 
 

@@ -48,7 +48,8 @@ MAY_MOVE = "root", "device", "step", "capture"  # settings that say where and ho
 BYTE = Sort("text, or a number from 0 to 255", lambda n: type(n) is int and 0 <= n < 256)
 UNIT = one_of(("characters", "bytes", "words"))
 EPOCH = {"epoch": COUNT, "train_loss": NUMBER, "valid_loss": NUMBER, "valid_accuracy": SHARE}
-META = {"name": NAME, "task": TEXT, "sha256": HASH, "n_out": COUNT, "unit?": UNIT, "symbols?": [(TEXT, BYTE)]}
+META = {"name": NAME, "task": TEXT, "sha256": HASH, "n_out": COUNT, "labels?": [TEXT]}
+META |= {"unit?": UNIT, "symbols?": [(TEXT, BYTE)]}
 META |= dict.fromkeys(("image_size?", "channels?", "vocab_size?", "max_len?", "stride?"), COUNT)
 STATE = {"params": DICT, "optimizer": {"m": DICT, "v": DICT, "step": COUNT}, "rng": DICT}
 STATE |= {"epoch": COUNT, "batch": COUNT, "loss_sum": NUMBER}

@@ -17,17 +17,19 @@ from .records import DICT, checked, read_json, told_as
 
 REVIEWS = {"width": 32, "n_heads": 2, "depth": 1, "epochs": 3, "lr": 0.003, "weight_decay": 5.0}
 RECIPES = {  # what each data set changes of the defaults, which are those of the digits; chosen on validation splits,
-    # those of CIFAR, imdb, ag-news and 20newsgroups excepted: they are first guesses
+    # those of CIFAR, imdb, ag-news, 20newsgroups, images and texts excepted: they are first guesses
     "mnist": {"epochs": 2, "lr": 0.005, "weight_decay": 0.1},
     "fashion-mnist": {"epochs": 2, "lr": 0.005, "weight_decay": 0.1},
     "cifar10": {"width": 64, "epochs": 5, "lr": 0.003, "weight_decay": 0.1},
     "cifar100": {"width": 64, "epochs": 5, "lr": 0.003, "weight_decay": 0.1},
+    "images": {"epochs": 20, "lr": 0.005, "weight_decay": 0.1},
     "pydoc": {"width": 128, "epochs": 2, "batch_size": 16, "lr": 0.003, "weight_decay": 0.1},
     "text": {"width": 128, "epochs": 2, "batch_size": 16, "lr": 0.003, "weight_decay": 0.1},
     "rt-polarity": REVIEWS,
     "imdb": REVIEWS | {"batch_size": 32},
     "ag-news": REVIEWS | {"batch_size": 32},
     "20newsgroups": REVIEWS | {"batch_size": 32},
+    "texts": REVIEWS | {"batch_size": 32},
     "needle": {"width": 16, "n_heads": 1, "depth": 1, "epochs": 6, "lr": 0.01, "weight_decay": 0.1},
 }
 
@@ -42,6 +44,7 @@ class DataConfig:
 
     data: str = setting("digits", "", tuple(LOADERS))
     root: str | None = setting(None, "folder or file")
+    size: int | None = setting(None, "of images of your own: resized and cropped to so many pixels each way")
     length: int | None = setting(None, "tokens per window or sentence")
     unit: str | None = setting(None, "of a language", (None, "characters", "bytes"))
     overlap: int | None = setting(None, "training windows start every length / overlap tokens")

@@ -403,7 +403,7 @@ def data_rows(folder):
     yield Row("sha256", lambda part: splits.sha256(part), part=x, whole=("part",))
     maps = [rng.random((B, H, T, T)) for _ in range(2)]
     yield row(rollout.attention_rollout, maps=maps, treatment="absolute")
-    absent = dict.fromkeys(("min_count", "max_words", "encoding", "spurious"))
+    absent = dict.fromkeys(("size", "min_count", "max_words", "encoding", "spurious"))
     sizes = {"train_size": 3, "test_size": 1}
     yield row(DataConfig, data="text", root=str(file), length=4, unit="bytes", overlap=2, **absent, **sizes,
         corruptions="cifar-c")
@@ -536,7 +536,9 @@ INNER = {
         "make settings_of with_bar check_state known typed Split.take Spec plain_step"
     ),
     "looks at what a model is given": "check_inputs",
-    "read the files of a data set, whose root load has checked": "home listed opened read read_text read_texts",
+    "read the files of a data set, whose root load has checked": (
+        "home listed opened read read_text read_texts read_rows read_own decoded telling check_size partition"
+    ),
     "write files of our own": "whole_file write_whole append sole_writer",
     "asks an error, whatever it is": "out_of_memory",
     "the body of the heads on tiles, and the choice of them, whose arguments a layer has checked": (

@@ -1,7 +1,16 @@
 """The options of `load`: wrong ones are refused, and a model is configured from what comes."""
 
 import pytest
-from support.data_files import posts, reviews, write_cifar, write_folder, write_news
+from support.data_files import (
+    own_images,
+    own_texts,
+    posts,
+    reviews,
+    write_cifar,
+    write_folder,
+    write_images,
+    write_news,
+)
 
 from dgsa_np.data import load
 from dgsa_np.lab.settings import RECIPES, settle
@@ -23,6 +32,9 @@ from dgsa_np.lab.settings import RECIPES, settle
         (lambda: load("pydoc", unit="words"), "unit is 'words', expected one of 'characters', 'bytes'"),
         (lambda: load("pydoc", length=0), "length is 0"),
         (lambda: load("pydoc", overlap=1.5), "overlap is 1.5"),
+        (lambda: load("images", "x", size=0), "size is 0, expected a whole number of at least 1"),
+        (lambda: load("images", "x", length=9), "length given, expected size with images"),
+        (lambda: load("texts", "x", size=9), "size given, expected length, min_count, max_words with texts"),
     ],
 )
 def test_wrong_options_are_refused(call, words):
@@ -36,6 +48,8 @@ WRITERS = {
     "imdb": lambda root: write_folder(root, reviews(), "utf-8"),
     "ag-news": write_news,
     "20newsgroups": lambda root: write_folder(root, posts(), "latin-1"),
+    "images": lambda root: write_images(root, own_images()),
+    "texts": lambda root: write_folder(root, own_texts(), "utf-8"),
 }
 
 

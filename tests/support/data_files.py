@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from dgsa_np.data import Vocabulary, load
 
@@ -72,11 +73,19 @@ def fuzzed_sentences(root):
     assert sum(s.keep.sum() for s in data[:3]) == sum(min(7, len(line.split())) for line in lines)
 
 
+def fuzzed_own(root):
+    """As many images as the table has rows: a changed pixel looks like any other."""
+    data, table = load("images", root), (root / "labels.csv").read_bytes().decode().splitlines()
+    assert sum(len(s.targets) for s in data[:3]) == len([line for line in table if line]) - 1
+    assert all(s.inputs.shape[1:3] == (8, 8) and 0 <= s.inputs.min() <= s.inputs.max() <= 1 for s in data[:3])
+
+
 FUZZ = {
     "idx": (lambda root: write_idx(root, packed=False), fuzzed_images),
     "gzipped idx": (write_idx, fuzzed_gzip),
     "text": (text_file, fuzzed_text),
     "rt-polarity": (lambda root: write_sentences(root, 12), fuzzed_sentences),
+    "images": (lambda root: write_listed_images(root), fuzzed_own),
 }
 
 
@@ -168,3 +177,52 @@ def write_news(root, head=False, n=12):
             writer = csv.writer(file, quoting=csv.QUOTE_ALL)
             writer.writerows([("Class Index", "Title", "Description")] * head + rows)
     return root
+
+
+# ---------------------------------------------------------------------------- a folder of one's own
+
+
+def picture(pixels, kind="PNG", **options):
+    """The bytes of a file that shows these pixels: an array, or an image of Pillow."""
+    file = io.BytesIO()
+    (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(file, kind, **options)
+    return file.getvalue()
+
+
+def own_images(n=10, parts=("",), labels=("cat", "dog"), shape=(8, 8)):
+    """{path: pixels} of n images of each label in each part."""
+    names = [f"{part}/{label}/{i:02}.png".lstrip("/") for part in parts for label in labels for i in range(n)]
+    return {name: rng.integers(0, 256, shape, np.uint8) for name in names}
+
+
+def own_texts(n=12, parts=("",), labels=("bad", "good")):
+    """{path: text} of n texts of each label in each part."""
+    names = [f"{part}/{label}/{i:02}.txt".lstrip("/") for part in parts for label in labels for i in range(n)]
+    return {name: f"Number {name[-6:-4]} is\na {name.split('/')[-2]} one, isn't it?" for name in names}
+
+
+def write_images(root, images):
+    """Images as PNG, or bytes as they are."""
+    for path, pixels in images.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(pixels if isinstance(pixels, bytes) else picture(pixels))
+    return root
+
+
+def write_table(root, rows, header=("file", "label")):
+    """The rows, and a header above them, as labels.csv."""
+    root.mkdir(exist_ok=True, parents=True)
+    with open(root / "labels.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return root
+
+
+def write_listed_images(root):
+    """All in one folder, with their table."""
+    images = own_images()
+    write_images(root, {path.replace("/", "-"): pixels for path, pixels in images.items()})
+    return write_table(root, [(path.replace("/", "-"), path.split("/")[0]) for path in images])
+
+
+def write_listed_texts(root):
+    return write_table(root, [(path.split("/")[0], text) for path, text in own_texts().items()], ("label", "text"))

@@ -30,7 +30,10 @@ DEEP = {"digits": {"standardise": "data", "width": 32, "depth": 8, "patch_size":
 RATES = {
     "fashion-mnist": {"softmax": 0.005, "diff_v1": 0.005, "dgsa": 0.005, "diff_v2": 0.005},
     "cifar10": {"softmax": 0.005, "diff_v1": 0.005, "dgsa": 0.005, "diff_v2": 0.005},
-    "digits": {"softmax": 0.08, "diff_v1": 0.04, "dgsa": 0.01, "diff_v2": 0.04},
+    "digits": {
+        **{"softmax": 0.08, "diff_v1": 0.04, "dgsa": 0.01, "diff_v2": 0.04},
+        **{"output_gate": 0.08, "twicing": 0.01},
+    },
     "rt-polarity": {"softmax": 0.0005, "diff_v1": 0.0005, "dgsa": 0.004, "diff_v2": 0.0005},
     "imdb": {"softmax": 0.002, "diff_v1": 0.001, "dgsa": 0.001},
 }

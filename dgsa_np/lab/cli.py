@@ -206,7 +206,7 @@ def compare_command(args):
         if several:
             raise SettingsError(f"--study {args.study} with several {', '.join(several)}: its grid is fixed")
         for name in STUDIES if args.study == "all" else [args.study]:
-            compare_study(args.out, name, seeds, _roots(args.roots), given, **how)
+            compare_study(args.out, name, seeds, _roots(args.roots), given, args.uneven, **how)
     else:
         seeds = np.atleast_1d(given.pop("seed", seeds)).tolist()
         compare_grid(args.out, given, seeds, args.uneven, args.select, args.contrast, **how)

@@ -23,7 +23,7 @@ COMPARISON = {  # an entry of comparisons.json
 }
 
 
-def compare_study(folder, name, seeds, roots, given, **how) -> list:
+def compare_study(folder, name, seeds, roots, given, uneven=False, **how) -> list:
     """The runs of a study, on those of its data sets that are there.
 
     roots : {data: path}, for data that are read from files
@@ -37,10 +37,10 @@ def compare_study(folder, name, seeds, roots, given, **how) -> list:
         if data in (*roots, *EVERYWHERE):
             here = given | ({"root": roots[data]} if data in roots else {})
             grid = {label: cell | here for label, cell in grid_of(study, data).items()}
-            runs = plan(grid, seeds, base_of(study, data) | here)
+            runs = plan(grid, seeds, base_of(study, data) | here, uneven)
             planned[data] = {label: rs[:FEW] if label in study.few else rs for label, rs in runs.items()}
         else:
-            print(f"{name}: {data} is left out, since --roots {data}=PATH was not given")
+            print(f"{name}: {data} is left out: no --roots {data}=PATH")
     return carry_out(folder, name, study, planned, **how)
 
 

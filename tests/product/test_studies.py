@@ -193,6 +193,15 @@ def test_a_cell_has_the_rate_of_its_mechanism_and_the_last_word_on_it():
     assert [cell["lr"] for cell in deep.values()] == [0.01, 0.01, 0.5, 0.01]
 
 
+def test_softmax_with_as_many_heads_has_those_of_the_recipe(made_up):
+    """So it is another cell than softmax with twice as many, on each data set."""
+    for data, heads in (("digits", 4), ("rt-polarity", 2)):
+        cells = studies.grid_of(studies.STUDIES["clean"], data)
+        assert cells["softmax, H heads"]["n_heads"] == heads and "n_heads" not in cells["softmax"]
+        by = plan_of(studies.STUDIES["clean"], data, made_up)
+        assert by["softmax"][0].settings["n_heads"] == 2 * by["softmax, H heads"][0].settings["n_heads"]
+
+
 def test_data_without_rates_have_the_one_of_their_recipe():
     study = studies.Study("?", {"a": {"kind": "dgsa"}}, None)
     assert studies.grid_of(study, "images") == {"a": {"data": "images", **studies.PIXELS, "kind": "dgsa"}}

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...attention import KINDS
+from ...model import ModelConfig
+from ..settings import RECIPES
 from .measures import unpacked
 
 SEEDS, FEW = 10, 5
@@ -102,7 +104,7 @@ SOFTMAX, V1 = {"kind": "softmax"}, {"kind": "diff_v1"}
 CONSTANT = V1 | {"lambda_init": 0.8}  # in every layer
 MAIN = {"softmax": SOFTMAX, "diff_v1": V1, "dgsa": PAPER}
 OTHERS = {kind: {"kind": kind} for kind in KINDS if kind not in MAIN}  # in every study; a new mechanism too
-BESIDE = {"softmax, H heads": SOFTMAX | {"n_heads": 4}, "diff_v1, 0.8": CONSTANT, "dgsa, b = 1": {"kind": "dgsa"}}
+BESIDE = {"softmax, H heads": SOFTMAX | {"n_heads": None}, "diff_v1, 0.8": CONSTANT, "dgsa, b = 1": {"kind": "dgsa"}}
 FORMS = {**MAIN, "dgsa, head gate": HEAD_GATE, **BESIDE, **OTHERS}
 SEEN = tuple(STANDARD)
 STUDIES = {
@@ -139,10 +141,17 @@ STUDIES = {
 
 
 def grid_of(study: Study, data: str) -> dict:
-    """{label: settings} of one data set, each with the learning rate of its mechanism."""
+    """{label: settings} of one data set, each with the learning rate of its mechanism.
+
+    A cell whose n_heads is None has as many heads as dgsa, though it splits them less.
+    """
     base, rates = base_of(study, data), RATES.get(data, {})
     tuned = {kind: {"lr": rates.get(kind, rates["dgsa"])} if rates else {} for kind in KINDS}
-    return {label: tuned[cell["kind"]] | base | cell for label, cell in study.cells.items()}
+    heads = {"n_heads": RECIPES.get(data, {}).get("n_heads", ModelConfig.n_heads)}
+    return {
+        label: tuned[cell["kind"]] | base | cell | (heads if cell.get("n_heads", 0) is None else {})
+        for label, cell in study.cells.items()
+    }
 
 
 def base_of(study: Study, data: str) -> dict:

@@ -146,7 +146,8 @@ def data_parts(name, data, cells, comparison, metrics, records) -> list:
         return [Part(f"{name}: {data}", said)]
     _, *contrast = comparison["primary"] or (None, None, None)
     baselines = {} if metrics == [VALID] else baselines_of(ended, records)
-    found = Results(name, data, ended, baselines, tuple(contrast), comparison.get("margin"))
+    is_first = data == next(iter(comparison["runs"]))
+    found = Results(name, data, ended, baselines, tuple(contrast), comparison.get("margin"), is_first)
     more = chosen(ended) if metrics == [VALID] else beaten(found, metrics)
     first = Part(f"{name}: {data}", (*said, *more), (results(found, metrics),))
     return [first, *(SECTIONS[section](found) for section in comparison["inside"])]

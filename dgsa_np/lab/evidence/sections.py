@@ -36,6 +36,7 @@ class Results(NamedTuple):
     baselines: dict  # {name: as much of a record as trivial classifiers have}
     contrast: tuple  # the two cells that are compared first; (None, None) where none are
     margin: float | None
+    is_first: bool  # of the study's data sets
 
     def figure(self, what, figure, caption) -> Figure:
         return drawn(f"{self.study}-{self.data}-{what}", figure, caption)
@@ -100,7 +101,7 @@ def corruption_errors(by) -> list:
 
 
 def gates(found: Results) -> Part:
-    """A row per cell and layer, and what the gates of the first cell do with noise."""
+    """A row per cell and layer; on the first data set, what the first cell does with noise."""
     title = f"{found.study}: {found.data}, gates"
     gated = {label: runs for label, runs in found.cells.items() if runs[0]["gates"]}
     if not gated:
@@ -128,7 +129,7 @@ def gates(found: Results) -> Part:
             "input) has a higher gate than a clean one; 0.5 is blind. Heads are sorted within each seed.",
         ),
         ([["gate of", "layer", *columns], *rows],),
-        (found.figure("gates", figure, f"Gates of {label} on {found.data}, mean over seeds."),),
+        (found.figure("gates", figure, f"Gates of {label} on {found.data}, mean over seeds."),) * found.is_first,
     )
 
 

@@ -23,7 +23,8 @@
 # neuroscience, no attention: section 8 says what one attention head computes and runs it; notebook
 # 03 explains how.
 #
-# **Time** about 45 minutes.
+# **Time** about 45 minutes, and 15 for the eight blanks: in a cell that begins with `# Your turn`
+# replace the dots and run it again, and it says whether you are right.
 
 # %%
 try:
@@ -39,6 +40,7 @@ import sympy as sp
 from sklearn.datasets import load_sample_image
 
 from dgsa_np.attention import gated_head_forward
+from dgsa_np.lab.blank import blank
 
 plt.style.use("dgsa_np.lab.viz")
 rng = np.random.default_rng(0)
@@ -81,6 +83,11 @@ e = np.array([10.0, 6.0])
 K = np.array([[0, 0.2], [0.2, 0]])
 r = np.array([r_1, r_2])
 assert abs(r - right_side(r, e, K)).max() < 1e-13
+
+# %% tags=["blank"]
+# Your turn, on paper: both receptors see the same light, e = (12, 12). How much does each fire?
+rate_of_each = ...
+blank(rate_of_each, np.linalg.solve(np.eye(2) + K, [12, 12])[0], "By symmetry r_1 = r_2: write one r for both.")
 
 # %% [markdown]
 # Look at the last two columns. Both rates went down, and the sum went down with them. But the
@@ -126,6 +133,11 @@ r = steady_state(e, K)
 assert r.min() > 0  # all above their threshold of 0: the linear equation is the true one
 assert abs(r - right_side(r, e, K)).max() < 1e-13
 print("e", e.round(1), "\nr", r.round(1))
+
+# %% tags=["blank"]
+# Your turn: undo it. You know the rates r, and K. Which light was it? One line of NumPy.
+light_before = ...
+blank(light_before, e, "Solve r = e - K r for e.")
 
 # %% [markdown]
 # ## 3. Everyone inhibits everyone: the mean and the contrasts
@@ -180,7 +192,12 @@ assert abs((r_1 - r_2) / (10 - 6) / ((r_1 + r_2) / (10 + 6)) - rejection(2, 0.2)
 assert abs(gain_contrast / gain_mean - rejection(8, 0.2)) < 1e-13
 print(f"two receptors: {rejection(2, 0.2):.2f}   eight: {rejection(8, 0.2):.2f}")
 
-# %%
+# %% tags=["blank"]
+# Your turn: how many receptors, with k = 1/2, reject the common mode tenfold?
+enough = ...
+blank(enough, np.searchsorted(rejection(np.arange(50), 0.5), 10), "Both gains count: contrasts are doubled.")
+
+# %% mystnb={"image": {"alt": "Left: over the strength k, the gain of a contrast rises without bound as k nears 1, while the gain of the mean falls below 1, furthest for 32 receptors. Right: the quotient of the two rises with k, and is largest for 32."}}
 ks = np.linspace(0, 0.98, 200)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
 left.plot(ks, 1 / (1 - ks), color=ORANGE, label="a contrast, any N")
@@ -228,6 +245,12 @@ assert abs(steady_state(mean, K_with_self) - mean / (1 + N * k)).max() < 1e-13
 # time: by $k$ for a contrast, by $-(N-1)k$ for the mean. The largest absolute eigenvalue is the
 # **spectral radius**, here $(N-1)k$. The iteration converges from every start if and only if it is
 # below 1: $(N-1)k < 1$.
+
+# %% tags=["blank"]
+# Your turn: eight receptors, k = 0.2, and all rates 1 too high (the error is +1 everywhere). What is the
+# error of each after three naive steps?
+error_after_3 = ...
+blank(error_after_3, -(K @ K @ K @ np.ones(N))[0], "The same everywhere: that is the mean. Mind the sign.")
 
 # %%
 def errors(e, k, step, n_steps=40):
@@ -278,7 +301,7 @@ for k in (0.1, 0.3, 0.5, 0.7, 0.9):  # the whole stable range
     print(f"k = {k}: factor {factor:.3f}, error after 40 steps {sizes[40]:.0e}, after 2000 {sizes[-1]:.0e}")
     assert sizes[-1] < 1e-12 * e.max() / (1 - k)  # rounding: contrasts of r are up to e / (1 - k)
 
-# %%
+# %% mystnb={"image": {"alt": "Largest error over 40 steps, on a logarithmic axis: three straight lines. The naive iteration rises at k = 0.2 and falls at k = 0.1; the damped one, at k = 0.2, falls fastest."}}
 figure, ax = plt.subplots(figsize=(8, 3.8))
 ax.plot(diverging, "s-", color=ORANGE, label="naive, k = 0.2: (N-1)k = 1.4")
 ax.plot(converging, "o-", color=BLUE, label="naive, k = 0.1: (N-1)k = 0.7")
@@ -361,6 +384,13 @@ step_formula = E2 / (1 + kappa) + c * sp.exp(-m * x / l)
 assert sp.simplify(E2 - h_right - step_formula) == 0  # r = e - h, for x > 0
 assert sp.simplify((E2 - h_right - E1 + h_left).subs(x, 0) - (E2 - E1)) == 0  # the jump of r at the edge
 
+# %% tags=["blank"]
+# Your turn, on paper: kappa = 2, a step of light from 10 to 20. The rates just left and just right of it?
+at_the_edge = ...  # a list of two numbers
+numbers = {x: 0, kappa: 2, E1: 10, E2: 20}
+right_there = [float((E1 - h_left).subs(numbers)), float((E2 - h_right).subs(numbers))]
+blank(at_the_edge, right_there, "Put x = 0 into the formula, with the sign of each side.")
+
 # %% [markdown]
 # Note the last assert. The plateaus come closer, from $E_2 - E_1$ to $(E_2 - E_1)/(1+\kappa)$, but
 # the **jump** at the edge is $E_2 - E_1$, as large as in the light: a jump is made of the highest
@@ -415,7 +445,7 @@ assert abs(r - right_side(r, e, K)).max() < 1e-11  # the network is solved exact
 # a ramp (Mach bands). Nothing there is brighter than the bright plateau. Would the network still
 # show a band? The right panel answers.
 
-# %%
+# %% mystnb={"image": {"alt": "Left: at a step of light from 10 to 20 the network's rate dips, jumps by 10, peaks and decays to a plateau, exactly as the closed form. Right: at the two knees of a ramp it has a small dip and a small peak. The feed-forward curves are negative, lower where the light is brighter."}}
 def ramp(x):
     return 15 + 5 * np.clip(x / 1.5, -1, 1)
 
@@ -505,7 +535,14 @@ print(f"steps, pixel to pixel (std):   {jump_light.std():.3f} -> {jump_rates.std
 print(f"standard deviation:            {light.std():.3f} -> {rates.std():.3f}")
 print(f"pixels with a negative rate:   {(rates < 0).mean():.1%}")
 
-# %%
+# %% tags=["blank"]
+# Your turn: make the photograph 0.2 brighter everywhere. By how much does every rate rise, and by how much
+# do the steps from pixel to pixel?
+rise_and_steps = ...  # a list of two numbers
+risen = inhibit(light + 0.2, kernel) - rates
+blank(rise_and_steps, [risen.mean(), abs(np.diff(risen, axis=1)).max()], "What is added has the frequency 0.")
+
+# %% mystnb={"image": {"alt": "A pagoda in grey; its rates, with a greyer sky and a bright seam around the roof; and both along row 30: the rates lie lower, keep the steep edges, and peak beside the roof."}}
 row = 30
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), width_ratios=(1, 1, 1.25))
 for ax, image, title in ((axes[0], light, "light e"), (axes[1], rates, "rates r, own grey scale")):
@@ -597,7 +634,14 @@ assert abs(simulate(e, 1.5, start=balance, rectified=True, time=1)[-1] - balance
 nudged = simulate(e, 1.5, start=balance + np.array([1e-6, 0]), rectified=True, time=60)[-1]
 assert abs(nudged - [10, 0]).max() < 1e-6
 
-# %%
+# %% tags=["blank"]
+# Your turn: three receptors, e = (10, 9, 8), k = 1.2. How many of them can be the last one firing?
+can_win = ...
+three = np.array([10.0, 9.0, 8.0])
+ends = np.array([simulate(three, 1.2, ahead, rectified=True, time=100)[-1] for ahead in 9 * np.eye(3)])
+blank(can_win, (ends.argmax(axis=1) == np.arange(3)).sum(), "Try the rule for each of the three as the winner.")
+
+# %% mystnb={"image": {"alt": "Paths of two rates. At k = 0.5 all end at one point, where both receptors fire. At k = 1.5 some end with receptor 1 alone and some with receptor 2 alone; a cross between them marks the unstable balance."}}
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.9), sharey=True)
 edge = [(a, b) for a in (0, 4, 8, 12) for b in (0, 12)] + [(a, b) for a in (0, 12) for b in (4, 8)]
 starts = [*edge, (1.5, 0), (0, 1.5), (2, 5), (4, 4)]
@@ -673,6 +717,13 @@ o_half, _ = gated_head_forward(q_exc, k_exc, q_inh, k_inh, v, half)
 shifted, _ = gated_head_forward(q_exc, k_exc, q_inh, k_inh, v + 7.0, half)
 print(f"values + 7 at g = 1/2: the output moves by {abs(shifted - o_half).max():.0e}")
 assert abs(shifted - o_half).max() < 1e-13
+
+# %% tags=["blank"]
+# Your turn: add 7 to all values again, now at g = 0.2. By how much does the output move?
+moved_by = ...
+logit = np.full((1, 1, T), np.log(0.2 / 0.8))  # of g = 0.2
+before, after = (gated_head_forward(q_exc, k_exc, q_inh, k_inh, values, logit)[0] for values in (v, v + 7.0))
+blank(moved_by, (after - before).mean(), "What do the rows of A sum to at this g? Mind the sign.")
 
 # %% [markdown]
 # **What does not carry over: neighbours.** In sections 5 and 6 it mattered who sits beside whom. A

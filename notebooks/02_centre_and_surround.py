@@ -24,7 +24,8 @@
 # Of attention only what section 8 there says of queries, keys and values. Notebook 03 takes it
 # apart.
 #
-# **Time** about 45 minutes.
+# **Time** about 45 minutes, and 15 for the eight blanks: in a cell that begins with `# Your turn`
+# replace the dots and run it again, and it says whether you are right.
 
 # %%
 try:
@@ -41,6 +42,7 @@ import numpy as np
 from sklearn.datasets import load_sample_image
 
 from dgsa_np.attention import AttentionConfig, attention_forward, gated_head_forward
+from dgsa_np.lab.blank import blank
 from dgsa_np.ops import rmsnorm_forward, softmax_backward, softmax_forward
 
 plt.style.use("dgsa_np.lab.viz")
@@ -131,6 +133,12 @@ for g in (0.5, 0.6, 0.8):
     print(f"g = {g}: formula {crossing(g):.6f}, root finder {found:.6f}")
     assert abs(found - crossing(g)) < 1e-12
 
+# %% tags=["blank"]
+# Your turn: both widths are doubled, to 4 and 12, at g = 1/2. By which factor does the zero crossing move?
+factor_of_x0 = ...
+doubled = root_by_halving(lambda x: gaussian(x, 4.0) - gaussian(x, 12.0), 0.0, 24.0)
+blank(factor_of_x0, doubled / crossing(0.5), "Only the denominator of x_0^2 changes, and x_0 is its root.")
+
 # %% [markdown]
 # **Stop and think.** For which $g$ does the field not change its sign at all?
 # <details><summary>Answer</summary>
@@ -184,6 +192,13 @@ for g in (0.3, 0.5, 0.8):
     assert abs(summed - edge_response(places, g)).max() < 1e-6  # the error of the sum falls as spacing^2
     assert abs(edge_response(0.0, g)[0] - (2 * g - 1) / 2) < 1e-14
 
+# %% tags=["blank"]
+# Your turn: at g = 1/2 the answer to an edge has a dip and a peak. At which x > 0 is the peak?
+peak_at = ...
+right_of_it = np.linspace(0, 20, 2001)
+measured_peak = right_of_it[edge_response(right_of_it, 0.5).argmax()]
+blank(peak_at, measured_peak, "E is the integral of D. A peak is where the slope is 0.", rtol=0.01)
+
 # %% [markdown]
 # **Frequencies.** To a wave $\cos(\omega x)$ the cell answers with a wave of the same frequency,
 # times the Fourier transform of $D$. That of a Gaussian of width $s$ is $e^{-s^2\omega^2/2}$:
@@ -200,7 +215,7 @@ for g in (0.3, 0.5, 0.8):
     measured = np.cos(omega[:, None] * x) @ field(x, g) * (x[1] - x[0])
     assert abs(measured - frequency_gain(omega, g)).max() < 1e-12
 
-# %%
+# %% mystnb={"image": {"alt": "Three panels, each with a curve for g = 0.3, 0.5 and 0.8. A dot: a positive centre, higher for larger g, in a negative surround. An edge: a dip and a peak, then a level of -0.4, 0 and 0.6. Waves: humps that start at these levels and end at 0."}}
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.5))
 fine = np.linspace(-20, 20, 401)
 for g, colour, style in ((0.3, ORANGE, ":"), (0.5, GREEN, "-"), (0.8, BLUE, "--")):
@@ -248,7 +263,7 @@ for g, response in responses.items():
     brighter = filter_image(light + 0.3, g)
     assert abs(brighter - response - (2 * g - 1) * 0.3).max() < 1e-13
 
-# %%
+# %% mystnb={"image": {"alt": "A pagoda in grey, and two answers, red for positive and blue for negative. At g = 0.5 the sky is white and outlines have a red and a blue side; at g = 0.8 the sky is dark red and the building a paler, blurred red."}}
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.2))
 drawn = axes[0].imshow(light, cmap="gray", vmin=0, vmax=1)
 axes[0].set(title="light", ylabel="row (pixels)")
@@ -326,6 +341,11 @@ assert abs(winner - [1, 0, 0, 0]).max() < 1e-40
 # map is already inhibition, of the divisive kind. What M-DGSA adds is the subtractive kind, which a
 # single softmax cannot do: its weights are never negative.
 
+# %% tags=["blank"]
+# Your turn: the scores are (2, 1.5, 0.5, -1). Which *other* score, raised a little, takes most from weight 0?
+takes_most = ...  # 1, 2 or 3
+blank(takes_most, softmax_backward(np.eye(4)[0], softmax_forward(s)[1]).argmin(), "It takes p_0 p_j.")
+
 # %%
 p, cache = softmax_forward(s)
 jacobian = np.diag(p) - np.outer(p, p)
@@ -338,7 +358,7 @@ assert abs(jacobian - from_library).max() < 1e-13
 assert (jacobian[~np.eye(4, dtype=bool)] < 0).all()
 print(jacobian.round(3))
 
-# %%
+# %% mystnb={"image": {"alt": "Left: three S-shaped curves over the own input, alike but further to the right the larger the other input is. Right: bars of the weights of four scores; at n = 0.5 they fall slowly, at n = 8 the first has nearly everything."}}
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
 own = np.logspace(-2, 3, 200)
 for other, colour, style in ((0, GREEN, "-"), (10, BLUE, "--"), (100, ORANGE, ":")):
@@ -409,6 +429,11 @@ for g in (0.3, 0.5, 0.8):
     c = (1 - g) / N
     b = g - c
     assert abs(cache.A - ((b + c) * p - c)).max() < 1e-13
+
+# %% tags=["blank"]
+# Your turn: g = 0.8 and N = 5, as in the last turn of the loop. Above which share p is a weight positive?
+needed = ...
+blank(needed, c / (b + c), "Set A_j = 0.")
 
 # %% [markdown]
 # ## 5. The bridge: attention that is a difference of Gaussians
@@ -495,6 +520,12 @@ for g in (0.1, 0.5, 0.6, 0.8):
     assert deviation < 1e-12
     assert abs(A_map.sum(axis=1) - (2 * g - 1)).max() < 1e-13
 
+# %% tags=["blank"]
+# Your turn: all keys of the wide map (s = 6) are multiplied by 4. How wide is its Gaussian then?
+width_now = ...
+row_now = softmax_forward(queries(places)[0, 0, 80] @ (4 * keys(places, S_INH)[0, 0]).T / sqrt(2))[0]
+blank(width_now, sqrt((row_now * places**2).sum()), "The scores are 4 times as large. Which s does that?", rtol=1e-3)
+
 # %%
 sums = {s: gaussian(np.arange(-200, 201), s).sum() for s in (0.5, 0.7, 1.0, 2.0, 6.0)}
 for s_width, total in sums.items():
@@ -521,7 +552,7 @@ for row in (0, 3, 6, 12, 24, 48, 80):
     print(f"{row:2} places from the end: largest deviation {by_row[row]:.0e}")
 assert by_row[0] > 0.01 and by_row[80] < 1e-12
 
-# %%
+# %% mystnb={"image": {"alt": "The upper left corner of three maps: a narrow red band along the diagonal, a wide pale one, and their difference, a red band between two pale blue ones. In the first rows the bands are stronger."}}
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.9), sharey=True)
 m, shown, extent = 0.5 * A_exc[80].max(), slice(0, 41), (-80.5, -39.5, -39.5, -80.5)
 names = ("g A_exc: narrow", "(1 - g) A_inh: wide", "A: the first minus the second")
@@ -540,7 +571,7 @@ plt.show()
 # their difference, red with a pale blue surround. In the first rows, at the top left, the bands are
 # stronger (and the first even goes beyond the scale): the cut window.
 
-# %%
+# %% mystnb={"image": {"alt": "Left: the weights of a central row, as dots, lie on the difference of Gaussians; crosses mark its zero crossings. Right: in the third row the dots begin two places left of the centre, with a lower peak and a deeper dip than the curve."}}
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
 for ax, row, title in ((axes[0], 80, "Central row: exact"), (axes[1], 2, "Third row: the window is cut")):
     offsets = places - places[row]
@@ -600,6 +631,11 @@ assert abs(measured / predicted - 1) < 0.03  # 2,000 noises
 o, _ = centre_surround(0.5, step + 100.0)
 assert abs(o - clean).max() < 1e-12  # 100 more light everywhere: not seen
 
+# %% tags=["blank"]
+# Your turn: a head that averages all 161 places alike, A_ij = 1/161. The noise (std) in its output?
+noise_left = ...
+blank(noise_left, (noise @ np.full(T, 1 / T)).std(), "Put 1/T into the formula.", rtol=0.05)  # 2,000 noises
+
 # %% [markdown]
 # Where is the edge? The classical rule for a centre-surround field: take the zero crossing, here
 # the sign change between the lowest dip and the highest peak. A simpler rule: take the largest
@@ -641,7 +677,7 @@ print(f"the head's peak lay left of its dip in {np.isnan(found['head, sign chang
 assert within["head, sign change"] > within["values, difference"] + 0.2
 assert within["softmax, difference"] >= within["head, difference"] > within["head, sign change"]
 
-# %%
+# %% mystnb={"image": {"alt": "Above: noisy dots around a step from 0 to 1. Below: the head's output wavers around zero on both sides, and has a dip and a peak at the edge, where the output of the noiseless step has them; a line marks the sign change between the two."}}
 edge = found["head, sign change"][0]
 figure, (above, below) = plt.subplots(2, 1, figsize=(9, 4.6), sharex=True)
 above.plot(places, noisy_steps[0], ".", color="0.5", label="values v: a step and noise")
@@ -668,7 +704,16 @@ plt.show()
 # we set it by hand, for all rows at once. Each column of the figure is one $g$: above a row of the
 # map, below the answer to a step (the values of section 6 without noise).
 
-# %%
+# %% tags=["blank"]
+# Your turn: exchange the two maps: the wide one excites, the narrow one inhibits. With which gate is that
+# the field of g = 0.8 upside down, -D?
+upside_down = ...
+gates = np.linspace(0, 1, 101)[:, None]
+exchanged = gates * gaussian(places, S_INH) - (1 - gates) * gaussian(places, S_EXC)
+best_gate = gates[abs(exchanged + field(places, 0.8)).max(axis=1).argmin(), 0]
+blank(upside_down, best_gate, "Write -D down: which factor has the wide Gaussian?")
+
+# %% mystnb={"image": {"alt": "Five columns, g from 0 to 1. Above, a row of the map: a wide negative bump, then a negative ring, then a positive centre that grows while the surround fades. Below, the response to a step: it falls to -1, to -0.5, has a dip and a peak around 0, rises to 0.6, rises to 1."}}
 def draw(g, upper, lower):
     """The receptive field and the step response of the head with gate g, into two axes."""
     z = np.clip(g, 1e-12, 1 - 1e-12)  # the logits of 0 and 1 are infinite
@@ -742,6 +787,12 @@ damage = abs(layer.head.A[0, 0] - field(ideal_offsets, 0.5))[central].max()
 print(f"after an RMSNorm the map is off by {damage:.3f}; its peak should be {field(0.0, 0.5):.3f}")
 assert damage > 0.01
 
+# %% tags=["blank"]
+# Your turn: the token of place 80 is (1, 80, 6400, 1). RMSNorm divides it by its root mean square. What
+# becomes of the 6400, roughly? And of the 1600 of place 40?
+roughly = ...  # a list of two
+blank(roughly, normed[0, [160, 120], 2], "The last but one entry is nearly all of the mean of four squares.", rtol=0.01)
+
 # %% [markdown]
 # So the weights exist. But be careful with what this proves:
 #
@@ -749,8 +800,8 @@ assert damage > 0.01
 #   head makes its scores from what the tokens *are*; nothing in M-DGSA asks for neighbours, for
 #   Gaussians, or for an inhibitory map wider than the excitatory one.
 # - **The tokens are special too.** In a transformer an RMSNorm comes first: it divides each token
-#   $(1, i, i^2, \dots)$ by its root mean square, which differs from place to place. The same
-#   weights are then off by what the cell printed.
+#   $(1, i, i^2, \dots)$ by its root mean square, which differs from place to place. Far from the
+#   middle it makes nearly 2 of every $i^2$. The same weights are then off by what the cell printed.
 # - **The gate was equal in all rows.** In M-DGSA each token sets its own, so each place may choose
 #   between averaging and detecting an edge. The field of section 1, one for all places, lacks that
 #   freedom.

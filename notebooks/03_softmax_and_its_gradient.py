@@ -19,8 +19,10 @@
 # `h = eps^(1/3)` come from, why the complex step needs no such rule, and what no gradient check can
 # see.
 #
-# **You need** notebook 00 (pairs, caches, `dX`), matrix calculus, Taylor series. **Time** about 60
-# minutes.
+# **You need** notebook 00 (pairs, caches, `dX`), matrix calculus, Taylor series.
+#
+# **Time** about 60 minutes, and 15 for the nine blanks: in a cell that begins with `# Your turn`
+# replace the dots and run it again, and it says whether you are right.
 
 # %%
 try:
@@ -38,6 +40,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dgsa_np.gradcheck import central_difference, check_pair, compare_pair, complex_step, relative_error
+from dgsa_np.lab.blank import blank
 from dgsa_np.losses import cross_entropy_backward, cross_entropy_forward
 from dgsa_np.ops import softmax_backward, softmax_forward
 
@@ -68,6 +71,11 @@ print("A           ", A)
 library, cache = softmax_forward(S)
 assert abs(A - [1 / 8, 2 / 8, 5 / 8]).max() < 1e-15
 assert abs(A - library).max() < 1e-15
+
+# %% tags=["blank"]
+# Your turn, on paper: add ln 2 to the last score. The three weights?
+after_ln_2 = ...  # a list of three
+blank(after_ln_2, softmax_forward(S + np.log([1, 1, 2]))[0], "exp(S) becomes (1, 2, 10). What is the sum?")
 
 # %% [markdown]
 # With a batch, softmax runs along the last axis, one row per query. The definition as loops is
@@ -180,6 +188,13 @@ assert abs(A_masked - [1 / 3, 2 / 3, 0]).max() < 1e-15
 assert A_masked[2] == 0  # exactly
 assert abs(too_late.sum() - 3 / 8) < 1e-15
 
+# %% tags=["blank"]
+# Your turn: four tokens, a causal mask, all scores equal. How much weight does token 0 get from all four
+# queries together?
+column_sum = ...
+equal = softmax_forward(np.zeros((4, 4)), np.tri(4, dtype=bool))[0]
+blank(column_sum, equal[:, 0].sum(), "Query 0 has one key, query 1 has two, ... Columns need not sum to 1.")
+
 # %% [markdown]
 # Could one mask afterwards and divide by the new sum? On paper, yes. In floating point the
 # forbidden score still takes part in the maximum. If it is large it pushes all allowed terms to 0,
@@ -231,7 +246,12 @@ assert not A_none.any() and not dS_none.any()
 # A large $\tau$ makes all ratios 1: uniform weights. A small $\tau$ blows them up: the best key
 # takes all.
 
-# %%
+# %% tags=["blank"]
+# Your turn: at temperature 1 the last key has 5 times the weight of the first. At which temperature 125 times?
+that_cold = ...
+blank(that_cold, math.log(5) / math.log(125), "125 is 5 to the power 3.")
+
+# %% mystnb={"image": {"alt": "Three weights over the temperature. In the cold the score ln 5 has all the weight; at temperature 1 the weights are 1/8, 2/8 and 5/8; in the heat all three approach one third."}}
 for tau in (0.5, 2.0):
     A_tau, _ = softmax_forward(S / tau)
     assert abs(A_tau[2] / A_tau[0] - 5 ** (1 / tau)) < 1e-13  # 25 and 2.236
@@ -250,8 +270,8 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# At the grey line ($\tau = 1$) the weights are 1/8, 2/8, 5/8. They are one from left to right: a
-# hard maximum, a soft one, and a plain mean.
+# At the grey line ($\tau = 1$) the weights are 1/8, 2/8, 5/8. From left to right one function is a
+# hard maximum, a soft one and a plain mean.
 #
 # In attention the temperature is $\sqrt d$, where $d$ is the width of queries and keys. The dot
 # product of two vectors of $d$ independent standard normal numbers has the variance $d$. Without
@@ -298,6 +318,12 @@ assert abs(64 * J - [[7, -2, -5], [-2, 12, -10], [-5, -10, 15]]).max() < 1e-13
 numeric = np.array([complex_step(lambda s, i=i: softmax_forward(s)[0][i], S) for i in range(3)])
 assert abs(J - numeric).max() < 1e-15
 
+# %% tags=["blank"]
+# Your turn: how large can an entry on the diagonal of J be, whatever the scores are?
+largest_on_diagonal = ...
+weights = np.linspace(0, 1, 1001)
+blank(largest_on_diagonal, (weights - weights**2).max(), "J_ii = A_i (1 - A_i).")
+
 # %% [markdown]
 # Three things can be read off the matrix.
 #
@@ -327,7 +353,7 @@ assert abs(abs(eigenvectors[:, 0]) - 3**-0.5).max() < 1e-12  # the one with eige
 # the scores as softmax sees them, after the division.)
 
 
-# %%
+# %% mystnb={"image": {"alt": "Three 8 by 8 Jacobians. Hot: red along the whole diagonal, pale blue beside it. Warm: dark red at the best key, blue where it meets other good keys, much of the rest white. Cold: all white."}}
 def jacobian(A):
     return np.diag(A) - np.outer(A, A)
 
@@ -381,6 +407,11 @@ print("dS           ", dS, " = ", 8 * dS, "/ 8")
 assert abs(8 * dS - [7, -2, -5]).max() < 1e-14
 assert abs(dS - J.T @ dA).max() < 1e-15  # the same as with the matrix
 assert abs(dS - softmax_backward(dA, cache)).max() < 1e-15  # and as the library
+
+# %% tags=["blank"]
+# Your turn, on paper: dA = (0, 0, 8). What is dS?
+dS_last = ...  # a list of three
+blank(dS_last, softmax_backward(np.array([0.0, 0.0, 8.0]), cache), "First the mean of dA under A.")
 
 # %% [markdown]
 # > **Stop and think.** The three numbers 7, -2 and -5 have sum 0. Is that a coincidence?
@@ -500,7 +531,15 @@ for f in candidates:
 assert [f.__name__ for f in candidates if deviation[f.__name__, "random"] < 1e-7] == ["softmax_backward"]
 assert sum(deviation[f.__name__, "ones"] < 1e-7 for f in candidates[1:]) == 4
 
-# %%
+# %% tags=["blank"]
+# Your turn: an upstream that is drawn at random for every row, but is the same for all keys of a row.
+# How many of the five wrong functions pass?
+go_unseen = ...
+per_row = np.ones_like(scores) * [[0.3], [-1.2], [0.8], [2.1]]
+unseen = [abs(mistaken(per_row, cache)).max() < 1e-7 for mistaken in candidates[1:]]  # the right dS is 0
+blank(go_unseen, sum(unseen), "How does a constant along the row differ from ones?")
+
+# %% mystnb={"image": {"alt": "Deviations of six functions from the central difference, and a dashed line at 1e-7. With a random upstream only softmax_backward lies on the side that passes; with an upstream of ones wrong_sign, half, plain_mean and forgotten lie there too."}}
 fig, ax = plt.subplots(figsize=(7, 3.2))
 rows = np.arange(len(candidates))[::-1]
 for kind, color, marker in (("ones", ORANGE, "s"), ("random", BLUE, "o")):
@@ -517,8 +556,8 @@ ax.legend(loc="center left", bbox_to_anchor=(0.49, 0.5))
 plt.show()
 
 # %% [markdown]
-# Orange squares on the left of the line are mistakes that went unseen. Random upstreams (blue)
-# separate the one right function from the five wrong ones. So `check_pair` draws its upstream at
+# The orange squares on the left of the line, but for the first, are mistakes that went unseen. Random
+# upstreams (blue) separate the one right function from the five wrong ones. So `check_pair` draws its upstream at
 # random, and refuses a comparison in which the reference is all but zero: its relative error is
 # then infinite. With a wrong function it also says what is wrong.
 
@@ -575,6 +614,12 @@ assert abs(dz.sum(axis=-1)).max() < 1e-15  # every row sums to 0
 dP = -one_hot / P / N
 assert abs(softmax_backward(dP, softmax_forward(z)[1]) - dz).max() < 1e-15
 
+# %% tags=["blank"]
+# Your turn: one row, ten classes, all logits 0. The gradient at the right class?
+at_the_right_class = ...
+undecided = cross_entropy_forward(np.zeros((1, 10)), np.array([3]))[1]
+blank(at_the_right_class, cross_entropy_backward(undecided)[0, 3], "P is 1/10 everywhere.")
+
 # %% [markdown]
 # Both ways agree here. But the long way divides by $P_t$, which may underflow to 0: then the loss
 # is infinite, and the gradient is nan. **The usual mistake** is to write softmax and logarithm as
@@ -592,7 +637,7 @@ print("one step:   loss", loss_far, "gradient", cross_entropy_backward(cache_far
 assert P_far[0, 1] == 0 and abs(loss_far - 800) < 1e-12
 assert abs(cross_entropy_backward(cache_far) - [[1, -1]]).max() < 1e-15
 
-# %%
+# %% mystnb={"image": {"alt": "Gradients of five logits as bars. Sure and right: all are near 0. Undecided: -0.8 at the right class, 0.2 at the others. Sure and wrong: nearly -1 at the right class, nearly 1 at the wrong one."}}
 cases = {
     "sure and right": [4.0, 0, 0, 0, 0],
     "undecided": [0.0, 0, 0, 0, 0],
@@ -700,6 +745,11 @@ for name, a, b in zip(("forward", "central", "complex"), measured, predicted, st
     print(f"{name}: error {a:+.6e}, Taylor says {b:+.6e}")
     assert abs(a / b - 1) < 1e-3
 
+# %% tags=["blank"]
+# Your turn, on paper: f(s) = s^3. What is the error of the complex step at s = 1 with h = 0.1, with its sign?
+complex_error = ...
+blank(complex_error, complex_slope(lambda s: s**3, 1.0, 0.1) - 3, "f''' = 6. Which sign has its term?")
+
 # %% [markdown]
 # ### What rounding adds
 #
@@ -748,7 +798,7 @@ small = error["complex"][steps < 1e-9].max()
 print(f"complex: {-np.log10(small / size):.1f} digits or more at every h below 1e-9")
 assert small / size < 3e-16
 
-# %%
+# %% mystnb={"image": {"alt": "Error over the step h, both logarithmic. From right to left the forward and the central difference fall to a lowest point, near 1e-8 and 1e-5, and rise again. The complex step falls and then stays flat, near 1e-17."}}
 fig, ax = plt.subplots(figsize=(8, 4.2))
 ax.plot(steps, error["forward"], "s--", color=ORANGE, label="forward difference", markevery=2)
 ax.plot(steps, error["central"], "o-", color=BLUE, label="central difference", markevery=2)
@@ -883,6 +933,12 @@ print(f"against the loops of section 1: largest difference {abs(B - softmax_by_l
 assert result.error < 1e-14
 assert abs(B - 2.0**scores / (2.0**scores).sum(axis=-1, keepdims=True)).max() < 1e-15
 assert abs(B - softmax_by_loops(scores)).max() > 0.01  # the oracle sees it
+
+# %% tags=["blank"]
+# Your turn: power_softmax_forward with the plain softmax_backward, without the factor ln 2. The verdict?
+it_says = ...  # "passes" or "fails"
+(without,) = compare_pair(power_softmax_forward, softmax_backward, (scores,))
+blank(it_says, "passes" if without.ok else "fails", "A backward is compared with the forward beside it.")
 
 # %% [markdown]
 # The check is content, and the function is not a softmax. The same happens with $1/d$ in place of

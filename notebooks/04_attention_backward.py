@@ -21,7 +21,8 @@
 # **You need** [03](03_softmax_and_its_gradient.ipynb) (the softmax and its backward, the complex
 # step), the chain rule.
 #
-# **Time** about 50 minutes.
+# **Time** about 50 minutes, and 20 for the twelve blanks: in a cell that begins with
+# `# Your turn` replace the dots and run it again, and it says whether you are right.
 
 # %%
 try:
@@ -47,6 +48,7 @@ from dgsa_np.attention.softmax import (
 )
 from dgsa_np.attention.tiled import tiled_softmax_head_forward
 from dgsa_np.gradcheck import GradientError, check_pair, compare_pair, complex_step
+from dgsa_np.lab.blank import blank
 from dgsa_np.losses import cross_entropy_backward, cross_entropy_forward
 from dgsa_np.ops import merge_heads, softmax_backward, split_heads, swap
 from dgsa_np.params import tree_map
@@ -86,6 +88,14 @@ assert abs(np.array(o) - [5.5, 6.0]).max() < 1e-14
 o_lib, cache = softmax_head_forward(q[None, None, None], k[None, None], v[None, None])  # B = H = T = 1
 assert abs(o_lib.ravel() - o).max() < 1e-14 and abs(cache.A.ravel() - A).max() < 1e-15
 
+# %% tags=["blank"]
+# Your turn: k[1, 2] is 3. Make it 300. What is o then?
+o_then = ...  # a list of two
+loud = k.copy()
+loud[1, 2] = 300.0
+o_loud = softmax_head_forward(q[None, None, None], loud[None, None], v[None, None])[0]
+blank(o_then, o_loud.ravel(), "What stands in q at that place?")
+
 # %% [markdown]
 # ## 2. The graph of values
 #
@@ -99,7 +109,7 @@ assert abs(o_lib.ravel() - o).max() < 1e-14 and abs(cache.A.ravel() - A).max() <
 # it is complete, so we go through the forward from its last line to its first. *Where do gradients
 # add?* Where an arrow forks.
 
-# %%
+# %% mystnb={"image": {"alt": "From x grey arrows lead to q, k and v, from q and k to S, on to A, from A and v to o, and to y. Beside each an orange arrow leads back. Three orange arrows meet at x."}}
 places = {"x": (0, 1), "q": (1.5, 2), "k": (1.5, 1), "v": (1.5, 0)}
 places |= {"S": (3, 1.5), "A": (4.5, 1.5), "o": (6, 0.75), "y": (7.5, 0.75)}
 arrows = [
@@ -124,6 +134,11 @@ ax.set(xlim=(-0.9, 8), ylim=(-0.35, 2.35))
 ax.set_title("values run left to right (grey), gradients the same ways back (orange)")
 ax.axis("off")
 plt.show()
+
+# %% tags=["blank"]
+# Your turn: a layer uses its keys as values too, v = k. How many gradients add in dk?
+add_in_dk = ...
+blank(add_in_dk, sum(arrow[0] in "kv" for arrow in arrows), "Count the arrows that would leave k.")
 
 # %% [markdown]
 # Only $x$ has three arrows leaving it: $dx$ is a sum of three gradients. Everything else inside has
@@ -162,6 +177,11 @@ print("dA", np.array(dA), "\ndv", np.array(dv), sep="\n")
 assert dA == [4.0, -4.0, 0.0]  # by hand: 4 - 0, 0 - 4, 8 - 8
 assert abs(complex_step(lambda A: (do * (A @ v)).sum(), np.array(A)) - dA).max() < 1e-14
 assert abs(complex_step(lambda v: (do * (np.array(A) @ v)).sum(), v) - dv).max() < 1e-14
+
+# %% tags=["blank"]
+# Your turn, on paper: do = (1, 1) instead. What is dA?
+dA_plus = ...  # a list of three
+blank(dA_plus, complex_step(lambda A: (A @ v).sum(), np.array(A)), "Sum over c: a row of v for each key.")
 
 # %% [markdown]
 # **Step 2: undo the softmax.** From notebook 03, `[eq:softmax-backward, derived]`: the Jacobian is
@@ -245,6 +265,11 @@ for t in range(n_queries):
         by_loops[s] += dS[t, s] * q[t] / math.sqrt(d)  # every query adds to the gradient of every key
 assert abs(dk - by_loops).max() < 1e-14
 
+# %% tags=["blank"]
+# Your turn: dk as a matrix product, with @ and without einsum.
+dk_product = ...
+blank(dk_product, dk, "t must come last in the left factor. And what divides it?")
+
 # %% [markdown]
 # The same, as matrix products. These are the five lines worth knowing by heart,
 # `[eq:softmax-head-backward, derived]`:
@@ -283,6 +308,14 @@ o = A @ v
 D_map, D_out = (dA * A).sum(axis=-1), (do * o).sum(axis=-1)
 print("from the maps ", D_map, "\nfrom the output", D_out)
 assert abs(D_map - D_out).max() < 1e-14
+
+# %% tags=["blank"]
+# Your turn: add 5 to every number in v, with the same do. How many of dq, dk, dv change?
+how_many_change = ...
+louder = [softmax_head_forward(q[None, None], k[None, None], plus + v[None, None])[1] for plus in (0.0, 5.0)]
+was, now = (softmax_head_backward(do[None, None], held) for held in louder)
+changed = [abs(then - later).max() > 1e-9 for then, later in zip(was, now, strict=True)]
+blank(how_many_change, sum(changed), "By how much does dA_ts change, and by how much D_t?")
 
 # %% [markdown]
 # This is what makes long sequences possible. The map has $T \cdot S$ numbers; with $D$ known
@@ -380,12 +413,17 @@ assert (merge_heads(split_heads(x, H)) == x).all()
 slope = complex_step(lambda x: (y * split_heads(x, H)).sum(), x)
 assert abs(slope - merge_heads(y)).max() < 1e-15
 
+# %% tags=["blank"]
+# Your turn: split_heads(x, H) in one line of NumPy, from (B, T, H d) to (B, H, T, d).
+split_by_hand = ...
+blank(split_by_hand, split_heads(x, H), "First cut every token into its heads, then exchange two axes.")
+
 # %% [markdown]
 # **The usual mistake.** `x.reshape(B, H, T, d)` has the right shape as well, and runs. But it cuts
 # the memory into pieces without asking whose they are. Colour shows where each number came from:
 # here 4 tokens, 3 heads of width 2.
 
-# %%
+# %% mystnb={"image": {"alt": "The colour of a number is the token it came from. Left: four tokens, a band each. Middle: each of three heads has all four bands in order. Right, after a bare reshape: each head has only two of the four colours."}}
 B, T, H, d = 1, 4, 3, 2
 token = np.repeat(np.arange(T), H * d).reshape(B, T, H * d).astype(float)  # each number is its token
 right, wrong = split_heads(token, H), token.reshape(B, H, T, d)
@@ -472,6 +510,12 @@ check_pair(layer_forward, layer_backward, (x, p, 3))  # ours against the complex
 results = check_pair(attention_forward, attention_backward, (x, p, cfg))
 print(f"library against complex step, largest error: {max(r.error for r in results):.1e}")
 
+# %% tags=["blank"]
+# Your turn: a layer starts with W_o = 0. Of the gradients dW_q, dW_k, dW_v, dW_o one is not 0. Which?
+moves_first = ...  # "W_q", "W_k", "W_v" or "W_o"
+at_zero = layer_backward(dy, layer_forward(x, p | {"W_o": 0 * p["W_o"]}, 3)[1])[1]
+blank(moves_first, max(at_zero, key=lambda name: abs(at_zero[name]).max()), "What does dmerged become?")
+
 # %% [markdown]
 # ## 8. Look at it: A, dA and dS for a real digit
 #
@@ -500,7 +544,7 @@ dmerged, dW_o = ops.linear_backward(dx, block.attention.output)
 do = split_heads(dmerged, cfg.n_heads)
 assert abs(dW_o - model.model_backward(dlogits, c)["blocks"][0]["attention"]["W_o"]).max() < 1e-15
 
-# %%
+# %% mystnb={"image": {"alt": "A digit 8 of 8 by 8 pixels, and three maps of 16 by 16 patches. A has pale and strong red columns. dA has red and blue columns. dS is nearly white but for a few strong cells, where A and dA are both large."}}
 head = block.attention.head
 A, dA = head.A, do @ swap(head.v)
 dS = softmax_backward(dA, head.map.softmax)
@@ -521,6 +565,11 @@ for ax, (title, (values, unit)) in zip(axes[1:], maps.items(), strict=True):
 plt.show()
 print(f"head {h}; row sums of dS: {abs(dS.sum(axis=-1)).max():.1e} at most, dS itself: {abs(dS).max():.1e}")
 assert abs(dS.sum(axis=-1)).max() < 1e-13 * abs(dS).max()
+
+# %% tags=["blank"]
+# Your turn, without counting: in how many of the 16 rows of dS are there entries of both signs?
+of_both_signs = ...
+blank(of_both_signs, ((dS[0, h] > 0).any(axis=-1) & (dS[0, h] < 0).any(axis=-1)).sum(), "What does a row sum to?")
 
 # %% [markdown]
 # Patches are numbered row by row. $dA$ answers, for every query and key, what more weight there
@@ -555,6 +604,13 @@ for mask in (causal, padding, causal & padding):
 _, on_tiles = tiled_softmax_head_forward(q, k, v, causal & padding)
 assert (on_tiles.A[~allowed] == 0).all() and abs(on_tiles.A - cache.A).max() < 1e-14  # the map, made again
 assert abs(on_tiles._replace(mask=None).A - cache.A).max() > 0.1  # without the mask it would be another
+
+# %% tags=["blank"]
+# Your turn: a causal mask, five tokens, the plain head. How many of the 25 entries of dS are exactly 0?
+exact_zeros = ...
+held_back = softmax_head_forward(q, k, v, causal)[1]
+zeros = softmax_backward(do @ swap(v), held_back.map.softmax)[0, 0] == 0
+blank(exact_zeros, zeros.sum(), "Not only the forbidden ones: one query has no choice.")
 
 # %% [markdown]
 # **What gets gradient exactly 0?** Answer before you run the cell.
@@ -625,6 +681,12 @@ def softmax_backward_with(mistake):
         return dq, dk, dv
 
     return head_backward
+
+# %% tags=["blank"]
+# Your turn, before you run the next cell: with the row sum forgotten, which of dq, dk, dv are wrong?
+wrong_ones = ...  # "q", "k", "v", "qk", "qv", "kv" or "qkv"
+told = compare_pair(softmax_head_forward, softmax_backward_with("minus rowsum forgotten"), (q, k, v))
+blank(wrong_ones, "".join(one.argument for one in told if not one.ok), "Which lines use dS?")
 
 # %%
 B, H, T, d = 1, 2, 5, 3
@@ -724,6 +786,12 @@ _, G_normed = attention_backward(dy, cache_normed)
 assert abs((G_normed["W_o"] * p_normed["W_o"]).sum() - (dy * y_normed).sum()) < 1e-12  # W_o: as before
 assert abs((G_normed["W_v"] * p_normed["W_v"]).sum()) < 1e-12 < abs((dy * y_normed).sum())  # W_v: 0
 
+# %% tags=["blank"]
+# Your turn: divide all scores by one more number tau. What is the derivative of <dy, y> by tau, at tau = 1?
+slope_in_tau = ...  # from the numbers in `inner`
+warmer = lambda tau: (dy * attention_forward(x, p | {"W_q": p["W_q"] / tau}, cfg)[0]).sum()  # noqa: E731
+blank(slope_in_tau, complex_step(warmer, np.array(1.0)), "W_q / tau moves along -W_q when tau grows.")
+
 # %% [markdown]
 # More is true. Within a head any invertible $(d, d)$ matrix $M$ may stand between queries and keys,
 # $q M$ and $k M^{-T}$, since $q M M^{-1} k^T = q k^T$. Differentiating at $M = I$ in every
@@ -808,6 +876,14 @@ assert abs(o - o_lib).max() < 1e-14
 for ours, library in zip((dq, dk, dv), softmax_head_backward(np.asarray(do), cache), strict=True):
     assert abs(ours - library).max() < 1e-14
 
+# %% tags=["blank"]
+# Your turn: twice as many heads, each half as wide. By which factors do two things change: the operations of
+# all products q k^T, and the numbers in all maps?
+two_factors = ...  # (of the operations, of the numbers)
+few, many = np.ones((2, 16, 8)), np.ones((4, 16, 4))  # (heads, tokens, width); 2 T operations for each number
+maps_grow = (many @ swap(many)).size / (few @ swap(few)).size
+blank(two_factors, (many.size / few.size, maps_grow), "An operation count has the width in it, a map has not.")
+
 # %% [markdown]
 # **Memory.** The map has $T^2$ numbers per head, while $q, k, v, o$ have $4Td$ together. They are
 # equal at $T = 4d$; beyond, the map rules. We measure the peak of what a forward allocates, with
@@ -830,7 +906,7 @@ assert abs(peaks[-1] / one_map[-1] - 3) < 0.1  # scores, exponentials, weights
 assert lengths[2] == 4 * d and one_map[2] == inputs[2]
 print(f"peak at T = 1024: {peaks[-1]:.1f} MiB, {peaks[-1] / one_map[-1]:.2f} maps")
 
-# %%
+# %% mystnb={"image": {"alt": "Memory over the number of tokens, both logarithmic. The measured peak runs above the line of one map and parallel to it in the end. The line of q, k, v and o rises half as steeply and crosses the line of one map at 128 tokens."}}
 fig, ax = plt.subplots(figsize=(6.5, 3.3))
 ax.plot(lengths, peaks, "o-", color=ORANGE, label="peak of the forward, measured")
 ax.plot(lengths, one_map, "--", color=BLUE, label="one map: 8 T² bytes")
@@ -841,6 +917,7 @@ ax.set_xticks(lengths, [str(T) for T in lengths])
 ax.minorticks_off()
 ax.legend(fontsize=9)
 plt.show()
+
 # %% [markdown]
 # Read the slopes: the dashed line and the measured one rise by 4 where $T$ doubles, the dotted one
 # by 2. Operations and bytes are counted here and are the same everywhere. Times are another matter,
@@ -858,7 +935,7 @@ plt.show()
 #   at any size, and are blind to some mistakes.
 #
 # **Three things to try**
-# 1. In section 1 let $do = (1, 1)$. Predict which key gets the largest $dS$, then run.
+# 1. In section 3 let $do = (1, 1)$, as in its blank. Predict which key gets the largest $dS$, then run.
 # 2. In section 7 leave out one of the three terms of `dx`. What does `compare_pair` say? Which of
 #    the identities of section 11 notices?
 # 3. Extend `backward_by_tiles` by a causal mask. Which tiles can be skipped?

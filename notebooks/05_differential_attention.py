@@ -20,7 +20,10 @@
 # why there is a norm per head and what `(1 - lambda_init)` is meant to repair, and which questions
 # are open.
 #
-# **You need** [04](04_attention_backward.ipynb) (attention's backward). **Time** about 60 minutes.
+# **You need** [04](04_attention_backward.ipynb) (attention's backward).
+#
+# **Time** about 60 minutes, and 20 for the eleven blanks: in a cell that begins with
+# `# Your turn` replace the dots and run it again, and it says whether you are right.
 
 # %%
 try:
@@ -52,6 +55,7 @@ from dgsa_np.attention.differential_v2 import (
 )
 from dgsa_np.attention.multihead import head_norm_backward, head_norm_forward
 from dgsa_np.gradcheck import check_pair, compare_pair, complex_step
+from dgsa_np.lab.blank import blank
 from dgsa_np.ops import rmsnorm_backward, rmsnorm_forward, sigmoid, softmax_forward, swap
 from dgsa_np.params import count
 from dgsa_np.train import TrainConfig, train
@@ -88,12 +92,18 @@ print(f"lambda* = {best:.3f}; softmax gives the needle {A_exc[needle]:.3f} of it
 assert abs(np.delete(difference, needle)).max() < 1e-16
 assert abs(difference[needle] - (1 - best)) < 1e-15  # all that is left of the row sum 1 - lambda
 
+# %% tags=["blank"]
+# Your turn, on paper: the background is 0 for all 32 keys, and m = ln 33. What is lambda*?
+lambda_star = ...
+flat = softmax_forward(math.log(33) * (np.arange(n_keys) == needle))[0]
+blank(lambda_star, flat[0] * n_keys, "Z = 32. Which term of Z' is not 1?")
+
 # %% [markdown]
 # To compare maps whatever their scale, take the needle's share of all weight, counted without sign:
 # $A_n / \sum_j |A_j|$. Now three cases: the second map shares the background; it has a background
 # of its own; it sees the needle as well.
 
-# %%
+# %% mystnb={"image": {"alt": "Bars of the weights of 32 keys, three cases, the two maps above and their difference below. Shared background: only the needle is left. Another background: the needle stands among positive and negative bars. Both see the needle: the first map again, smaller."}}
 def share(A):
     """The needle's part of all absolute weight; negative where it is pushed away."""
     return A[..., needle] / abs(A).sum(axis=-1)
@@ -129,7 +139,7 @@ assert abs(share(A_exc - best * A_exc) - share(A_exc)) < 1e-14  # (1 - lambda) A
 # How alike must the backgrounds be? Let their correlation $\rho$ run from 0 to 1, draw 400 rows
 # each, and average the share.
 
-# %%
+# %% mystnb={"image": {"alt": "Mean share of the needle over the correlation of the two backgrounds. The curves of lambda 0.2, 0.5 and 0.8 begin below the dashed line of softmax alone and end above it; the curve of 0.8 begins lowest, crosses last and ends highest."}}
 rhos, n_rows = np.linspace(0, 1, 21), 400
 b1, b2 = 1.5 * rng.standard_normal((2, n_rows, n_keys))
 fig, ax = plt.subplots(figsize=(6.5, 3.3))
@@ -182,6 +192,11 @@ for lam, row in by_hand.items():
     print(f"lambda {lam}: A = {cache.A.ravel().round(4)}, row sum {row_sum:.2f}, o = {o.ravel().round(4)}")
     assert abs(cache.A.ravel() - row).max() < 1e-15 and abs(o.ravel() - row @ v[0, 0]).max() < 1e-14
     assert abs(cache.A.sum() - (1 - lam)) < 1e-15
+
+# %% tags=["blank"]
+# Your turn: above which lambda is the weight of key 3 negative, the key that A_exc likes best?
+pushed_away_above = ...
+blank(pushed_away_above, (cache.A_exc / cache.A_inh)[0, 0, 0, 2], "Where is 5 - 3 lambda zero?")
 
 # %% [markdown]
 # **What the sign means.** A positive weight adds a value to the output, a negative one takes it
@@ -244,6 +259,13 @@ assert abs(dv - swap(cache.A) @ do).max() < 1e-14
 args = (q_exc, k_exc, q_inh, k_inh, v, lam)
 results = check_pair(differential_head_forward, differential_head_backward, args)
 print({r.argument: f"{r.error:.0e}" for r in results})
+
+# %% tags=["blank"]
+# Your turn: at lambda = 0, how many of the six gradients are exactly 0?
+exactly_zero = ...
+no_second = differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, np.array(0.0))[1]
+all_zero = [not np.any(gradient) for gradient in differential_head_backward(do, no_second)]
+blank(exactly_zero, sum(all_zero), "Which gradients have the factor lambda? Has dlambda?")
 
 # %% [markdown]
 # **The usual mistakes**: the minus of the inhibitory branch is forgotten, or its $\lambda$, or the
@@ -308,7 +330,14 @@ for _ in range(2000):
 print(f"lambda at the start, d = 16, 2000 draws: {np.mean(starts):.3f} +- {np.std(starts):.3f}")
 assert abs(np.mean(starts) - 0.2) < 0.01
 
-# %%
+# %% tags=["blank"]
+# Your turn, in the first layer: lambda_q_exc . lambda_k_exc = ln 2, both inhibitory vectors are 0. And lambda?
+lambda_now = ...
+even = np.full(d, math.sqrt(math.log(2) / d))
+four = dict(zip(names, (even, even, 0 * even, 0 * even), strict=True))
+blank(lambda_now, lambda_forward(x, four, cfg)[0], "The exponential of 0 is 1.")
+
+# %% mystnb={"image": {"alt": "Over 24 layers lambda_init rises from 0.2 and levels off at 0.8; the factor 1 - lambda_init falls from 0.8 to 0.2, its mirror image."}}
 depths = np.arange(0, 24)
 schedule = [depth_schedule(layer) for layer in depths.tolist()]
 fig, ax = plt.subplots(figsize=(6, 3))
@@ -405,6 +434,11 @@ assert abs(do - do_lib).max() < 1e-14 and abs(dw - dw_lib).max() < 1e-13
 check_pair(rmsnorm_forward, rmsnorm_backward, (o, w, eps))
 check_pair(head_norm_forward, head_norm_backward, (o, w, 0.8, eps))
 
+# %% tags=["blank"]
+# Your turn: with w = 1 and eps = 0, how long is every normalised row of e = 10 numbers, as a vector?
+length = ...
+blank(length, np.linalg.norm(rmsnorm_forward(o, np.ones(e), 0.0)[0], axis=-1)[0, 0, 0], "Its *mean* square is 1.")
+
 # %% [markdown]
 # The norm removes the scale. With $\epsilon = 0$, $1000\, o$ gives the same $y$ as $o$; so the
 # slope along $o$ itself is 0:
@@ -492,7 +526,12 @@ for name, x in tokens.items():
         print(f"  layer {layer:2}: difference {raw:.3f}, after norm and factor {entering:.3f}")
         assert abs(entering - (1 - depth_schedule(layer))) < 1e-3  # 1 times the factor
 
-# %%
+# %% tags=["blank"]
+# Your turn: layer 3 is not in the table. The rms of what enters W_o there?
+enters_at_3 = ...
+blank(enters_at_3, measure(noise, "diff_v1", 4, 3)[1], "After the norm it is 1. Then comes the factor.", rtol=1e-3)
+
+# %% mystnb={"image": {"alt": "Gradient of W_o over the layer, relative to softmax attention at 1. Without the factor it is flat: just below 1 for tokens alike, nearly 5 for independent ones. With the factor it falls, from 0.8 to 0.2 for tokens alike, from 4 to 1 for independent ones."}}
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
 for ax, (name, of) in zip(axes, table.items(), strict=True):
     raw, entering, dW_o = np.array(of["diff_v1"]).T
@@ -540,6 +579,13 @@ assert abs(shrunk - factors).max() < 0.15
 # each of the four query and key matrices, with $d = C/(2H)$, and $2d$ columns of `W_v`. (In the
 # authors' code the two branches are neighbouring heads, $2i$ and $2i+1$, of one matrix. That is the
 # same layer, with the columns in another order.)
+
+# %% tags=["blank"]
+# Your turn: a layer of width 64 with 8 heads. The shapes of W_q_exc and of the gain w_norm?
+their_shapes = ...  # ((rows, columns), (entries,))
+wide = attention.AttentionConfig(kind="diff_v1", width=64, n_heads=8)
+made = attention.init_attention(wide, np.random.default_rng(0))
+blank(their_shapes, (made["W_q_exc"].shape, made["w_norm"].shape), "d = C / (2 H); all heads share one gain of 2d.")
 
 # %%
 def layer_forward(x, p, n_heads, lambda_init, eps=1e-5):
@@ -616,6 +662,18 @@ assert flops["diff_v1", "tiled"] == 12 * H * T**2 * d
 assert parameters["softmax"] == 4 * C * C and parameters["diff_v1"] == 4 * C * C + 4 * d + 2 * d
 assert parameters["diff_v2"] == 5 * C * C + C * H
 
+# %% tags=["blank"]
+# Your turn: make C and H both twice as large. How many parameters more than softmax attention has diff_v1 then?
+more_than_softmax = ...
+
+
+def size_of(kind, n_heads):
+    twice = attention.AttentionConfig(kind=kind, width=2 * C, n_heads=n_heads)
+    return count(attention.init_attention(twice, np.random.default_rng(0)))
+
+
+blank(more_than_softmax, size_of("diff_v1", 2 * H) - size_of("softmax", 4 * H), "What happens to d?")
+
 # %% [markdown]
 # The plain heads are exactly equal in operations, forward and so backward too (04, section 12), and
 # $6d$ parameters apart; on tiles they are not equal. Not counted: the exponentials (equal, $2H$
@@ -657,7 +715,7 @@ for shape in ((), (H, 1), (B, H, T)):  # one per layer; one per head; one per to
 # One block of `diff_v1`, trained for 8 epochs (a second or two). The head shown is the one whose
 # two maps resemble each other most.
 
-# %%
+# %% mystnb={"image": {"alt": "A digit 8, and three maps of 16 by 16 patches on one scale: several pale red columns in A_exc, one strong red column in A_inh, and in their difference the same column in blue."}}
 digits = data.load("digits")
 n_valid = len(digits.valid.targets)
 assert n_valid == 180 and abs(math.sqrt(0.95 * 0.05 / n_valid) - 0.016) < 5e-4
@@ -686,6 +744,11 @@ print(f"lambda after training: {lam:.3f}; it started near 0.2")
 print(f"smallest weight {head.A[0, h].min():.3f}; entries below zero: {(head.A[0, h] < 0).mean():.0%}")
 assert abs(head.A.sum(axis=-1) - (1 - lam)).max() < 1e-6  # single precision
 assert abs(lam - 0.2) > 0.1 and overlap.max() < 0.9
+
+# %% tags=["blank"]
+# Your turn: what do all 256 weights of the fused map add up to? A formula with lam.
+all_weights = ...
+blank(all_weights, head.A[0, h].sum(), "There are 16 rows. What does each sum to?", rtol=1e-4)  # single precision
 
 # %% [markdown]
 # All three on one scale, white at zero, patches numbered row by row. Blue marks keys that this head
@@ -727,6 +790,12 @@ dz = swap(dlam) * sigmoid(x @ W) * (1 - sigmoid(x @ W))  # (B, T, H)
 dx, grads = token_lambda_backward(dlam, lam_cache)
 assert abs(swap(lam) - sigmoid(x @ W)).max() < 1e-15 and abs(dx - dz @ W.T).max() < 1e-14
 assert abs(grads["W_lambda"] - np.einsum("btc,bth->ch", x, dz)).max() < 1e-14
+
+# %% tags=["blank"]
+# Your turn: both queries are the same, q_exc. The output, in one line, from softmax_head_forward and lam.
+with_equal_queries = ...
+o_equal = differential_v2_head_forward(q_exc, q_exc, k, v, lam)[0]
+blank(with_equal_queries, o_equal, "Two equal maps. lam is (B, H, T), o is (B, H, T, 2d).")
 
 # %%
 def half_of_dk(do, cache):
@@ -781,7 +850,7 @@ assert abs(moved[:, :H] - moved[:, H:] - halves).max() > 1  # not rejected
 # How much does that cost, in the example that suits subtraction best? 400 rows with a shared
 # background; the match $m$ now differs from row to row, between 1 and 5.
 
-# %%
+# %% mystnb={"image": {"alt": "Left: a histogram of the best lambda of 400 rows; they spread from 0 to 1, and crowd near 1. Right: the mean share of the needle with one lambda for all rows rises from that of softmax alone, 0.3, to about 0.55; with the best lambda of each row it is 1."}}
 matches = rng.uniform(1, 5, (n_rows, 1))
 exc, _ = softmax_forward(b1 + matches * (np.arange(n_keys) == needle))
 inh, _ = softmax_forward(b1)
@@ -805,6 +874,11 @@ plt.show()
 print(f"mean share: softmax {share(exc).mean():.2f}, a lambda per row {per_row.mean():.2f}")
 print(f"one lambda for all rows: {single.max():.2f} at best, with lambda {grid[single.argmax()]:.2f}")
 assert share(exc).mean() < single.max() < per_row.mean()
+
+# %% tags=["blank"]
+# Your turn: does the best lambda of a row rise (1) or fall (-1) with its match m?
+rises_or_falls = ...
+blank(rises_or_falls, np.sign(np.corrcoef(matches[:, 0], best)[0, 1]), "lambda* = Z / Z'. In which of the two is m?")
 
 # %% [markdown]
 # Even here, where subtraction is at its best, one number for all rows leaves much of the haze. The

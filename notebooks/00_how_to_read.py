@@ -181,7 +181,7 @@ assert abs(slopes - complex_step(lambda s: silu_forward(s)[0].sum(), t)).max() <
 print("the cache of silu:", silu_cache._fields)
 assert abs(slopes - (silu_cache.sigma + silu_cache.y * (1 - silu_cache.sigma))).max() < 1e-15  # x is not needed
 
-# %%
+# %% mystnb={"image": {"alt": "SiLU and its slope against x from -6 to 4. The function dips a little below zero near -1.3 and then rises like x. The dashed slope goes from 0 through 1/2 at x = 0 to a little above 1. Three short tangents touch the function and have the slope that the dashed curve says."}}
 fig, ax = plt.subplots(figsize=(7, 3.2))
 ax.plot(t, y_silu, color=BLUE, label="silu_forward: y")
 ax.plot(t, slopes, "--", color=ORANGE, label="silu_backward: dx for dy = 1")
@@ -209,7 +209,7 @@ plt.show()
 # a change of $x$ reaches $y$ on two ways, and both changes arrive. So **gradients add where a value
 # forks**. In the code of the library you see it as a plain line, such as `dx = dx + dx_mlp`.
 
-# %%
+# %% mystnb={"image": {"alt": "Boxes joined by arrows. Forward, blue: x goes two ways, as it is and through silu, to a plus sign and on to y. Backward, orange and dashed: dy goes from y to the plus sign and from there both ways back to x, where dx is the sum of dx_straight and dx_silu."}}
 fig, ax = plt.subplots(figsize=(8, 3))
 places = {"x": (0, 0), "as it is": (2.4, 0.8), "silu": (2.4, -0.8), "+": (4.8, 0), "y": (6.6, 0)}
 ways = [("x", "as it is", "dx_straight"), ("x", "silu", "dx_silu"), ("as it is", "+", "dy")]
@@ -358,7 +358,7 @@ assert abs(head.A_exc.sum(axis=-1) - 1).max() < 1e-14
 assert abs(head.A.sum(axis=-1) - (2 * head.gate - 1)).max() < 1e-14  # g - (1 - g)
 assert abs(head.gate - sigmoid(np.array(1.0))).max() < 1e-15  # untrained: sigmoid(b_gate) for all
 
-# %%
+# %% mystnb={"image": {"alt": "A handwritten digit and three maps of 16 query by 16 key patches from the cache on one signed scale. The excitatory and the inhibitory map are white to red, the fused map is paler and blue in some places."}}
 shown = {r"excitatory $A_{exc}$": head.A_exc, r"inhibitory $A_{inh}$": head.A_inh, "fused $A$": head.A}
 m = 0.3  # colours end here; a few weights are larger
 fig, axes = plt.subplots(1, 4, figsize=(9, 2.7))

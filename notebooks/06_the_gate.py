@@ -5,22 +5,22 @@
 # This is the notebook the others lead to. Differential Gated Self-Attention (M-DGSA) gives each
 # head two softmax maps, one that excites and one that inhibits, and a *gate* per token and head
 # that says how much of each is used. We build its forward pass, derive its backward pass line by
-# line, and rebuild the whole layer. Three detours follow: how it is related to differential
-# attention, where it is dangerous, and what it does not do.
+# line, and rebuild the whole layer. What is new in it, where it is dangerous and what it does not do
+# are three questions with a notebook of their own,
+# [10](10_three_questions_about_the_gate.ipynb).
 #
 # **You will do**: fuse two maps by hand, check the result against the library and against a loop,
 # derive every gradient, plant four bugs and read what the gradient checker says, rebuild the layer.
 #
-# **You will learn**: what a gated map can and cannot be, why both branches *add* in the gate's
-# gradient, why the gate starts at `b_gate = 1`, how M-DGSA and the Differential Transformer are
-# related.
+# **You will learn**: what a gated map can and cannot be, how much hangs on the reading of the
+# paper, why both branches *add* in the gate's gradient, and what chooses the key that is suppressed.
 #
 # **You need**: [03](03_softmax_and_its_gradient.ipynb) and [04](04_attention_backward.ipynb)
-# (softmax attention and its backward); [05](05_differential_attention.ipynb) helps for section 8
-# and detour A. Matrix calculus.
+# (softmax attention and its backward); [05](05_differential_attention.ipynb) helps for section 8.
+# Matrix calculus.
 #
-# **Time**: 50 minutes for sections 1 to 9, 20 more for the detours A, B and C, which may be
-# skipped.
+# **Time**: 50 minutes, and 15 for the nine blanks: in a cell that begins with `# Your turn` replace
+# the dots and run it again, and it says whether you are right.
 
 # %%
 try:
@@ -39,9 +39,9 @@ import sympy as sp
 from dgsa_np import attention, data, gradcheck, ops
 from dgsa_np.attention import gated_head_backward, gated_head_forward
 from dgsa_np.attention.gated import gate_logits_forward
-from dgsa_np.attention.multihead import head_norm_forward
 from dgsa_np.attention.softmax import softmax_map_backward
 from dgsa_np.gradcheck import complex_step
+from dgsa_np.lab.blank import blank
 from dgsa_np.ops import sigmoid, swap  # swap transposes the last two axes
 from dgsa_np.params import count
 
@@ -66,7 +66,7 @@ BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # excitatory, inhibitory,
 # Keys 2 and 3 have equal excitatory weights. Inhibition tells them apart and removes key 3. With a
 # lower gate its weight turns negative, which no softmax can do.
 
-# %%
+# %% mystnb={"image": {"alt": "Four rows of three bars, a bar per key. Excitatory: 0.6, 0.2, 0.2. Inhibitory: 0.2, 0.2, 0.6. Fused at g = 0.75: 0.4, 0.1, 0. Fused at g = 0.5: 0.2, 0, and key 3 below zero at -0.2."}}
 A_exc, A_inh = np.array([0.6, 0.2, 0.2]), np.array([0.2, 0.2, 0.6])
 fused = {g: g * A_exc - (1 - g) * A_inh for g in (0.75, 0.5)}
 assert abs(fused[0.75] - [0.4, 0.1, 0.0]).max() < 1e-15
@@ -87,7 +87,14 @@ _ = axes[0].set_ylabel("attention weight")
 # The two left panels are what the softmaxes give, the two right panels what reaches the values. At
 # $g = 0.5$ the weights sum to 0: this token no longer takes a mean of the values, it takes a
 # difference.
-#
+
+# %% tags=["blank"]
+# Your turn, on paper: the fused weight of key 3 at g = 0.25.
+weight_of_key_3 = ...
+blank(weight_of_key_3, 2 * fused[0.5][2] - fused[0.75][2],  # a weight moves along a line as g moves
+      "g times 0.2 minus 1 - g times 0.6.")  # fmt: skip
+
+# %% [markdown]
 # ## 2. The definition, and how we know it
 #
 # The paper is *Differential Gated Self-Attention*, E. M. Lygizou, M. Farsang, R. Grosu,
@@ -164,6 +171,14 @@ def one_number(b, h, i, c):
 by_loop = np.array([one_number(*index) for index in np.ndindex(B, H, T, e)]).reshape(B, H, T, e)
 assert abs(by_loop - o_library).max() < 1e-14
 
+# %% tags=["blank"]
+# Your turn: of all logits, z[0, 1, 2] alone is changed. How many of the 96 numbers in o change?
+how_many_change = ...
+z_nudged = z.copy()
+z_nudged[0, 1, 2] += 1
+o_nudged = gated_head_forward(*args[:5], z_nudged)[0]
+blank(how_many_change, (o_nudged != o_library).sum(), "A gate belongs to one query of one head.")
+
 # %% [markdown]
 # ## 3. The gate
 #
@@ -174,7 +189,8 @@ assert abs(by_loop - o_library).max() < 1e-14
 #
 # with $x$ of shape $(B, T, C)$, `W_gate` $(C, H)$, `b_gate` $(H,)$. The head wants $(B, H, T)$,
 # hence the swap. At the start `W_gate = 0` and `b_gate = 1` (choice): every gate is
-# $\sigma(1) = 0.731$, whatever the token.
+# $\sigma(1) = 0.731$, whatever the token. (Why not 1/2?
+# [10](10_three_questions_about_the_gate.ipynb), section 2.)
 
 # %%
 cfg = attention.AttentionConfig(kind="dgsa", width=12, n_heads=3)
@@ -230,12 +246,13 @@ assert all(e[1] < (3e-7 if dtype == "float32" else 1e-15) for (dtype, _), e in e
 # A^{exc} - (1-g)\,A^{inh} &= A^{exc} - \lambda A^{inh}, & \lambda &= \sigma(-z) && \text{in } (0, 1)
 # \end{aligned}$$
 #
-# The last two differ by the sign of $z$ only. They are the form of the Differential Transformer's
-# second version (notebook 05, section 10) with keys of its own for each branch. What hangs on the
-# reading is therefore: whether inhibition may outweigh excitation ($\lambda > 1$), and how
-# $\lambda$ depends on $z$, with it where training starts. Without the head norm the factor $g$
-# matters as well. The library's default is the first map; `AttentionConfig(gate_on="inhibition")`
-# switches to the second.
+# (More on the first line, and on what $\epsilon$ does to it, in
+# [10](10_three_questions_about_the_gate.ipynb), section 1.) The last two differ by the sign of $z$
+# only. They are the form of the Differential Transformer's second version (notebook 05, section 10)
+# with keys of its own for each branch. What hangs on the reading is therefore: whether inhibition
+# may outweigh excitation ($\lambda > 1$), and how $\lambda$ depends on $z$, with it where training
+# starts. Without the head norm the factor $g$ matters as well. The library's default is the first
+# map; `AttentionConfig(gate_on="inhibition")` switches to the second.
 
 # %%
 def normed(o):
@@ -256,6 +273,14 @@ for name, (A_reading, lam) in readings.items():
     assert lam(z_wide).min() > 0 and (lam(z_wide).max() > 1) == name.startswith("g")
     print(f"{name:22}: lambda is {lam(np.array(1.0)):.2f} at z = 1, {lam(np.array(-1.0)):.2f} at z = -1")
 assert abs(readings["g A_exc - (1-g) A_inh"][0] - cache.A).max() < 1e-15  # the library's
+
+# %% tags=["blank"]
+# Your turn: the lambda of the first map from its gate alone, without an exponential.
+def lambda_of(some_gate):
+    return ...
+
+
+blank(lambda_of(g), np.exp(-z), "Take g out of g A_exc - (1-g) A_inh. What is left in front of A_inh?")
 
 # %% [markdown]
 # ## 4. What the fused map can be
@@ -289,6 +314,14 @@ for seed in range(50):
     largest = max(largest, l1.max())
 print(f"largest l1 norm of a row in 50 draws: {largest:.6f}")
 
+# %% tags=["blank"]
+# Your turn: of a head you see the fused map (B, H, T, S), nothing else. Find its gates (B, H, T).
+def gates_from(fused_map):
+    return ...
+
+
+blank(gates_from(head.A), head.gate, "The sum of each row tells. Solve for g.")
+
 # %% [markdown]
 # **Limits** (derived). At $g = 1$ the inhibitory branch is gone and the head *is* softmax
 # attention. At $g = 0$ it is minus the inhibitory map. And the two branches have no fixed roles:
@@ -315,7 +348,7 @@ assert abs(swapped.A + cache.A).max() < 1e-15 and abs(o_swapped + o_library).max
 #
 # With $A^{exc} = A^{inh}$ the fused row is $(2g-1) A^{exc}$: softmax attention times a signed
 # factor. At $g = 1/2$ it is zero: the head says nothing. Keep this in mind: it is harmless here and
-# becomes the hazard of detour B once a norm follows.
+# becomes a hazard once a norm follows ([10](10_three_questions_about_the_gate.ipynb), section 2).
 #
 # </details>
 #
@@ -336,7 +369,7 @@ assert abs(swapped.A + cache.A).max() < 1e-15 and abs(o_swapped + o_library).max
 #
 # $$\sum_j A_{ij}\,(v_j + c) = o_i + (2g_i-1)\,c$$
 
-# %%
+# %% mystnb={"image": {"alt": "Common-mode rejection in decibels against the gate from 0 to 1: a sharp peak at g = 1/2, where the ratio is infinite, falling off on both sides to -6 dB at the ends. Marked are g = 0.556 with 13.1 dB (lambda = 0.8) and g = 0.731 with 0.7 dB (b_gate = 1)."}}
 o_exc, o_inh, gate = A_exc @ v, A_inh @ v, g[..., None]
 assert abs(0.5 * (o_exc - o_inh) + (2 * gate - 1) * 0.5 * (o_exc + o_inh) - o).max() < 1e-14
 c = rng.standard_normal(e)
@@ -359,9 +392,17 @@ _ = ax.set_xlabel("gate g")
 # %% [markdown]
 # The higher the curve, the better the common part is suppressed. The start $g = 0.731$ hardly
 # rejects at all (0.7 dB). A head would have to *learn* a gate near 1/2 to become a good
-# differential amplifier. (The other point is the Differential Transformer's $\lambda = 0.8$, see
-# detour A. Whether a head ignores the brightness of an image is detour C.)
-#
+# differential amplifier. (The other point is the gate that stands for the Differential
+# Transformer's $\lambda = 0.8$. Whether a head ignores the brightness of an image is asked in
+# [10](10_three_questions_about_the_gate.ipynb), section 4.)
+
+# %% tags=["blank"]
+# Your turn: at which gate above 1/2 have the difference and the common part the same gain (0 dB)?
+same_gain = ...
+right_half = grid > 0.5
+blank(same_gain, np.interp(0, -cmrr[right_half], grid[right_half]), "The gains are 1/2 and 2g - 1.", rtol=5e-3)
+
+# %% [markdown]
 # ## 6. The gate by eye, on a real digit
 #
 # A digit of 8 x 8 pixels is cut into 16 patches of 2 x 2. To see the gate and nothing else we use
@@ -416,7 +457,7 @@ distance2 = (row_of[:, None] - row_of) ** 2 + (col_of[:, None] - col_of) ** 2
 narrow, wide = softmax(-distance2 / 2 + 4 * np.outer(ink, ink)), softmax(-distance2 / (2 * 2**2))
 assert abs(digit_head(0.8)[0] - narrow).max() < 1e-14 and abs(digit_head(0.8)[1] - wide).max() < 1e-14
 
-# %%
+# %% mystnb={"image": {"alt": "Above, the digit in its 16 patches and five fused maps of 16 by 16 patches for g from 0 to 1. At g = 0 the map is pale blue everywhere, at g = 1 a red band along the diagonal, in between both at once. Below, the ink of each patch and the output of each map as 4 by 4 patches: evenly blue at g = 0, pale red on inky patches and pale blue elsewhere at g = 1/2, a blurred red digit at g = 1."}}
 def show(ax, image, m, title):
     ax.grid(False)
     ax.set_title(title)
@@ -445,8 +486,16 @@ assert abs(digit_head(0.5)[3] - 0.5 * (narrow @ ink - wide @ ink)).max() < 1e-14
 # map, $g = 0$ minus the wide inhibitory one; between them both are seen at once, a red band on a
 # pale blue field. Lower row: the output $A\,\text{ink}$ (the values are the ink) as a 4 x 4 image.
 # At $g = 1$ the digit is blurred. At $g = 1/2$ a patch is red where the narrow mean of ink exceeds
-# the wide one, blue where it falls short. Where the notebook is live, the slider does the same
-# continuously:
+# the wide one, blue where it falls short.
+
+# %% tags=["blank"]
+# Your turn: the output at g = 1/4, made of the outputs at g = 0 and g = 1, without a map.
+at_0, at_1 = digit_head(0)[3], digit_head(1)[3]
+at_a_quarter = ...
+blank(at_a_quarter, digit_head(0.25)[3], "at_1 is the narrow mean, at_0 is minus the wide one.")
+
+# %% [markdown]
+# Where the notebook is live, the slider moves the gate continuously:
 
 # %%
 def draw_one(g):
@@ -576,6 +625,14 @@ for place, name in enumerate(mine):
 
     assert abs(mine[name] - grads[name]).max() < 1e-12, name
     assert abs(mine[name] - complex_step(moved, args[place])).max() < 1e-12, name
+
+# %% tags=["blank"]
+# Your turn: both branches get the same queries and keys, and all gates are 3/4.
+# dq_inh is then dq_exc times one number. Which?
+one_number_of_both = ...
+twins = gated_head_forward(q_exc, k_exc, q_exc, k_exc, v, 0 * z + math.log(3))[1]
+of_twins = gated_head_backward(do, twins)
+blank(one_number_of_both, (of_twins[2] / of_twins[0]).mean(), "Compare dA_inh with dA_exc.")
 
 # %% [markdown]
 # That is the whole backward of the head. **The usual mistakes** are now planted on purpose, one at
@@ -710,6 +767,22 @@ for r in gradcheck.check_pair(layer_forward, layer_backward, (x, p)):
     assert r.error < 1e-12
     print(f"{r.argument:9} {r.shape!s:11} error {r.error:.0e}")
 
+# %% tags=["blank"]
+# Your turn: a backward forgets the gate's share of dx, and is tested at the start, where W_gate = 0.
+# Which gradients does the checker call wrong: "x", "W_gate", "x and W_gate" or "none"?
+called_wrong = ...
+
+
+def forgetful_backward(dy, cache):
+    of_layer, *others = cache
+    cut = of_layer["gate"]._replace(W=0 * of_layer["gate"].W)  # dx = dz W^T: nothing comes back
+    return layer_backward(dy, (of_layer | {"gate": cut}, *others))
+
+
+at_the_start = gradcheck.compare_pair(layer_forward, forgetful_backward, (x, p | {"W_gate": 0 * p["W_gate"]}))
+blank(called_wrong, " and ".join(found.argument for found in at_the_start if not found.ok) or "none",
+      "The share is dz W_gate^T. How large is it there?")  # fmt: skip
+
 # %% [markdown]
 # **What it costs in parameters** (derived). Softmax attention has four $C \times C$ matrices. Here
 # there are two matrices more, but the four of the queries and keys have half the columns
@@ -763,7 +836,7 @@ assert abs(row_with(p_exc, on_2, g_star) - [0.3, 0, 1 / 30]).max() < 1e-15
 slope = (row_with(p_exc, on_2, 0.6 + 1e-6) - row_with(p_exc, on_2, 0.6 - 1e-6)) / 2e-6
 assert abs(slope - (p_exc + on_2)).max() < 1e-9
 
-# %%
+# %% mystnb={"image": {"alt": "Fused weights of three keys against the gate, all rising straight lines. Left, with inhibition on key 2, the line of key 2 is the steepest and crosses zero at g = 2/3. Right, with inhibition on key 3, the line of key 3 is below zero there and crosses near g = 0.9, while key 2 is positive."}}
 fig, axes = plt.subplots(1, 2, figsize=(9, 2.9), sharey=True)
 for ax, p_inh, title in ((axes[0], on_2, "inhibition on key 2"), (axes[1], on_3, "inhibition on key 3")):
     rows = np.array([row_with(p_exc, p_inh, g_) for g_ in steps])
@@ -781,264 +854,18 @@ _ = axes[0].set_ylabel("fused weight")
 # All lines rise. The same gate, $g = 2/3$, removes key 2 on the left and not on the right. "Query
 # only" is a statement about one layer: from the second layer on, the query's token carries traces
 # of other tokens.
-#
-# ---
-# ## Detour A (optional): M-DGSA is differential attention with a lambda per token
-#
-# The Differential Transformer V1 (notebook 05; Ye et al., arXiv:2410.05258) uses the map
-# $A^{exc} - \lambda A^{inh}$ with a learned number $\lambda$, `[eq:differential-head, published]`.
-# Take $g$ out of our map, as at the end of section 3 (derived):
-#
-# $$A = g\,\big(A^{exc} - \lambda A^{inh}\big), \qquad \lambda = \frac{1-g}{g} = e^{-z}$$
-#
-# RMSNorm with $\epsilon = 0$ divides any positive factor out, row by row. So **after the norm the
-# factor $g$ is gone** and only $\lambda$ is left: V1's head, with $e^{-z}$ in the place of its
-# learned number.
-#
-# **What $\epsilon$ does to it.** Write $u$ for V1's output, so $o = g\,u$. Divide above and below
-# by $g$ (the gain left out):
-#
-# $$\text{rmsnorm}(g\,u;\,\epsilon) = \frac{g\,u}{\sqrt{g^2\,\text{mean}(u^2) + \epsilon}}
-# = \frac{u}{\sqrt{\text{mean}(u^2) + \epsilon/g^2}} = \text{rmsnorm}(u;\,\epsilon/g^2)$$
-#
-# With the same $\epsilon$ on both sides the two heads therefore differ, the more the smaller the
-# values are. With $\epsilon/g^2$ on V1's side they agree again.
 
-# %%
-def both(args, eps_dgsa, eps_v1):
-    """The normalised head outputs of M-DGSA and of V1 with lambda = exp(-z)."""
-    *qkv, z = args
-    w = np.ones(qkv[-1].shape[-1])
-    ours, c = gated_head_forward(*qkv, z)
-    theirs, c_v1 = attention.differential_head_forward(*qkv, np.exp(-z))
-    assert abs(c.A - c.gate[..., None] * c_v1.A).max() < 1e-14  # A = g (A_exc - lambda A_inh)
-    r = ((theirs**2).mean(axis=-1, keepdims=True) + eps_v1) ** -0.5  # eps may vary by row
-    return head_norm_forward(ours, w, 0.8, eps_dgsa)[0], 0.2 * theirs * r
-
-
-ours, theirs = both(args, 0, 0)
-print(f"eps = 0: largest difference {abs(ours - theirs).max():.1e}")
-assert abs(ours - theirs).max() < 1e-14
-for scale in (1.0, 0.3, 0.1, 0.03):
-    scaled = (*args[:4], scale * v, z)
-    same, mended = both(scaled, 1e-5, 1e-5), both(scaled, 1e-5, 1e-5 / sigmoid(z)[..., None] ** 2)
-    apart = [abs(h - h_v1).max() / 0.2 for h, h_v1 in (same, mended)]  # before the factor 0.2
-    print(f"v ~ N(0, {scale}^2): equal eps differ by {apart[0]:.1e}, eps/g^2 by {apart[1]:.1e}")
-    assert apart[0] > 1e-6 and apart[1] < 1e-13
+# %% tags=["blank"]
+# Your turn: inhibition on key 3, as on the right. At which gate is key 3 removed?
+removes_key_3 = ...
+blank(removes_key_3, np.interp(0, rows[:, 2], steps), "A_inh / (A_exc + A_inh), for key 3.", rtol=1e-2)
 
 # %% [markdown]
-# **In numbers.** Backwards, $g = 1/(1+\lambda)$ and $z = -\ln\lambda$. V1's starting value grows
-# with depth towards $\lambda = 0.8$, which is $g = 1/1.8 = 0.5556$ and $z = 0.223$. Our start
-# `b_gate = 1` means $\lambda = e^{-1} = 0.37$: **a confound to state.** Whoever compares M-DGSA at
-# its default with V1 compares two starting values of $\lambda$ too; `gate_bias=0.223` starts M-DGSA
-# at 0.8. And mind the name: `lambda_init = 0.8` does *not* set $\lambda$ here. In our reading it
-# acts through the factor $1 - 0.8 = 0.2$ alone.
+# **Three questions are left.** What is new here, if behind the norm it is differential attention?
+# Why does the gate not start in the middle, at $g = 1/2$? And does a balanced gate cancel the
+# brightness of an image? [10 Three questions about the gate](10_three_questions_about_the_gate.ipynb)
+# answers them. It may be read now or later; nothing in 07 to 09 needs it.
 #
-# **So what is new?** Not the subtraction, not the norm. V1 learns *one* $\lambda$ per layer, the
-# same for all tokens and heads. In M-DGSA $\lambda = e^{-(x W_{gate} + b)}$ depends on the token
-# and on the head, and it may be anything above 0. The factor $1-\lambda_{init}$ is fixed at 0.2 in
-# every layer, where V1 lets it fall with depth. (V2, January 2026, also has a $\lambda$ per token
-# and head, in $(0, 1)$, which is $g > 1/2$; it shares the keys and has no norm.) Whether the
-# dependence on the token is worth its parameters is a question for experiments. The switch for it
-# is one line:
-
-# %%
-per_head = attention.AttentionConfig(kind="dgsa", width=12, n_heads=3, gate="head")  # z = b_gate
-p_head = attention.init_attention(per_head, rng, "float64")
-gates = attention.attention_forward(x, p_head, per_head)[1].head.gate
-assert "W_gate" not in p_head and (gates == gates[:1, :, :1]).all()  # the same for every token
-assert abs(1 / (1 + 0.8) - 0.5556) < 1e-4 and abs(-math.log(0.8) - 0.223) < 2e-4
-lam = np.exp(-np.array([1.0, 0.223]))
-assert abs(lam - [0.368, 0.8]).max() < 1e-3
-print(f"b_gate = 1: lambda = {lam[0]:.3f};  b_gate = 0.223: lambda = {lam[1]:.3f}")
-
-# %% [markdown]
-# ---
-# ## Detour B (optional): the hazard at g = 1/2
-#
-# $g = 1/2$ looks like the natural start: `b_gate = 0`, no preference. It is a bad one. With small
-# weights the maps are nearly uniform, hence nearly equal, so by section 5 what is left is half
-# their small difference. Then the head norm divides by the size of what is left: it amplifies by
-# $r = (\text{mean}(o^2) + \epsilon)^{-1/2}$, at most $1/\sqrt\epsilon = 316$ for
-# $\epsilon = 10^{-5}$. The gradient is multiplied by $r$ as well on its way back.
-#
-# We measure $r$ and the norm of $dL/dW_{gate}$ for small initial weights, N(0, 0.02²), and for
-# ours, N(0, 1/fan-in), where fan-in is the number of inputs, here $C = 128$. There are 4 heads, 64
-# tokens $x \sim N(0, 1)$ and a batch of 2; the upstream is N(0, 1). Since `W_gate = 0`, every gate
-# is $\sigma(b_{gate})$.
-
-# %%
-big = attention.AttentionConfig(kind="dgsa", width=128, n_heads=4)
-
-
-def measure(b_gate, std, mask):
-    """Mean amplification r of the head norm, and the norm of dL/dW_gate; means over three seeds."""
-    results = []
-    for seed in range(3):
-        draw = np.random.default_rng(seed)
-        p = attention.init_attention(big, draw, "float64")  # N(0, 1/128) is a std of 0.088
-        p = {name: a * (std * math.sqrt(128) if name.startswith("W_") else 1) for name, a in p.items()}
-        p["b_gate"] = np.full(4, float(b_gate))
-        x, dy = draw.standard_normal((2, 2, 64, 128))
-        y, c = attention.attention_forward(x, p, big, mask)
-        dW_gate = attention.attention_backward(dy, c)[1]["W_gate"]
-        results.append((c.norm.rmsnorm.r.mean(), np.linalg.norm(dW_gate)))
-    return np.mean(results, axis=0)
-
-
-biases = np.array([-2, -1, -0.5, -0.25, -0.1, 0, 0.1, 0.25, 0.5, 1, 2])
-stds = {"std 0.02": 0.02, "std 1/sqrt(fan-in)": 1 / math.sqrt(128)}
-masks = {"no mask": None, "causal": attention.causal_mask(64)}
-table = {(s, m): np.array([measure(b, stds[s], masks[m]) for b in biases]) for s in stds for m in masks}
-for (s, m), rows in table.items():
-    (r0, w0), (r1, w1) = rows[biases == 0][0], rows[biases == 1][0]
-    print(f"{s:18} {m:8} r: {r0:5.1f} at b_gate 0, {r1:4.1f} at 1    |dW_gate|: {w0:6.1f} and {w1:5.1f}")
-
-# %%
-fig, axes = plt.subplots(1, 2, figsize=(9, 3.4))
-for (s, m), rows in table.items():
-    look = {"color": BLUE if "0.02" in s else ORANGE, "marker": "o", "ls": "-" if m == "no mask" else "--"}
-    if m == "no mask":
-        axes[0].plot(biases, rows[:, 0], **look)
-        axes[0].text(0, rows[5, 0] * 0.6, s, ha="center", va="top", color=look["color"])
-    axes[1].plot(biases, rows[:, 1], label=f"{s}, {m}", **look)
-axes[0].axhline(1 / math.sqrt(big.eps), color="0.5", lw=1)
-axes[0].text(-2, 1.1 / math.sqrt(big.eps), "ceiling 1/sqrt(eps)", color="0.4")
-axes[0].set(title="Small weights: the norm is near its ceiling", ylabel="mean amplification r", ylim=(1, 700))
-axes[1].set(title="Causal mask: the gate's gradient explodes at 0", ylim=(0.5, 2e5))
-axes[1].set_ylabel("norm of dL/dW_gate")
-for ax in axes:
-    ax.set(xlabel="b_gate (g = 1/2 at 0)", yscale="log")
-axes[1].legend(fontsize=8, ncols=2, loc="upper center")
-small, ours = table["std 0.02", "no mask"], table["std 1/sqrt(fan-in)", "no mask"]
-causal = table["std 1/sqrt(fan-in)", "causal"]
-assert 250 < small[5, 0] < 1 / math.sqrt(big.eps) and ours[5, 0] < 20
-assert causal[5, 1] > 10 * causal[9, 1] and ours[5, 1] < 5 * ours[9, 1]  # rows 5 and 9: b_gate 0 and 1
-assert abs(small[[9, 5]] / [[77, 6.2], [295, 268]] - 1).max() < 0.02  # the figures of the text below
-assert abs(ours[[9, 5]] / [[7.5, 123], [9.2, 219]] - 1).max() < 0.02
-assert abs(causal[[9, 5], 1] / [122, 5400] - 1).max() < 0.02 and causal[6, 1] < 300
-print(f"causal, our weights: |dW_gate| is {causal[5, 1]:.0f} at b_gate 0 and {causal[6, 1]:.0f} at 0.1")
-
-# %% [markdown]
-# *Without a mask* (left, and solid lines on the right) the hazard is a matter of small weights:
-# from `b_gate = 1` to 0 the amplification grows from 77 to 295, of at most 316, and the gradient of
-# `W_gate` from 6 to 268. With our initial weights it is 7.5 to 9 and 123 to 219. *Under a causal
-# mask* (dashed) it is there with ours too: 122 to some 5,400. That peak is narrow: at 0.1 it is
-# below 300. (Compare within a colour: small weights include a small `W_o`, which every gradient
-# passes.) The curves are all but symmetric: `b_gate = -1` would be as safe, but means
-# $\lambda = e$.
-#
-# **Where does the peak come from?** From the first token, as the second cell below shows: without
-# its upstream the peak is gone. Under a causal mask this token sees only itself: both maps are
-# $[1]$, so $A = [2g-1]$ exactly and $o = (2g-1)\,v_0$. The norm divides by the root of
-# $(2g-1)^2\,\text{mean}(v_0^2) + \epsilon$. With $\hat v = v_0/\text{rms}(v_0)$, where rms is the
-# root of the mean square, that gives (derived)
-#
-# $$n_0 = \hat v\;\frac{2g-1}{\sqrt{(2g-1)^2 + \epsilon/\text{mean}(v_0^2)}}$$
-#
-# which is close to $+\hat v$ above 1/2 and to $-\hat v$ below: **a step**, smoothed by $\epsilon$
-# alone. Its slope at 1/2 is $2\,\text{rms}(v_0)/\sqrt\epsilon$ per unit of gate.
-
-# %%
-causal3 = attention.causal_mask(3)
-qk3 = rng.standard_normal((4, 1, 1, 3, 2))
-
-
-def first_token(g, rms_v, eps=1e-5):
-    """The first token's normalised output; its entries are equal, since those of v_hat are 1."""
-    v3 = np.full((1, 1, 3, 4), rms_v)
-    logit = np.full((1, 1, 3), math.log(g / (1 - g)))
-    o3, c3 = gated_head_forward(*qk3, v3, logit, causal3)
-    assert abs(c3.A[0, 0, 0] - [2 * g - 1, 0, 0]).max() < 1e-15
-    return ops.rmsnorm_forward(o3, np.ones(4), eps)[0][0, 0, 0, 0]
-
-
-for g_ in (0.3, 0.45, 0.499, 0.501, 0.55, 0.8):
-    closed = (2 * g_ - 1) / math.sqrt((2 * g_ - 1) ** 2 + 1e-5)
-    assert abs(first_token(g_, 1.0) - closed) < 1e-12
-assert abs(first_token(0.505, 1.0) - 0.95) < 0.01
-print("rms(v) = 1:", *[f"{first_token(g_, 1.0):+.4f} at g = {g_}  " for g_ in (0.45, 0.495, 0.505, 0.55)])
-slope = (first_token(0.5 + 1e-7, 1.0) - first_token(0.5 - 1e-7, 1.0)) / 2e-7
-print(f"slope at 1/2: {slope:.1f} per unit of gate")
-assert abs(slope - 2 / math.sqrt(1e-5)) < 0.01
-
-# %%
-draw = np.random.default_rng(0)
-p_big = attention.init_attention(big, draw, "float64") | {"b_gate": np.zeros(4)}
-x_big, dy_big = draw.standard_normal((2, 2, 64, 128))
-cache_big = attention.attention_forward(x_big, p_big, big, masks["causal"])[1]
-without_first = dy_big * (np.arange(64) > 0)[:, None]
-with_it, without = (
-    np.linalg.norm(attention.attention_backward(dy, cache_big)[1]["W_gate"]) for dy in (dy_big, without_first)
-)
-print(f"b_gate 0, causal, one seed: |dW_gate| {with_it:.0f}, without the first token {without:.0f}")
-assert without < 0.1 * with_it
-
-fine = np.linspace(0.4, 0.6, 401)
-fig, ax = plt.subplots(figsize=(6.4, 2.9))
-for rms_v, style, colour in ((1.0, "-", BLUE), (0.1, "--", ORANGE), (0.03, ":", "0.2")):
-    ax.plot(fine, [first_token(g_, rms_v) for g_ in fine], style, color=colour, label=f"rms(v) = {rms_v}")
-ax.set(title="Where the two maps coincide, the norm turns the gate into a switch", xlabel="gate g")
-ax.legend(loc="upper left")
-_ = ax.set_ylabel("first token's output / v_hat")
-
-# %% [markdown]
-# Where the values are of size 1, the first token's output goes from $-0.95$ to $+0.95$ between
-# $g = 0.495$ and $0.505$. Off the step the gate has next to no effect on it; on the step its slope
-# is in the hundreds. That is why `b_gate = 1` is the default (choice): all gates start at 0.731,
-# far from the step. It costs the confound of detour A. What the hazard does to a trained model's
-# accuracy is not measured here.
-#
-# ---
-# ## Detour C (optional): does the gate cancel the brightness of an image?
-#
-# Section 5 invites a claim: at $g = 1/2$ a head rejects what all tokens share, so a brighter image
-# should give the same output. A brighter image does add one and the same vector to every token,
-# since the patch embedding (pixels times a matrix) is linear. We give that shift (a) to the values
-# alone, which is what the algebra of section 5 is about; (b) to keys and values; (c) to queries
-# too; (d) as in a real block, to the tokens before an RMSNorm. We use a real digit, patches of 2 x
-# 2, untrained weights, no head norm, pixels brighter by 0.2 of the full scale, and report the
-# relative change of the output.
-
-# %%
-pixels = digit.reshape(4, 2, 4, 2).swapaxes(1, 2).reshape(1, 16, 4)  # (1, N, P P)
-
-
-def change(shifted, norm, g, seed):
-    draw = np.random.default_rng(seed)
-    p = attention.init_attention(attention.AttentionConfig("dgsa", 32, 4), draw, "float64")
-    logit = np.full((1, 4, 16), math.log(g / (1 - g)))
-    W, positions = draw.standard_normal((4, 32)) / 2, 0.02 * draw.standard_normal((16, 32))
-    outs = []
-    for extra in (0.0, 0.2):
-        x = {name: (pixels + extra * (name[0] in shifted)) @ W + positions for name in NAMES}
-        x = {name: ops.rmsnorm_forward(a, np.ones(32))[0] for name, a in x.items()} if norm else x
-        heads = [ops.split_heads(x[name] @ p[f"W_{name}"], 4) for name in NAMES]
-        outs.append(gated_head_forward(*heads, logit)[0])
-    return np.linalg.norm(outs[1] - outs[0]) / np.linalg.norm(outs[0])
-
-
-cases = {"(a) v": ("v", False), "(b) k, v": ("kv", False)}  # who is shifted, is there a norm
-cases |= {"(c) q, k, v": ("qkv", False), "(d) RMSNorm": ("qkv", True)}
-changes = {c: [np.mean([change(*case, g_, seed) for seed in range(10)]) for g_ in (0.5, 0.73)]
-           for c, case in cases.items()}  # fmt: skip
-for c, (half, start) in changes.items():
-    print(f"{c:12} the output changes by {half:6.1%} at g = 0.5 and by {start:6.1%} at g = 0.73")
-assert max(changes["(a) v"][0], changes["(b) k, v"][0]) < 1e-12
-assert min(changes["(c) q, k, v"][0], changes["(d) RMSNorm"][0]) > 0.3
-assert changes["(d) RMSNorm"][0] > changes["(d) RMSNorm"][1]  # more at 1/2 than at the default gate
-
-# %% [markdown]
-# **No.** What the algebra promises holds to rounding in (a), and in (b) too, since a shift common
-# to all keys adds one number to a whole row of scores, which softmax ignores. It ends at (c): a
-# shifted query $q + c$ adds $c \cdot k_j$ to the score, another number for every key, so the maps
-# change. At (d) the norm divides each token by its own size, and the shift is no longer common to
-# the values either. There the output at $g = 1/2$ changes *more* than at the default gate, relative
-# to its own size (which is smaller at 1/2). Untrained weights, one digit, ten draws: a
-# counterexample to the claim, not a measure of trained models. Rejection of a common mode
-# *motivates* the mechanism; invariance to brightness does not follow.
-#
-# ---
 # ## What you now know
 #
 # 1. M-DGSA's map is $g A^{exc} - (1-g) A^{inh}$: rows sum to $2g-1$, weights may be negative, the
@@ -1046,8 +873,9 @@ assert changes["(d) RMSNorm"][0] > changes["(d) RMSNorm"][1]  # more at 1/2 than
 # 2. Backward, two lines are its own: $dA^{inh} = -(1-g)\,dA$ and
 #    $dz = g(1-g)\,\langle do, o^{exc} + o^{inh}\rangle$. The rest is softmax attention twice.
 # 3. With the head norm it is, up to $\epsilon$, differential attention with $\lambda = e^{-z}$ per
-#    token and head. Near $g = 1/2$ the norm amplifies what little is left; brightness is not
-#    cancelled there.
+#    token and head.
+# 4. The gate lifts all weights of a row together; which key is suppressed is the choice of the
+#    inhibitory map.
 #
 # **Three things to try**
 #
@@ -1055,8 +883,8 @@ assert changes["(d) RMSNorm"][0] > changes["(d) RMSNorm"][1]  # more at 1/2 than
 #   two forgotten $1-g$, and why is that a bad test? (Its asserts on the messages fail, rightly.)
 # - In section 8 drop the gate's share of `dx` and the asserts against the library. What does
 #   `check_pair` say, and of which argument?
-# - In detour B add `eps=1e-3` to `AttentionConfig`. What happens to the ceiling and to the peak?
-#   (Its asserts fail, rightly.)
+# - In section 6 give both branches the same radius and strength. What does the head then show at
+#   $g = 1/2$, and what at $g = 3/4$? (The asserts on `narrow` or `wide` fail, rightly.)
 #
 # Next: [07 A transformer by hand](07_a_transformer_by_hand.ipynb), where this layer becomes part of
 # a model that learns.

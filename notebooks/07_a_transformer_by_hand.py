@@ -14,7 +14,9 @@
 #   not.
 # - **You need**: [04 attention backward](04_attention_backward.ipynb) and
 #   [06 the gate](06_the_gate.ipynb); the chain rule for matrices.
-# - **Time**: 60 minutes to read; the cells take about half a minute, most of it training.
+# - **Time**: 60 minutes, and 20 for the ten blanks: in a cell that begins with `# Your turn` replace
+#   the dots and run it again, and it says whether you are right. The cells take about half a
+#   minute, most of it training.
 
 # %%
 try:
@@ -33,6 +35,7 @@ from dgsa_np.attention import attention_backward, attention_forward
 from dgsa_np.data import load
 from dgsa_np.gradcheck import check_pair, compare_pair, complex_step
 from dgsa_np.lab.baselines import classifiers
+from dgsa_np.lab.blank import blank
 from dgsa_np.layers import patches
 from dgsa_np.losses import cross_entropy_backward, cross_entropy_forward
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads, model_backward, model_forward
@@ -65,6 +68,13 @@ patches_by_hand = np.array(rows)  # (16, 4)
 assert np.array_equal(patches_by_hand, patches(images, cfg)[0])
 print("patch 5, of", f"a {targets[0]}:", patches_by_hand[5])
 
+# %% tags=["blank"]
+# Your turn: number 2 of patch 9 is which pixel, (row, column)? Everything counts from 0.
+its_row, its_column = ..., ...
+numbered = np.arange(64.0).reshape(1, 8, 8)  # each pixel holds 8 row + column
+blank((its_row, its_column), divmod(patches(numbered, cfg)[0, 9, 2], 8),
+      "Four patches to a row, two pixels to a row of a patch.")  # fmt: skip
+
 # %% [markdown]
 # Each patch goes through one linear map, the same for all, and a vector that belongs to its place
 # is added (`[eq:patch-embed, choice]`):
@@ -84,7 +94,7 @@ assert abs(x - x_library).max() < 1e-12 and x.shape == (5, 16, 32)
 empty = abs(patches_by_hand).max(axis=1) == 0  # patches without ink
 assert empty.any() and abs(x[0] - (embed["b"] + embed["positions"]))[empty].max() == 0
 
-# %%
+# %% mystnb={"image": {"alt": "Left, a handwritten 7 of 8 by 8 pixels under a grid of 16 numbered patches. Middle, the patches as rows of four grey levels, several of them white. Right, the 16 tokens as rows of 32 numbers on a signed scale: the rows of white patches are nearly white, those with ink are red and blue."}}
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9, 3.2), width_ratios=(1.1, 0.55, 1.6))
 left.imshow(images[0], cmap="gray_r", vmin=0, vmax=1, extent=(0, 8, 8, 0))
 for t in range(16):
@@ -210,6 +220,15 @@ assert abs(dw1 - grads["norm1"]["w"]).max() < 1e-12 and abs(dw2 - grads["norm2"]
 assert all(abs(dattention[name] - g).max() < 1e-12 for name, g in grads["attention"].items())
 assert all(abs(ours - g).max() < 1e-12 for ours, g in zip(dmlp, grads["mlp"].values(), strict=True))
 
+# %% tags=["blank"]
+# Your turn: some start with W_o = 0 and W_down = 0, so that both layers say nothing yet.
+# dx2 comes from above such a block. What comes out below it?
+comes_out_below = ...
+mute = {**p, "attention": {**p["attention"], "W_o": 0 * p["attention"]["W_o"]}}
+mute["mlp"] = {**p["mlp"], "W_down": 0 * p["mlp"]["W_down"]}
+of_mute_block = model.block_forward(x, mute, cfg)[1]
+blank(comes_out_below, model.block_backward(dx2, of_mute_block)[0], "Of the two ways at each fork, one is left.")
+
 # %% [markdown]
 # **The usual mistake** is to lose one of the two ways, here the sum: $x_2 = x_1 + m$ is undone for
 # $m$ alone. The shapes are right, the program runs, the model may even train. A gradient check sees
@@ -270,6 +289,14 @@ y_library, swiglu_cache = ops.swiglu_forward(n2, W_gate, W_up, W_down)
 assert abs(y - y_library).max() < 1e-12
 for ours, theirs in zip(by_hand, ops.swiglu_backward(dy, swiglu_cache), strict=True):
     assert abs(ours - theirs).max() < 1e-12
+
+# %% tags=["blank"]
+# Your turn, on paper, with one number each: x = 1, W_gate = 0, W_up = 3, W_down = 1 and dy = 2.
+dW_gate_on_paper, dW_up_on_paper = ..., ...
+of_numbers = ops.swiglu_forward(np.ones((1, 1, 1)), *np.array([0.0, 3.0, 1.0]).reshape(3, 1, 1))[1]
+in_the_library = ops.swiglu_backward(np.full((1, 1, 1), 2.0), of_numbers)  # dx, dW_gate, dW_up, dW_down
+blank((dW_gate_on_paper, dW_up_on_paper), (in_the_library[1].item(), in_the_library[2].item()),
+      "silu(0) = 0 and silu'(0) = 1/2.")  # fmt: skip
 
 # %% [markdown]
 # ## 4. The head of the model, and the loss
@@ -334,6 +361,12 @@ assert abs(at_zero - np.log(10)) < 1e-12
 assert abs(at_start - np.log(10)) < 0.1 and too_large > 2 * at_start
 print(f"ln 10 = {np.log(10):.4f}; loss with a classifier of size 0: {at_zero:.4f}, ", end="")
 print(f"0.02: {at_start:.4f}, 2: {too_large:.4f}")
+
+# %% tags=["blank"]
+# Your turn: a model of texts chooses the next of 64 characters. What must its loss be before the first
+# step, in nats?
+first_loss_of_text = ...
+blank(first_loss_of_text, cross_entropy_forward(np.zeros((1, 64)), np.zeros(1, int))[0], "Each gets 1/64.", rtol=1e-3)
 
 # %% [markdown]
 # **The whole gradient.** `model_backward` is `model_forward` read upwards, made of the pieces
@@ -463,6 +496,14 @@ for t in (1, 2, 3):
         ours[k] = ours[k] - lr * step
         assert abs(ours[k] - theirs[k]).max() < 1e-12
 
+# %% tags=["blank"]
+# Your turn: a step with the gradient 0, lr = 0.01 and decay = 0.5. What becomes of a weight of 1 in
+# a matrix, and of a gain of 1?
+weight_after, gain_after = ..., ...
+of_ones, no_gradient = ({"W": make((1, 1)), "w": make(1)} for make in (np.ones, np.zeros))
+decayed = optim.adamw_step(of_ones, no_gradient, optim.adamw_init(of_ones), lr=0.01, weight_decay=0.5)[0]
+blank((weight_after, gain_after), (decayed["W"].item(), decayed["w"].item()), "Only one of the two decays.")
+
 # %% [markdown]
 # ## 6. Clipping and the schedule
 #
@@ -496,6 +537,14 @@ one_factor, by_tensor = (cosine(as_vector(grads), as_vector(c)) for c in (clippe
 assert abs(one_factor - 1) < 1e-12 and by_tensor < 0.999
 print(f"cosine with the true gradient: {one_factor:.4f} by the global norm, {by_tensor:.4f} tensor by tensor")
 
+# %% tags=["blank"]
+# Your turn: the gradients of two tensors have the lengths 3 and 4. They are clipped at 1 by the norm
+# of all. Which lengths have they now?
+length_of_3, length_of_4 = ..., ...
+three_and_four = optim.clip_by_norm({"a": np.array([3.0]), "b": np.array([4.0])}, 1.0)[0]
+blank((length_of_3, length_of_4), (three_and_four["a"].item(), three_and_four["b"].item()),
+      "Together their length is 5.")  # fmt: skip
+
 # %% [markdown]
 # **Stop and think.** Adam's step does not change when all gradients are scaled. So what is clipping
 # good for, with Adam?
@@ -515,7 +564,7 @@ print(f"cosine with the true gradient: {one_factor:.4f} by the global norm, {by_
 # $$\eta_t = \eta\, \frac{t + 1}{w} \quad (t < w), \qquad
 #   \eta_t = \frac{\eta}{2} \left( 1 + \cos \pi \frac{t - w}{n - w} \right) \quad (t \ge w)$$
 
-# %%
+# %% mystnb={"image": {"alt": "The learning rate over 200 steps: a straight rise to 0.02 within the shaded first 20 steps, the warmup, then a slow fall along half a cosine to 0 at step 200."}}
 n_steps, warm, peak = 200, 20, 0.02
 t = np.arange(n_steps)
 rising = peak * (t + 1) / warm
@@ -568,11 +617,19 @@ curves = {
     "bug: queries and keys learn nothing": overfit(true_labels, q_and_k=0),
     "bug: queries and keys learn backwards": overfit(true_labels, q_and_k=-1),
 }
+
+# %% tags=["blank"]
+# Your turn, before you look: the bar is a loss of 0.01 after 150 steps. How many of the four pass it?
+pass_the_bar = ...
+last_losses = np.array([its_losses[-1] for its_losses in curves.values()])
+blank(pass_the_bar, (last_losses < 0.01).sum(), "Three have something wrong. Must it be right to learn by heart?")
+
+# %%
 assert all(losses[-1] < 1e-2 for losses in curves.values())  # all four pass
 for name, losses in curves.items():
     print(f"{losses[0]:.3f} -> {losses[-1]:.5f} nats   {name}")
 
-# %%
+# %% mystnb={"image": {"alt": "The loss on 32 digits over 150 steps, logarithmic, four curves: right labels, random labels, and two planted bugs, queries and keys that learn nothing or backwards. All start near ln 10 and end below the bar at 0.01, the first three by step 40, the last one, with bumps, after step 60."}}
 figure, ax = plt.subplots(figsize=(7, 3.2))
 looks = (("#009E73", "-"), ("#0072B2", "--"), ("#D55E00", ":"), ("0.25", "-."))
 for (name, losses), (color, style) in zip(curves.items(), looks, strict=True):
@@ -624,7 +681,13 @@ print("the better of the two trivial classifiers.")
 chance = np.sqrt(accuracy["dgsa"] * (1 - accuracy["dgsa"]) / n_test)
 assert accuracy["dgsa"] > 0.94 and lead < 2 * chance  # no clear lead; which of the three wins is not asserted
 
-# %%
+# %% tags=["blank"]
+# Your turn: two classifiers have the standard error s each, and err independently. The standard
+# error of the difference of their accuracies is s times which number?
+times_s = ...
+blank(times_s, np.hypot(1, 1), "Variances add.", rtol=1e-2)
+
+# %% mystnb={"image": {"alt": "Left, losses over 30 epochs, logarithmic: training falls to about 0.002, validation stops falling near 0.15 after epoch 20. Right, validation accuracy of the transformer: it rises to about 0.96 and ends between two level lines, logistic regression a little below and nearest neighbour a little above."}}
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
 per_epoch = len(result.steps) // settings.epochs
 epochs = np.arange(1, settings.epochs + 1)
@@ -676,7 +739,13 @@ query = int(np.minimum(A, 0).sum(axis=1).argmin())  # the query that inhibits mo
 print(f"layer {cfg.depth - 1}, head {h}; gates between {gate.min():.2f} and {gate.max():.2f}; ", end="")
 print(f"weights of A between {A.min():.2f} and {A.max():.2f}; query {query} inhibits most")
 
-# %%
+# %% tags=["blank"]
+# Your turn: at how many of the 16 queries does the gate give inhibition more than excitation?
+# Count it from A (16 queries, 16 keys) alone.
+more_inhibition = ...
+blank(more_inhibition, (gate < 0.5).sum(), "What does a row of A sum to?")
+
+# %% mystnb={"image": {"alt": "Above, a digit and the three 16 by 16 maps of one trained head on one signed scale: the excitatory and the inhibitory map are red or white, the fused one is red and blue. Below, the digit with one query patch framed, and that patch's row of each map as a 4 by 4 image: where it looks, what it subtracts, and what is left."}}
 maps = {"A_exc: excitation": A_exc, "A_inh: inhibition": A_inh, "A: the fused map": A}
 limit = abs(A).max()
 print(f"colours end at {limit:.2f}; the largest weight is {max(abs(a).max() for a in maps.values()):.2f}")
@@ -782,6 +851,15 @@ for sign, name in ((1, "p - eta g"), (-1, "p + eta g, wrong")):
     change = float(loss_and_grads(moved, x0, y0, cfg)[0] - loss)
     print(f"{name:17s}: the loss changes by {change:+.3e}, expected {-sign * eta * square:+.3e}")
     assert abs(change + sign * eta * square) < 0.05 * eta * square
+
+# %% tags=["blank"]
+# Your turn: three bugs. (a) The 1/B is forgotten. (b) Queries and keys have the wrong sign, as in
+# section 7. (c) All gradients have it. Which does overfitting 32 digits catch? The letters in order.
+are_caught = ...
+with_bugs = {"a": with_sum, "b": curves["bug: queries and keys learn backwards"]}
+with_bugs["c"] = overfit(true_labels, everything=-1, steps=100)
+blank(are_caught, "".join(bug for bug, of_bug in with_bugs.items() if of_bug[-1] > 0.01),
+      "It catches what keeps the loss above 0.01.")  # fmt: skip
 
 # %% [markdown]
 # **Evaluating on the training digits** shows what has been learnt by heart as if it were skill.

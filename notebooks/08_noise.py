@@ -21,7 +21,9 @@
 #   is not "brightness".
 # - **You need**: [06 the gate](06_the_gate.ipynb) and [07 a transformer by
 #   hand](07_a_transformer_by_hand.ipynb); mean, variance, Student's t.
-# - **Time**: 55 minutes to read; the cells take about a minute and a half, most of it training.
+# - **Time**: 55 minutes, and 20 for the nine blanks: in a cell that begins with `# Your turn` replace
+#   the dots and run it again, and it says whether you are right. The cells take about a minute and
+#   a half, most of it training.
 
 # %%
 try:
@@ -44,6 +46,7 @@ from threadpoolctl import threadpool_limits
 from dgsa_np.attention import KINDS, init_attention
 from dgsa_np.data import CORRUPTIONS, corrupt, load
 from dgsa_np.lab import demo, experiments, viz
+from dgsa_np.lab.blank import blank
 from dgsa_np.lab.settings import settle
 from dgsa_np.layers import patches, standardised
 from dgsa_np.model import ModelConfig, model_forward
@@ -86,7 +89,7 @@ hit = (corrupt(x, "salt-and-pepper", 0.2, rng) != x).mean()
 print(f"standard deviation of the pixels of a digit: {x.std(axis=(1, 2)).mean():.2f}; of this noise: 0.30")
 print(f"salt-and-pepper at 0.2 changes {100 * hit:.0f} % of the pixels: some were 0 or 1 already")
 
-# %%
+# %% mystnb={"image": {"alt": "A 7 of 8 by 8 pixels in six rows, one for each kind of damage, at six levels from none to the strongest. Gaussian noise and salt-and-pepper speckle it, brightness darkens all of it, contrast fades it to grey, occlusion cuts a growing white hole, blur smears it."}}
 figure, axes = plt.subplots(6, 6, figsize=(6.6, 7.2))
 for row, (kind, corruption) in zip(axes, kinds.items(), strict=True):
     for ax, level in zip(row, corruption.levels, strict=True):
@@ -121,6 +124,16 @@ standard_error = distances.std() / np.sqrt(n)
 assert abs(distances.mean() - expected) < 4 * standard_error
 found = distances.mean()
 print(f"squared distance under noise: {found:.3f} +- {standard_error:.3f}, expected {expected:.3f}")
+
+# %% tags=["blank"]
+# Your turn, from the formulas: which of "gaussian", "brightness" and "contrast" leaves the mean of
+# every image exactly as it is?
+leaves_the_mean = ...
+shift_of_mean = {}
+for name_of in ("gaussian", "brightness", "contrast"):
+    damage = corrupt(x, name_of, 0.5, np.random.default_rng(0)) - x
+    shift_of_mean[name_of] = abs(damage.mean(axis=(1, 2))).max()
+blank(leaves_the_mean, min(shift_of_mean, key=shift_of_mean.get), "Take the mean of each formula.")
 
 # %% [markdown]
 # ## 2. Three mechanisms, made equal
@@ -165,6 +178,12 @@ for kind, model in models.items():
     print(f"{kind:8s} {H} heads, d = {d}, e = {C // H}, F = {model.F}: {sizes[kind]:,} parameters")
 assert max(sizes.values()) < 1.005 * min(sizes.values())
 
+# %% tags=["blank"]
+# Your turn: by how many numbers is an attention layer of dgsa larger than one of softmax here?
+larger_by = ...
+in_a_layer = {which: count(init_attention(models[which], np.random.default_rng(0))) for which in ("dgsa", "softmax")}
+blank(larger_by, in_a_layer["dgsa"] - in_a_layer["softmax"], "C and the H and d of dgsa are printed above.")
+
 # %% [markdown]
 # **What is still not equal**, and may explain a difference as well as the inhibition does.
 # `diff_v1` and `dgsa` normalise each head's output, `softmax` does not. `softmax` has twice the
@@ -190,7 +209,14 @@ accuracies = experiments.collect(runs + trivial_runs)
 scores = {name: experiments.per_seed_scores(by_corruption) for name, by_corruption in accuracies.items()}
 assert all(scores[kind]["clean"].min() > 0.5 for kind in demo.KINDS)  # all have learned; who is best is open
 
-# %%
+# %% tags=["blank"]
+# Your turn, before you look: which of the five is most accurate over all corruptions, "softmax",
+# "diff_v1", "dgsa", "logistic regression" or "nearest neighbour"?
+most_accurate = ...
+over_all = {who: by_condition["all corruptions"].mean() for who, by_condition in scores.items()}
+blank(most_accurate, max(over_all, key=over_all.get), "Section 1 gave one of them a reason.")
+
+# %% mystnb={"image": {"alt": "Six panels, a kind of damage each: test accuracy against the level. All five classifiers start near 97 % and fall. The three kinds of attention run close together, with bands that overlap, differential attention often lowest. Logistic regression and nearest neighbour run above them, except under occlusion, where all five coincide."}}
 figure = viz.robustness_figure(kinds, accuracies, 0.1, KINDS)
 figure.set_size_inches(9, 5.8)
 plt.show()
@@ -266,7 +292,7 @@ for condition in ("clean", "all corruptions"):
         print(f"{condition:15s} dgsa - {other}: {100 * mean:+5.1f} points, 95 % interval ", end="")
         print(f"{100 * (mean - half):+.1f} to {100 * (mean + half):+.1f}: {verdict(mean, half)}")
 
-# %%
+# %% mystnb={"image": {"alt": "Differences of accuracy in points, with 95 % intervals and a dot per seed, for eight conditions. Left, gated minus softmax attention: means within a few points of 0, nearly every interval across 0. Right, gated minus differential attention: means mostly above 0, the intervals up to twenty points to each side."}}
 conditions = list(scores["dgsa"])
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, sharex=True)
 for ax, other in zip(axes, ("softmax", "diff_v1"), strict=True):
@@ -290,7 +316,14 @@ print(f"half widths against softmax: {100 * min(widths):.1f} to {100 * max(width
 # %% [markdown]
 # An interval that crosses 0 says: the seeds alone can produce this. Where one does not cross 0,
 # count how many there are in the figure: sixteen. We come to that.
-#
+
+# %% tags=["blank"]
+# Your turn, on paper: three seeds differ by 1, 2 and 3 points. The mean is 2, and t is 4.30.
+# How long is the interval to each side?
+to_each_side = ...
+blank(to_each_side, experiments.interval(np.array([1.0, 2.0, 3.0]))[1], "s_D is 1. Divide by the root of n.", rtol=1e-2)
+
+# %% [markdown]
 # **How little three seeds are.** The factor $t_{0.975, n-1}/\sqrt n$ and the estimate $s_D$ itself
 # both suffer. For normal differences $(n-1)\, s_D^2/\sigma^2$ is $\chi^2_{n-1}$, so in 95 of 100
 # experiments the estimate lies in
@@ -450,6 +483,19 @@ raw_params = {**params, "embed": {**params["embed"], "W": W / s, "b": b - m / s 
 logits, cache = model_forward(some, params, models["dgsa"])
 assert abs(model_forward(some, raw_params, raw_model)[0] - logits).max() < 1e-8
 
+# %% tags=["blank"]
+# Your turn: pixels have the mean 0.3 and the deviation 0.4, a patch is one pixel, and W = 2 and b = 1
+# embed it once it is standardised. Which W' and b' embed the scanned pixel?
+W_scanned, b_scanned = ..., ...
+
+
+def embed_pixel(grey):
+    return (grey - 0.3) / 0.4 * 2 + 1
+
+
+blank((W_scanned, b_scanned), (embed_pixel(1) - embed_pixel(0), embed_pixel(0)),
+      "W' = W / s, and b' is what becomes of a grey level of 0.")  # fmt: skip
+
 # %% [markdown]
 # We train softmax and gated attention twice more, on scanned pixels and on images standardised each
 # by itself, all else equal. The trivial classifiers see the same pixels as they do.
@@ -476,7 +522,7 @@ for label, by in prepared.items():
     mean, half = experiments.interval(by["dgsa"]["all corruptions"] - by["softmax"]["all corruptions"])
     print(f"{label:34s}{row}   {100 * mean:+.1f} ({100 * (mean - half):+.1f} to {100 * (mean + half):+.1f})")
 
-# %%
+# %% mystnb={"image": {"alt": "Left, accuracy over all corruptions for pixels as scanned, standardised by the data set, and each image by itself: bars of softmax and gated attention, both rising from left to right, and above each pair the lines of two trivial classifiers. Right, gated minus softmax attention by condition, three bars each: as scanned it leads nearly everywhere, most under brightness; in the other two ways the bars lie on both sides of 0."}}
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), width_ratios=(1.1, 1))
 greys = ("0.8", "0.5", "#009E73")
 for i, (label, by) in enumerate(prepared.items()):
@@ -544,6 +590,16 @@ assert all(g.shape == (2, 360, 4, 16) and g.min() > 0 and g.max() < 1 for g in c
 said = [f"seed {seed}: {g.mean():.2f} +- {g.std():.2f}" for seed, g in enumerate(clean)]
 print("gates on clean digits, mean and spread:", "; ".join(said))
 
+# %% tags=["blank"]
+# Your turn: before training W_gate = 0 and b_gate = 1. How far do the gates then move under noise of
+# level 0.3, and what is their mean?
+move_by, mean_under_noise = ..., ...
+few_digits = data.test.inputs[:20]
+few_noisy = corrupt(few_digits, "gaussian", 0.3, np.random.default_rng(0))
+untrained = [gates_of(starts["dgsa"].params, batch) for batch in (few_digits, few_noisy)]
+blank((move_by, mean_under_noise), (abs(untrained[1] - untrained[0]).max(), untrained[1].mean()),
+      "The gate is the sigmoid of x W_gate + b_gate.", rtol=1e-2)  # fmt: skip
+
 # %%
 print("mean of |shift| over the heads, in spreads: how far the gates move")
 print(f"{'':16s}   layer 0, seeds 0 1 2      layer 1, seeds 0 1 2")
@@ -561,7 +617,7 @@ assert all((m >= 0).all() for m in moves.values())
 print(f"The gates move most under {largest} ({moves[largest].mean():.2f} spreads on average), ", end="")
 print(f"least under {least} ({moves[least].mean():.2f}).")
 
-# %%
+# %% mystnb={"image": {"alt": "Left and middle, the gates of all tokens in layers 0 and 1, on clean and on noisy digits: the two densities nearly coincide; the clean one of layer 0 has spikes. Right, the mean gate of each layer and seed against the noise: six nearly level lines between 0.6 and 0.8."}}
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.1), width_ratios=(1, 1, 1.1))
 noisy = gates_of(gated[0].params, corrupt(data.test.inputs, "gaussian", 0.3, np.random.default_rng(0)))
 bins = np.linspace(0, 1, 51)
@@ -718,6 +774,13 @@ value_share = common_share(after.attention.head.v - before.attention.head.v)
 assert normed_share < 1 and value_share < 1
 print(f"common share of the change: tokens 1.00, after the norm {normed_share:.2f}, values {value_share:.2f}")
 
+# %% tags=["blank"]
+# Your turn, on paper: of five tokens four move by the vector (1, 0), the fifth stays where it is.
+# Which share of the change is common?
+share_of_the_move = ...
+five_moves = np.array([[1.0, 0], [1, 0], [1, 0], [1, 0], [0, 0]])
+blank(share_of_the_move, common_share(five_moves), "The mean is (0.8, 0).")
+
 # %% [markdown]
 # So part of the change is no longer common when it reaches the values. And there is a second
 # effect: queries and keys come from the same normalised tokens, so the *map* changes too, which the
@@ -753,7 +816,7 @@ for kind, m in measured.items():
 largest = {kind: ("common", "rest", "map")[int(m.mean(axis=0)[:3].argmax())] for kind, m in measured.items()}
 print("largest term:", ", ".join(f"{kind}: {term}" for kind, term in largest.items()))
 
-# %%
+# %% mystnb={"image": {"alt": "Four groups of three bars: how much brightness changes the head's output in layer 0, relative to the clean output. The common part of the values and the change of the map are about equally large, between 0.5 and 0.9, the rest of the values is about 0.35, all together about 1. Dots of the seeds scatter by up to 0.4."}}
 figure, ax = plt.subplots(figsize=(7.5, 3.2))
 names = ("common part\nof the values", "rest\nof the values", "change\nof the map", "all together")
 for i, (kind, m) in enumerate(measured.items()):
@@ -817,6 +880,15 @@ answers.append(line("adaptive gates: more robust than frozen ones", -np.array(ch
 assert len(answers) == 7 and set(answers) <= {"agrees", "disagrees", "cannot tell"}
 print("\nThree seeds, one small data set, one schedule, no correction for several comparisons.")
 
+# %% tags=["blank"]
+# Your turn: if nothing differed at all, and the seven lines were independent, how likely would it be
+# that at least one of them is not "cannot tell"?
+at_least_one = ...
+seven = null[:, :7]  # the 5,000 experiments of section 4, in which nothing differs
+t_of_seven = seven.mean(axis=2) / (seven.std(axis=2, ddof=1) / np.sqrt(3))
+blank(at_least_one, (abs(t_of_seven) > stats.t.ppf(0.975, 2)).any(axis=1).mean(),
+      "Each is with probability 0.95. What of all seven?", rtol=5e-2)  # fmt: skip
+
 # %% [markdown]
 # Whatever stands there, it is a statement about models of 25,000 parameters, 8 x 8 digits and ten
 # epochs. It neither confirms nor refutes a claim about larger models. But a line "disagrees" counts
@@ -859,6 +931,12 @@ for name, spread in (("s_D", s_D), ("if pairing removed nothing", s_apart)):
     needed = [seeds_needed(spread, points / 100) for points in (4, 2, 1, 0.5)]
     assert needed == sorted(needed)  # a finer question needs more seeds
     print(f"{name}, {100 * spread:.2f} points: seeds for intervals of +-4, 2, 1, 0.5 points: {needed}")
+
+# %% tags=["blank"]
+# Your turn: an interval shall be half as long. About how many times as many seeds does that take,
+# where there are many already? A whole number.
+times_as_many = ...
+blank(times_as_many, round(seeds_needed(0.1, 0.004) / seeds_needed(0.1, 0.008)), "The length goes with 1 / sqrt(n).")
 
 # %% [markdown]
 # ## What you now know

@@ -26,9 +26,11 @@
 # (the gated head); from section 10 on also RMSNorm and AdamW, of
 # [07](07_a_transformer_by_hand.ipynb). Nothing about processors.
 #
-# **Time** about 75 minutes to read; the cells take about 30 seconds. All times are of the machine
-# that ran them; yours will print others. So no time is asserted here, only results and memory. Up
-# to section 12 we count processor time of our own: what other programs take does not enter.
+# **Time** about 75 minutes, and 25 for the fourteen blanks: in a cell that begins with `# Your turn`
+# replace the dots and run it again, and it says whether you are right. The cells take about 30
+# seconds. All times are of the machine that ran them; yours will print others. So no time is
+# asserted here, only results and memory. Up to section 12 we count processor time of our own: what
+# other programs take does not enter.
 
 # %%
 try:
@@ -62,6 +64,7 @@ from dgsa_np.fast.shard import exponentials, query_blocks
 from dgsa_np.fast.threads import choose_threads
 from dgsa_np.fast.weights import views
 from dgsa_np.gradcheck import check_pair
+from dgsa_np.lab.blank import blank
 from dgsa_np.model import ModelConfig, init_model, loss_and_grads
 from dgsa_np.ops import linear_backward, linear_forward, rmsnorm_backward, rmsnorm_forward, row_sum, sigmoid, swap
 from dgsa_np.optim import adamw_init, adamw_step, clip_by_norm
@@ -111,6 +114,14 @@ device = resolve_device("auto")  # "cuda" if there is a GPU that works
 assert abs(to_numpy(sigmoid(to_device(z, device))) - sigmoid(z)).max() < 1e-15
 print(f"\nthe same source, run on: {device}")
 
+# %% tags=["blank"]
+# Your turn: softplus, ln(1 + e^z), for an array z on either machine.
+def softplus(on_it, xp):
+    return ...
+
+
+blank(softplus(z, array_module(z)), np.logaddexp(0, z), "exp and log have the same names in xp as in np.")
+
 # %% [markdown]
 # The formula is the same, the machines are not. A processor has a few fast workers ("cores"). Each
 # has a small private store, the **cache**, that answers many times faster than the main memory. So
@@ -134,7 +145,7 @@ print(f"\nthe same source, run on: {device}")
 # however many there are. Does a number always cost the same? We count the memory of all three
 # arrays together, 24 bytes per addition in float64.
 
-# %%
+# %% mystnb={"image": {"alt": "Time per addition in ns against the memory of the three arrays from 0.01 to 100 MiB, both logarithmic: a valley. It falls on the left as the call is shared by more numbers, is flat in the middle, and rises steeply where the arrays no longer fit the cache."}}
 sizes = 2 ** np.arange(9, 23)
 nanoseconds = []
 for n in sizes:
@@ -179,7 +190,7 @@ print(f"of which the additions need about {nanoseconds[cheapest] * sizes[0]:.0f}
 #
 # Up to $s = 8$ all lines are needed, however few numbers we want of each.
 
-# %%
+# %% mystnb={"image": {"alt": "Relative to stride 1, for strides from 1 to 64, both logarithmic: the numbers that are read fall on a straight line; the lines that are fetched stay at 1 up to stride 8 and fall then. The measured time follows the lines, not the numbers."}}
 n = 2**22
 x = rng.standard_normal(n)
 strides = [1, 2, 4, 8, 16, 32, 64]
@@ -203,6 +214,14 @@ print(
     end="",
 )
 print(f"{100 * sweep[3] / sweep[0]:.0f} % of the time")
+
+# %% tags=["blank"]
+# Your turn: a matrix of 1024 x 1024 numbers in float32, stored row by row. In how many lines of 64
+# bytes lies one of its rows, and in how many one of its columns?
+lines_of_row, lines_of_column = ..., ...
+bytes_of_row, bytes_of_column = 4 * np.arange(1024), 4 * 1024 * np.arange(1024)
+blank((lines_of_row, lines_of_column), (np.unique(bytes_of_row // 64).size, np.unique(bytes_of_column // 64).size),
+      "A number of float32 has 4 bytes. How far apart are two neighbours in a column?")  # fmt: skip
 
 # %% [markdown]
 # If the blue points stay high up to 8 and fall after it, time follows lines and not numbers. (They
@@ -250,7 +269,7 @@ del x, y, a, b, out
 # rows of it can be made, used and overwritten by the next: a *slab* of 16 rows, 256 KiB, which
 # stays in the cache.
 
-# %%
+# %% mystnb={"image": {"alt": "Horizontal bars of ns per number. Left, row sums of 17 numbers: x.sum takes several times as long as x @ ones. Right, a softmax of 64 MiB times v: with new arrays it takes longest, in place and slab by slab clearly less."}}
 short = rng.standard_normal((2**14, 17)).astype("float32")  # 17 tokens
 ones = np.ones((17, 1), "float32")
 assert abs(short @ ones - row_sum(short)).max() < 1e-5
@@ -357,7 +376,14 @@ assert abs(o / Z - whole @ v) < 1e-14 and abs(o / Z - 4) < 1e-14
 m_whole, Z_whole, o_whole = summary(S, v)
 assert abs(m - m_whole) == 0 and abs(Z - Z_whole) < 1e-15 and abs(o - o_whole) < 1e-14
 
-# %%
+# %% tags=["blank"]
+# Your turn, on paper: a fifth key arrives, with the score ln 16 and the value 2. So far m = ln 8,
+# Z = 15/8 and o = 15/2. What are Z and o now?
+Z_of_five, o_of_five = ..., ...
+blank((Z_of_five, o_of_five), summary(np.append(S, np.log(16)), np.append(v, 2))[1:],
+      "By which number does the past fade?")  # fmt: skip
+
+# %% mystnb={"image": {"alt": "Bars of four keys in three panels. After the first tile: 1 and 0.5, the other two unseen. After the second: the first two have faded by 1/4 to 0.25 and 0.125, the new ones are 1 and 0.5. Divided by Z, the softmax: 0.133, 0.0667, 0.533, 0.267."}}
 fig, axes = plt.subplots(1, 3, figsize=(9, 2.9), sharey=True)
 shades = [BLUE, BLUE, ORANGE, ORANGE]
 panels = {
@@ -431,6 +457,11 @@ for width in (1, 2, 5, 12):
 huge, _ = stream(1000 * q, k, v, cut(S_len, 5))  # scores in the thousands: nothing overflows
 assert abs(huge - softmax_head_forward(1000 * q, k, v)[0]).max() < 1e-12
 
+# %% tags=["blank"]
+# Your turn: all 12 scores of a row are 0. What is its log-sum-exp?
+of_twelve_zeros = ...
+blank(of_twelve_zeros, stream(0 * q, k, v, cut(S_len, 5))[1][0, 0, 0, 0], "m + ln Z.", rtol=1e-3)
+
 # %% [markdown]
 # (`S.real` is there for the complex step, which compares by the real part; for real numbers it is
 # the number itself.) Of the map there were never more than $T$ times `width` numbers. And the first
@@ -463,6 +494,13 @@ assert (
     abs(diff_v1 - differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, np.array(lam))[0]).max() < 1e-12
 )
 
+# %% tags=["blank"]
+# Your turn: another head has the map A_exc - g A_inh with g = sigmoid(z_gate), (B, H, T).
+# Make its output of o_exc and o_inh, (B, H, T, e), without a map.
+from_two_outputs = ...
+no_map = differential_head_forward(q_exc, k_exc, q_inh, k_inh, v, sigmoid(z_gate))[0]
+blank(from_two_outputs, no_map, "w = (1, -g). A weight belongs to a query: give it a last axis.")
+
 # %% [markdown]
 # ## 6. Masks: tiles that need not be made
 #
@@ -477,7 +515,7 @@ assert (
 # We need only go from the first to the last key that some row of the tile may see.
 
 
-# %%
+# %% mystnb={"image": {"alt": "Three masks of queries and keys, cut into tiles with white borders. Causal: staircase tiles along the diagonal are limited, those below are free, those above skipped; 58 % is computed. The last 8 of 24 queries: 92 %. A window of 6 keys: a band of limited tiles along the diagonal, 33 %. Beside each staircase lies a thin margin computed in vain."}}
 def tiles_of(allowed, width):
     """The tiles of keys that these rows (rows, S) need, each with the limit of its scores."""
     seen = np.flatnonzero(allowed.any(axis=0))
@@ -553,6 +591,15 @@ for allowed in masks.values():
     for (_, one), (_, other) in zip(ours, theirs, strict=True):
         assert (one is None and other is None) or np.array_equal(one, other[0, 0], equal_nan=True)
 
+# %% tags=["blank"]
+# Your turn: a causal mask, 64 queries and keys, slabs of 16 queries. Which part of all scores is
+# computed?
+part_of_scores = ...
+four_slabs = slabs_of(np.tri(64, dtype=bool), 16, 8)
+key_slices = [piece[0] for one_slab in four_slabs for piece in one_slab[1]]
+blank(part_of_scores, sum(16 * (its_keys.stop - its_keys.start) for its_keys in key_slices) / 64**2,
+      "n is the number of slabs.")  # fmt: skip
+
 # %% [markdown]
 # **Rows that may see nothing.** In a padded batch a query may have no key at all. The library
 # defines its output as 0. What does the stream make of it? Every score is $-\infty$. Had we started
@@ -609,6 +656,14 @@ dw_exc, dw_inh = ((do * (A @ v)).sum(axis=-1) for A in (head.A_exc, head.A_inh))
 dg = dw_exc + dw_inh  # w_exc = g, w_inh = g - 1
 assert abs(gated_head_backward(do, head)[-1] - sigmoid(z_gate) * sigmoid(-z_gate) * dg).max() < 1e-12
 print("from the map, from the output:", by_map[0, 0, :3, 0], by_output[0, 0, :3, 0])
+
+# %% tags=["blank"]
+# Your turn, on paper: one query, two keys, one map A = (3/4, 1/4), v = (4, 8), do = 1 and w = 1.
+# First <do, o>, then the two numbers of dS.
+dS_first, dS_second = ..., ...
+two_weights = np.array([3 / 4, 1 / 4])
+by_jacobian = (np.diag(two_weights) - np.outer(two_weights, two_weights)) @ [4, 8]
+blank((dS_first, dS_second), tuple(by_jacobian), "o = 5. dS = A (do v - 5), and it sums to 0.")
 
 # %% [markdown]
 # The rest is the five lines of notebook 04, tile by tile, `[eq:streamed-backward, derived]`. A
@@ -745,6 +800,12 @@ for ours, library in zip(gated_stream_backward(do, cache), gradients, strict=Tru
 _, cache_plain = gated_head_forward(*arguments["dgsa"], masks["causal"])
 assert abs(cache_tiled.A - cache_plain.A).max() < 1e-12  # made again
 
+# %% tags=["blank"]
+# Your turn: 70 queries, 300 keys, d = 4. To put 1/sqrt(d) on every score takes how many times as
+# many multiplications as to put it on Q?
+times_as_many = ...
+blank(times_as_many, (q_exc @ swap(k_exc)).size / q_exc.size, "There are 70 x 300 scores. And Q has?")
+
 # %% [markdown]
 # ## 9. Memory and time, drawn
 #
@@ -755,6 +816,13 @@ assert abs(cache_tiled.A - cache_plain.A).max() < 1e-12  # made again
 # 4, the latter only where the fixed tiles have become small beside the rest:
 #
 # $$ \frac{\mathrm{plain}(4T)}{\mathrm{plain}(T)} \to 16, \qquad \frac{\mathrm{tiled}(4T)}{\mathrm{tiled}(T)} \to 4 $$
+
+# %% tags=["blank"]
+# Your turn: how many MiB (2^20 bytes) does one map take up in float32 at T = 8192? The plain head
+# keeps and makes several.
+MiB_of_a_map = ...
+as_if = np.broadcast_to(np.float32(0), (8192, 8192))  # one number that says it were so many
+blank(MiB_of_a_map, as_if.nbytes / 2**20, "T^2 numbers of 4 bytes. 8192 is 2^13.")
 
 # %%
 heads = {"plain": MECHANISMS["dgsa"].head, "tiled": MECHANISMS["dgsa"].tiled}
@@ -787,7 +855,7 @@ shares = {T: fixed / peak["tiled"][lengths.index(T)] for T in (512, 2048)}
 assert 14 < growth["plain"] < 17 and 1.5 < growth["tiled"] < longer < 4.2
 assert shares[512] > 1 / 3 > shares[2048] > 0
 
-# %%
+# %% mystnb={"image": {"alt": "Peak memory and time of the plain and the tiled head against T from 64 to 2048, all logarithmic. Memory: plain runs along the slope of T squared to over 100 MiB, tiled stays flatter than the slope of T and ends near 2 MiB. Time: tiled starts above plain and ends below it, both bending towards the slope of T squared."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.7))
 for ax, measured in ((left, peak), (right, {name: 1e3 * np.array(s) for name, s in seconds.items()})):
     for name, color, marker in (("plain", ORANGE, "s"), ("tiled", BLUE, "o")):
@@ -863,6 +931,17 @@ for mean_squares, by_hand in (((3, 8), (1 / 2, 1 / 3)), ((0, 15), (1, 1 / 4))):
     program()
     assert abs(r - by_hand).max() < 1e-15
 print("two batches, one list of", len(calls), "calls; r is now", r)
+
+# %% tags=["blank"]
+# Your turn: the memory holds the mean square 3, eps is 1. The list is called twice, and nobody writes
+# new numbers in between. What does the memory hold then?
+after_two_calls = ...
+memory = np.array([3.0])
+its_program = Program(np)
+its_program.into(memory).add(memory, 1).sqrt(memory).divide(1, memory)
+its_program()
+its_program()
+blank(after_two_calls, memory[0], "After the first call it holds 1/2. What is this to the second?", rtol=1e-3)
 
 # %% [markdown]
 # `into(r)` says where results go, and each word after it is one call. A real step has the same
@@ -959,6 +1038,14 @@ assert abs(rmsnorm_backward(dy @ folded.T, bare)[0] - dx).max() < 1e-12
 assert abs(w[:, None] * dfolded - np.hstack([dW_1, dW_2])).max() < 1e-12
 assert abs((W * dfolded).sum(axis=1) - dw).max() < 1e-12
 print("folded and unfolded: the same y, dx, dW and dw")
+
+# %% tags=["blank"]
+# Your turn, on paper: a second token joins the one above, n = (0, 1) with dy = (0, 2). W still has the
+# rows (1, 2) and (4, 6). What is dw = (dw_1, dw_2) now?
+dw_1, dw_2 = ..., ...
+n_of_two, dy_of_two, W_on_paper = np.array([[[1, 2], [0, 1]], [[1, -1], [0, 2]], [[1.0, 2], [4, 6]]])
+unfolded = (dy_of_two @ W_on_paper.T * n_of_two).sum(axis=0)  # the old order, over the tokens
+blank((dw_1, dw_2), tuple(unfolded), "dW' has the rows (1, -1) and (2, 0).")
 
 # %% [markdown]
 # The three products have not changed. What has moved are the passes around them: the gain in the
@@ -1070,6 +1157,12 @@ our_head = median_time(lambda: undivided_backward(do, undivided_forward(*args)[1
 print(f"forward and backward: the plain head {1e3 * plain_head:.1f} ms, undivided {1e3 * our_head:.1f} ms, ", end="")
 print("both with new arrays")
 
+# %% tags=["blank"]
+# Your turn, on paper, as above, now for the inhibitory map: E = (1, 1), c = -1/8, dF = (1, 0).
+# What are the two numbers of dS_inh?
+dS_inh_first, dS_inh_second = ..., ...
+blank((dS_inh_first, dS_inh_second), tuple(c[1] * X[1]), "r = 1/2. First X = E (dF - r).")
+
 # %% [markdown]
 # **And the shift?** Softmax subtracts the largest score, so that no exponential overflows, which in
 # float32 happens from 88 on. Scores between $-40$ and $40$ are *mild*: $e^{40}$ is about $10^{17}$,
@@ -1152,6 +1245,11 @@ for threads in (1, 2, 3):
     print(f"threads: {threads}, twice the same bits; {off:.0e} from the plain step, relative")
 through_the_door = loss_and_grads_threaded(params, inputs, targets, cfg, threads=3)[1]
 assert all((a == once[1][name]).all() for name, a in flatten(through_the_door).items())
+
+# %% tags=["blank"]
+# Your turn: shards of 3 and 4 sequences of equal length have the losses 2.0 and 2.7. The loss of all?
+loss_of_all = ...
+blank(loss_of_all, np.average([2.0, 2.7], weights=[3, 4]), "Not the mean of the two: a shard counts with its targets.")
 
 # %% [markdown]
 # The last lines are a door for those who want gradients once, as `loss_and_grads` gives them:
@@ -1257,6 +1355,14 @@ for t in range(1, 6):
 calls = sum(len(program.calls) for programs in step.update_phases for program in programs)
 print(f"{count(params):,} parameters in {len(flatten(params))} arrays; clipping and AdamW on vectors: {calls} calls")
 
+# %% tags=["blank"]
+# Your turn: the first step on paper, p = (1, 2), g = (3, -4), decay (1/2, 0), lr = 0.1, but clip is 10
+# in place of 1, so nothing is clipped. What is p = (p_1, p_2) after it?
+p_1, p_2 = ..., ...
+on_paper = np.array([[1.0, 2], [3, -4], [0, 0], [0, 0], [0.5, 0]])  # p, g, m, v, decay
+blank((p_1, p_2), tuple(flat_step(*on_paper, t=1, lr=0.1, clip=10.0)[0]),
+      "In the first step, does the size of g matter?")  # fmt: skip
+
 # %% [markdown]
 # Larger models have more calls, but not because of their matrices. On a CPU the vectors are cut
 # into pieces of $2^{15}$ numbers, and each piece goes through all of AdamW before the next one is
@@ -1267,7 +1373,7 @@ print(f"{count(params):,} parameters in {len(flatten(params))} arrays; clipping 
 #
 # A whole training step, the model of section 13: as formulas, and by the fast step.
 
-# %%
+# %% mystnb={"image": {"alt": "Three horizontal bars of ms per training step, longest first: plain on one core, the fast step with one thread, the fast step with a thread per core."}}
 params = init_model(cfg, np.random.default_rng(0))
 optimizer = adamw_init(params)
 
@@ -1389,7 +1495,8 @@ db_by_tokens = linear_backward(dy, pair)[0].sum(axis=0)
 assert abs(W @ dy.sum(axis=0) - db_by_tokens).max() < 1e-12
 
 # %% [markdown]
-# Back to [00 how to read](00_how_to_read.ipynb), or on into the library:
+# Back to [00 how to read](00_how_to_read.ipynb), to the detour
+# [10 Three questions about the gate](10_three_questions_about_the_gate.ipynb), or on into the library:
 # `dgsa_np/attention/tiled.py` should read like sections 3 to 8 now, and `dgsa_np/fast/` like
 # sections 10 to 15. There, begin with `program.py`; then `Shard.attend` in `shard.py`, `fold_rows`
 # and `AdamW` in `weights.py`, and `Step` in `step.py`, which puts them together.

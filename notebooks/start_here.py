@@ -228,7 +228,7 @@ far = np.array(40.0)
 print(f"z = 40: 1 - g = {1 - sigmoid(far)}, sigmoid(-z) = {sigmoid(-far):.3e}")
 assert 1 - sigmoid(far) == 0 and abs(sigmoid(-far) / math.exp(-40) - 1) < 1e-14
 
-# %%
+# %% mystnb={"image": {"alt": "Three maps of three queries and keys with their weights as fractions, on one signed scale. Excitatory and inhibitory: rows of eighths, all red. Fused with the gates 3/4, 1/2 and 1/4: row 0 is 1/16, 0, 7/16; row 1 is 1/8, 0, -1/8; row 2 is -1/2, 1/16, -1/16, mostly blue."}}
 def draw_maps(axes, maps, limit):
     """Maps side by side on one signed scale, white at zero."""
     for ax, (title, a) in zip(axes, maps.items(), strict=True):
@@ -757,7 +757,7 @@ assert (model_forward(X_test, trained)[0].argmax(axis=-1) == y_test).mean() > 0.
 # Here is one head on one test digit: the two maps, their fusion, and below them one row of each, as
 # the image that its patch sees.
 
-# %%
+# %% mystnb={"image": {"alt": "A test digit with one patch marked, and the excitatory, inhibitory and fused map of one head on one signed scale: red columns where many queries look, and in the fused map a blue column where the inhibitory one is red. Below, that patch's row of each map as a 4 by 4 image, and box plots of lambda for four heads, mostly below 1."}}
 shown_image = 3
 blocks = model_forward(X_test, trained)[1][2]
 head = blocks[0][1][2]  # block 0: its attention, its head
@@ -821,13 +821,14 @@ print(f"{len(equal)} gradients, all equal to the last bit")
 #   [01](01_lateral_inhibition.ipynb) lateral inhibition in the eye,
 #   [02](02_centre_and_surround.ipynb) centre and surround, [03](03_softmax_and_its_gradient.ipynb)
 #   softmax and how to check gradients, [04](04_attention_backward.ipynb) attention backward,
-#   [05](05_differential_attention.ipynb) differential attention, [06](06_the_gate.ipynb) the gate
-#   and its hazards, [07](07_a_transformer_by_hand.ipynb) the transformer, [08](08_noise.ipynb)
-#   noise, and what a small experiment can say, [09](09_from_formulas_to_fast_code.ipynb) fast code.
+#   [05](05_differential_attention.ipynb) differential attention, [06](06_the_gate.ipynb) the gate,
+#   [07](07_a_transformer_by_hand.ipynb) the transformer, [08](08_noise.ipynb) noise, and what a
+#   small experiment can say, [09](09_from_formulas_to_fast_code.ipynb) fast code,
+#   [10](10_three_questions_about_the_gate.ipynb) whether the gate is new, and its hazards.
 #
 # **Three things to try**
 #
-# 1. What is $A$ where both maps are equal and $g = 1/2$? What does the head norm make of it? (06)
+# 1. What is $A$ where both maps are equal and $g = 1/2$? What does the head norm make of it? (10)
 # 2. Drop the gate's term from $dx$ in `attention_backward`. Does training notice? Does
 #    `check_pair`?
 # 3. Start with $b_{gate} = 0.223$, so that $\lambda = 0.8$. Do the lambdas of section 9 end

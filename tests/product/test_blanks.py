@@ -80,6 +80,7 @@ def with_blanks():
 
 
 each = pytest.mark.parametrize("path", with_blanks(), ids=lambda path: path.stem)
+LONG = "08_noise"  # trains for a minute or two
 
 
 @each
@@ -100,8 +101,10 @@ def test_what_a_blank_names_is_its_own(path):
             assert names(source)[1] & elsewhere == set(), source
 
 
-@pytest.mark.slow
-@each
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=pytest.mark.torture if p.stem == LONG else pytest.mark.slow, id=p.stem) for p in with_blanks()],
+)
 def test_dots_run_on_and_the_answers_are_right(path):
     told, cells = answers(path), []
     turn = iter(zip(*told, strict=True))

@@ -101,10 +101,11 @@ def test_what_a_blank_names_is_its_own(path):
             assert names(source)[1] & elsewhere == set(), source
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(p, marks=pytest.mark.torture if p.stem == LONG else pytest.mark.slow, id=p.stem) for p in with_blanks()],
-)
+def in_its_tier(path):
+    return pytest.param(path, marks=pytest.mark.torture if path.stem == LONG else pytest.mark.slow, id=path.stem)
+
+
+@pytest.mark.parametrize("path", map(in_its_tier, with_blanks()))
 def test_dots_run_on_and_the_answers_are_right(path):
     told, cells = answers(path), []
     turn = iter(zip(*told, strict=True))

@@ -105,7 +105,7 @@ def in_its_tier(path):
     return pytest.param(path, marks=pytest.mark.torture if path.stem == LONG else pytest.mark.slow, id=path.stem)
 
 
-@pytest.mark.parametrize("path", map(in_its_tier, with_blanks()))
+@pytest.mark.parametrize("path", [in_its_tier(path) for path in with_blanks()])
 def test_dots_run_on_and_the_answers_are_right(path):
     told, cells = answers(path), []
     turn = iter(zip(*told, strict=True))

@@ -4,6 +4,7 @@ Exit status: 0 all items pass, 1 some fail, 2 could not grade.
 """
 
 import argparse
+import os
 import secrets
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from grading import course as courses
-from grading.marks import as_text, grade, gradescope, write_csv, write_json
+from grading import submissions
+from grading.marks import as_text, grade, gradescope, refused, shown, write_csv, write_json
 
 
 def main(argv=None) -> int:
@@ -33,6 +35,7 @@ def parse(argv):
     parser.add_argument("--csv", type=Path, metavar="OUT", help="with --all: write the table here")
     parser.add_argument("--seed", type=int, help="of the arguments; without it a fresh one, which is printed")
     parser.add_argument("--course", type=int, default=0, help="the course's number (default: 0)")
+    parser.add_argument("--trust", action="store_true", help="run it without a wall, as yourself")
     args = parser.parse_args(argv)
     if bool(args.all) == bool(args.exercise and args.file):
         parser.error("expected EXERCISE and FILE, or --all FOLDER")
@@ -40,9 +43,9 @@ def parse(argv):
 
 
 def grade_one(args, seed) -> int:
-    if not args.file.is_file():
+    if not os.path.lexists(args.file):
         raise FileNotFoundError(f"{args.file}: there is no such file, expected the student's {args.exercise}.py")
-    marks = grade(args.exercise, args.file, seed, args.course)
+    marks = grade(args.exercise, args.file, seed, args.course, args.trust)
     print(as_text(marks))
     if args.json:
         write_json(args.json, gradescope(marks))
@@ -53,26 +56,46 @@ def grade_class(args, seed) -> int:
     """A row per student, a column per exercise; all with one seed."""
     if not args.all.is_dir():
         raise NotADirectoryError(f"{args.all}: there is no such folder, expected FOLDER/STUDENT/exNN.py")
-    found = sorted(p for p in args.all.glob("*/ex*.py") if p.stem in courses.EXERCISES)
-    if not found:
+    folders = submissions.students(args.all)
+    marks = {student: grade_student(student, folder, args, seed) for student, folder in folders.items()}
+    if not any(marks.values()):
         raise FileNotFoundError(f"{args.all}: no submissions, expected {args.all}/STUDENT/exNN.py")
-    students, exercises = sorted({p.parent.name for p in found}), sorted({p.stem for p in found})
-    points, most = {}, {}
-    for path in found:
-        marks = grade(path.stem, path, seed, args.course)
-        points[path.parent.name, path.stem], most[path.stem] = marks.score, marks.most
-        print(f"{path.parent.name} {as_text(marks)}\n")
-    table = [["student", *(f"{e} (of {most[e]})" for e in exercises), "sum"]]
-    for student in students:
-        row = [points.get((student, e), "") for e in exercises]
-        table.append([student, *row, sum(p for p in row if p != "")])
+    table = table_of(marks)
     for row in table:
         print("  ".join(f"{cell!s:>14}" for cell in row))
     print(f"--seed {seed} --course {args.course}")
     if args.csv:
         write_csv(args.csv, table)
-    return 0 if all(points[key] == most[key[1]] for key in points) else 1
+    return 0 if all(m.score == m.most for of_one in marks.values() for m in of_one.values()) else 1
+
+
+def grade_student(student, folder, args, seed) -> dict:
+    """{exercise: Marks} of a student's folder, printed."""
+    marks = {}
+    for exercise, (path, *others) in submissions.handed_in(folder, courses.EXERCISES).items():
+        beside = ", ".join(other.name for other in others)
+        if others and path.stem != exercise:
+            reason = f"{path.name}, {beside}: which one is meant? expected {exercise}.py"
+            marks[exercise] = refused(exercise, path, seed, args.course, reason)
+        else:
+            marks[exercise] = grade(exercise, path, seed, args.course, args.trust)
+        print(shown(student, lines=False), as_text(marks[exercise]))
+        print(f"  not graded: {shown(beside, lines=False)}\n" if others else "")
+    if not marks:
+        print(f"{shown(student, lines=False)}: no exNN.py, or a folder that cannot be read\n")
+    return marks
+
+
+def table_of(marks) -> list:
+    """Rows of cells, from {student: {exercise: Marks}}; what was not handed in stays empty."""
+    most = {exercise: m.most for of_one in marks.values() for exercise, m in of_one.items()}
+    rows = [["student", *(f"{exercise} (of {most[exercise]})" for exercise in sorted(most)), "sum"]]
+    for student, of_one in marks.items():
+        scores = [of_one[exercise].score if exercise in of_one else "" for exercise in sorted(most)]
+        rows.append([shown(student, lines=False), *scores, sum(m.score for m in of_one.values())])
+    return rows
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # a console may lack what a student wrote
     sys.exit(main())

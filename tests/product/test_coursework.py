@@ -3,10 +3,14 @@ right submissions pass, typical mistakes are named, hostile ones get a verdict a
 """
 
 import importlib.util
+import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +21,9 @@ HERE = Path(__file__).resolve().parent
 EXERCISES = HERE.parents[1] / "notebooks" / "exercises"
 sys.path.insert(0, str(EXERCISES))
 
+from grade import main  # noqa: E402
+from grading import answers, sandbox, student, wall  # noqa: E402
 from grading import course as courses  # noqa: E402
-from grading import sandbox, student  # noqa: E402
 from grading.marks import grade, gradescope  # noqa: E402
 
 sys.path.remove(str(EXERCISES))
@@ -38,19 +43,26 @@ def exchanged(text, exchanges):
     return text
 
 
+ROOT = sys.platform == "linux" and os.geteuid() == 0
+BUBBLEWRAP = sys.platform == "linux" and shutil.which("bwrap")
+TRUST = [] if ROOT or BUBBLEWRAP else ["--trust"]  # what is not hostile can be graded anywhere
+
+
 def submit(folder, exercise, text, seed=0, course=0):
     path = folder / f"{exercise}.py"
     path.write_text(text, encoding="utf-8")
-    return grade(exercise, path, seed, course)
+    return grade(exercise, path, seed, course, trust=bool(TRUST))
 
 
 def hostile(text, exercise):
     """For each function that is asked for, the hostile one."""
     functions = dict.fromkeys(n for item in courses.items(exercise).values() for n in item.call.split())
     first, *others = functions
-    text = text.replace("NAME", first).replace("KEY", repr(str(EXERCISES / "keys" / f"{exercise}.py")))
-    also = "".join(f"\n{other} = globals().get({first!r})" for other in others)
-    return text.replace("ROOT", repr(str(EXERCISES))) + also
+    paths = {"ROOT": ".", "KEY": f"keys/{exercise}.py", "SOLUTION": f"solutions/{exercise}.py"}
+    meant = {"NAME": first, "PIPE": "3"} | {word: repr(str(EXERCISES / path)) for word, path in paths.items()}
+    for word in meant:
+        text = text.replace(word, meant[word])
+    return text + "".join(f"\n{other} = globals().get({first!r})" for other in others)
 
 
 DATA = {exercise: data_of(exercise) for exercise in courses.EXERCISES}
@@ -81,21 +93,117 @@ def test_a_mistake_is_named(exercise, name, tmp_path):
     assert marks.score < marks.most and any(hint in mark.said for mark in marks.marks), marks
 
 
-QUICK = ("exit", "equals everything", "reads the key")
+# ----------------------------------------------------------------------------------------- the wall
+
+QUICK = ("exit", "equals everything", "the solution by FileIO and a path object")
+WALLS = [
+    pytest.param(wall.another_user, marks=pytest.mark.skipif(not ROOT, reason="only root can become another user")),
+    pytest.param(wall.bubblewrap, marks=pytest.mark.skipif(not BUBBLEWRAP, reason="bubblewrap is not installed")),
+]
+behind_each_wall = pytest.mark.parametrize("build", WALLS, ids=lambda build: build.__name__)
 
 
+def of_all_files():
+    """What a submission could change here."""
+    paths = [path for folder in ("keys", "solutions", "grading") for path in (EXERCISES / folder).glob("*.py")]
+    return [(path, os.stat(path).st_mtime_ns, os.stat(path).st_mode) for path in sorted(paths)]
+
+
+def running(mark):
+    """Processes that were started with this in their environment, and what they have started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            found += [path] if mark.encode() in path.read_bytes() else []
+        except OSError:  # it has ended, or is another's
+            continue
+    return found
+
+
+@behind_each_wall
 @pytest.mark.parametrize("name", most_later(HOSTILE, now=QUICK))
-def test_a_hostile_submission_gets_a_verdict_and_no_mark(name, tmp_path):
-    key, start = (EXERCISES / "keys" / "ex01.py").read_bytes(), time.monotonic()
+def test_a_hostile_submission_gets_a_verdict_and_no_mark(name, build, tmp_path, monkeypatch):
+    monkeypatch.setattr(wall, "chosen", lambda trust: build())
+    monkeypatch.setitem(sandbox.ENVIRONMENT, "MARK", str(tmp_path))
+    before, start = of_all_files(), time.monotonic()
     marks = submit(tmp_path, "ex01", hostile(HOSTILE[name], "ex01"))
-    assert marks.score == 0 and all(mark.said for mark in marks.marks), marks
-    assert time.monotonic() - start < 15 and (EXERCISES / "keys" / "ex01.py").read_bytes() == key
+    assert time.monotonic() - start < 15
+    assert marks.score == 0 and all(mark.said for mark in marks.marks) and "HOLE" not in marks.printed, marks
+    assert of_all_files() == before and os.listdir(tmp_path) == ["ex01.py"] and not running(str(tmp_path))
+    assert len(json.dumps(gradescope(marks))) < 10**5
 
 
-def test_an_answer_that_unpacks_to_more_than_is_allowed_is_not_read(tmp_path):
-    path, places = tmp_path / "item0.answer.npz", {"dict": {"answer": {"array": "a0"}}}
-    np.savez_compressed(path, places=json.dumps(places), a0=np.zeros(10**7))
-    assert "more than" in sandbox.answer(path)["error"]
+@behind_each_wall
+def test_a_right_submission_passes_behind_each_wall(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(wall, "chosen", lambda trust: build())
+    late = "from __future__ import annotations\nimport statistics\nimport numpy.polynomial\n"
+    assert submit(tmp_path, "ex01", late + courses.solution("ex01")).score == 10
+
+
+def test_nothing_is_run_where_the_wall_has_a_hole(tmp_path, monkeypatch, capsys):
+    if TRUST:
+        pytest.skip("there is no wall here")
+    monkeypatch.setattr(wall, "hidden", lambda: ["/"])
+    (tmp_path / "ex01.py").write_text("print('HOLE')", encoding="utf-8")
+    assert main(["ex01", str(tmp_path / "ex01.py"), "--json", str(tmp_path / "out.json")]) == 2
+    told = capsys.readouterr()
+    assert "the wall has a hole: / can be read" in told.err and "--trust" in told.err and not told.out
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_without_a_wall_only_what_is_trusted_is_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(wall.sys, "platform", "win32")
+    (tmp_path / "ex01.py").write_text(courses.solution("ex01"), encoding="utf-8")
+    command = ["ex01", str(tmp_path / "ex01.py")]
+    assert main(command) == 2 and "--trust" in capsys.readouterr().err
+    assert main([*command, "--trust"]) == 0
+
+
+def test_what_runs_behind_the_wall_needs_no_other_file_of_the_grader(tmp_path):
+    (tmp_path / "grading").mkdir()
+    for name in wall.INSIDE:
+        shutil.copyfile(EXERCISES / "grading" / f"{name}.py", tmp_path / "grading" / f"{name}.py")
+    command = [*wall.python()[:-2], str(tmp_path / "grading" / "child.py"), wall.python()[-1]]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert "EOFError" in done.stderr, done.stderr  # that far it came: the task is missing
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(TRUST), reason="there is no wall here")
+def test_a_submission_dies_with_the_grader(tmp_path):
+    path, mark = tmp_path / "ex01.py", str(tmp_path)
+    path.write_text("import time\ntime.sleep(99)", encoding="utf-8")
+    code = f"""import sys
+sys.path.insert(0, {str(EXERCISES)!r})
+from grading import marks, sandbox
+sandbox.ENVIRONMENT["MARK"] = {mark!r}
+marks.grade("ex01", {str(path)!r}, 0)"""
+    with subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"TMPDIR": mark}) as grader:
+        wait_until(lambda: running(mark))
+        time.sleep(2)  # until the submission itself runs
+        grader.kill()
+    wait_until(lambda: not running(mark))
+
+
+def wait_until(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_what_comes_from_a_process_is_bounded_before_it_is_read():
+    large = b'["item0", null, false, [["<f8", [1000000000000]]]]\n'
+    assert "cannot be read" in answers.received(large + bytes(80))["item0"]["error"]
+    assert len(answers.received(b'["item0", "said", true, []]\n' * 10**5)) == 1
+    pipe = io.BytesIO()
+    answers.send(pipe, "item0", (np.arange(3.0), np.float32(2)))
+    answers.send(pipe, "item1", error="said")
+    found = answers.received(pipe.getvalue())
+    assert [a.tolist() for a in found["item0"]["answer"]] == [[0, 1, 2], 2] and found["item1"] == {"error": "said"}
+
+
+# ------------------------------------------------------------------------------------------ marking
 
 
 @pytest.mark.slow
@@ -164,33 +272,88 @@ def test_the_gradescope_file_has_the_published_form(tmp_path):
     assert content.keys() <= known and isinstance(content["execution_time"], float)
 
 
-def run_grader(*arguments):
-    command = [sys.executable, str(EXERCISES / "grade.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+def run_grader(*arguments, **environment):
+    command = [sys.executable, str(EXERCISES / "grade.py"), *map(str, arguments), *TRUST]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
 
 
-def test_the_command_says_how_it_went_by_its_exit_status(tmp_path):
+def test_the_command_says_how_it_went_by_its_exit_status(tmp_path, capsys):
     right, wrong, out = tmp_path / "right.py", tmp_path / "wrong.py", tmp_path / "results.json"
     right.write_text(courses.solution("ex01"), encoding="utf-8")
     wrong.write_text(courses.stub("ex01"), encoding="utf-8")
     assert run_grader("ex01", right, "--json", out).returncode == 0
     assert json.loads(out.read_text())["score"] == 10
-    failed = run_grader("ex01", wrong)
-    assert failed.returncode == 1 and "--seed" in failed.stdout
-    assert "NotImplementedError: ex01: softmax" in failed.stdout
-    missing = run_grader("ex01", tmp_path / "nowhere.py")
-    assert missing.returncode == 2 and "nowhere.py: there is no such file" in missing.stderr
-    assert run_grader("ex99", right).returncode == 2 and run_grader().returncode == 2
+    assert main(["ex01", str(wrong), *TRUST]) == 1
+    told = capsys.readouterr().out
+    assert "--seed" in told and "NotImplementedError: ex01: softmax" in told
+    assert main(["ex01", str(tmp_path / "nowhere.py")]) == 2
+    assert "nowhere.py: there is no such file" in capsys.readouterr().err
+    assert main(["--all", str(tmp_path / "nowhere")]) == main(["--all", str(tmp_path)]) == 2
+    for usage in (["ex99", str(right)], []):
+        with pytest.raises(SystemExit, match="2"):
+            main(usage)
 
 
-def test_a_class_is_a_table(tmp_path):
+def odd_files(right):
+    """{student: (what makes the path of ex01.py, what is said of it)}; of a right one nothing."""
+    future = b"from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    contents = {
+        "byte-order mark": (b"\xef\xbb\xbf" + right, ""),
+        "cookie": (b"# coding: latin-1\n# Andr\xe9\n" + right, ""),
+        "dataclass": (future + right + b"\n\n@dataclass\nclass Cache:\n    A: object\n", ""),
+        "bytes": (bytes(range(256)), "cannot be run: "),
+        "unknown cookie": (b"# coding: nonsense\n", "unknown encoding"),
+        "long": (b"#" * 2**21, "more than 1048576 bytes"),
+        "notebook": (b'{"cells": []}', "it is a notebook"),
+        "surrogates": (b"def softmax(*args):\n    raise ValueError('\\udcff\\u2260')", r"\udcff\u2260"),
+    }
+    made = {name: (partial(Path.write_bytes, data=data), said) for name, (data, said) in contents.items()}
+    return made | {
+        "folder": (Path.mkdir, "is a folder"),
+        "link": (lambda path: path.symlink_to(EXERCISES / "solutions" / "ex01.py"), "is a link"),
+        "link to nothing": (lambda path: path.symlink_to("nowhere"), "is a link"),
+        "pipe": (os.mkfifo, "is a pipe"),
+        "second download": (lambda path: path.with_name("ex01 (1).py").write_bytes(right), ""),
+        "downloads": (lambda path: [path.with_name(f"ex01 ({i}).py").touch() for i in (1, 2)], "which one is meant?"),
+    }
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_one_student_is_one_student(tmp_path):
+    """Whatever a file is, the class is graded, on a console that lacks most characters too."""
+    made = odd_files(courses.solution("ex01").encode())
+    for name, (make, _) in made.items():
+        (tmp_path / "class" / name).mkdir(parents=True)
+        make(tmp_path / "class" / name / "ex01.py")
+    (tmp_path / "class" / "empty").mkdir()
+    (tmp_path / "class" / "gone").symlink_to("nowhere")
+    (tmp_path / "class" / "notes.txt").touch()
+    done = run_grader("--all", tmp_path / "class", "--csv", tmp_path / "marks.csv", PYTHONIOENCODING="cp1252")
+    assert done.returncode == 1 and not done.stderr
+    rows = [line.split(",") for line in (tmp_path / "marks.csv").read_text().splitlines()]
+    assert {student: points for student, points, _ in rows[1:]} == {
+        name: "0" if said else "10" for name, (_, said) in made.items()
+    } | {"empty": "", "gone": ""}
+    told = dict(part.split(" ex01: ", 1) for part in done.stdout.split("\n\n") if " ex01: " in part)
+    assert all(said in told[name] for name, (_, said) in made.items())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_what_is_no_file_gets_a_json_with_the_reason(tmp_path):
+    os.mkfifo(tmp_path / "ex01.py")
+    assert main(["ex01", str(tmp_path / "ex01.py"), "--json", str(tmp_path / "out.json")]) == 1
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert content["score"] == 0 and all("is a pipe" in test["output"] for test in content["tests"])
+
+
+def test_a_class_is_a_table(tmp_path, capsys):
     for name, text in {"ann": courses.solution("ex01"), "bob": courses.stub("ex01")}.items():
         (tmp_path / "class" / name).mkdir(parents=True)
         (tmp_path / "class" / name / "ex01.py").write_text(text, encoding="utf-8")
-    done = run_grader("--all", tmp_path / "class", "--csv", tmp_path / "marks.csv", "--seed", 4)
-    assert done.returncode == 1
+    (tmp_path / "class" / "ann" / "ex01 (1).py").touch()
+    assert main(["--all", str(tmp_path / "class"), "--csv", str(tmp_path / "marks.csv"), "--seed", "4", *TRUST]) == 1
     assert (tmp_path / "marks.csv").read_text().splitlines() == ["student,ex01 (of 10),sum", "ann,10,10", "bob,0,0"]
-    assert run_grader("--all", tmp_path / "nothing").returncode == 2
+    assert "not graded: ex01 (1).py" in capsys.readouterr().out
 
 
 @pytest.mark.torture

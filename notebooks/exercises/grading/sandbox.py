@@ -1,99 +1,119 @@
-"""Run a submission in a process of its own, with limits of time, memory and file size."""
+"""Run a submission in a process of its own, with limits of its time and of what it may say."""
 
-import json
+import io
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-import zipfile
 from contextlib import suppress
-from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
 
-from . import pack
+from . import answers, pack, wall
 
 SECONDS = 10  # for all items of a submission together
-LARGEST = 64 * 2**20  # bytes of an answer
-CHILD = Path(__file__).with_name("child.py")
+ANSWERED, PRINTED = 64 * 2**20, 2000  # bytes that are taken: of answers the first, of what it prints the last
+ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8"} | dict.fromkeys(
+    ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"
+)
+INHERITED = ("LD_LIBRARY_PATH", "SYSTEMROOT")  # without which some Pythons do not start
 
 
 class Ran(NamedTuple):
     answers: dict  # {item: {"answer": arrays} or {"error": text}}; none for what was not reached
-    ended: str | None  # why the process ended before its last item
+    loaded: bool  # did the file itself run?
+    ended: str  # why the process ended; only of interest where answers are missing
     printed: str  # the end of what it wrote
 
 
-def run(submission, items, arguments, seconds=SECONDS) -> Ran:
-    """Call a submission's functions with the arguments of the items.
+def run(submission, items, arguments, seconds=SECONDS, trust=False) -> Ran:
+    """Call a submission's functions with the arguments of the items; raises NoWall.
 
-    items     : {name: Item}      arguments : {name: tuple}
+    submission : bytes of a file      items : {name: Item}      arguments : {name: tuple}
+    trust      : run it without a wall
     """
-    folder = Path(tempfile.mkdtemp(prefix="grade-"))
-    try:
-        shutil.copyfile(submission, folder / "submission.py")
-        for name in items:
-            pack.save(folder / f"{name}.arguments.npz", arguments[name])
-        memory = min(item.memory for item in items.values())
-        task = {"items": {name: item.call for name, item in items.items()}, "memory": memory}
-        (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
-        ended = wait(folder, seconds)
-        printed = (folder / "printed.txt").read_bytes()[-2000:].decode(errors="replace")
-        return Ran({name: answer(folder / f"{name}.answer.npz") for name in items}, ended, printed)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    chosen, task = wall.chosen(trust), io.BytesIO()
+    content = {
+        "submission": np.frombuffer(submission, np.uint8),
+        "calls": {name: item.call for name, item in items.items()},
+        "arguments": {name: arguments[name] for name in items},
+        "memory": min(item.memory for item in items.values()),
+        "seconds": SECONDS + 1,
+        "wall": chosen.shut_in,
+    }
+    pack.save(task, content)
+    status, answered, printed = talk(chosen.command, task.getvalue(), seconds)
+    found, printed = answers.received(answered), printed.decode(errors="replace")
+    if "walled" not in found and status is not None:  # nothing of the submission has run
+        raise wall.NoWall(f"{last_line(printed)}: a submission cannot be shut in here; --trust runs it all the same")
+    ended = found.get("ended", {}).get("error") or why(status, seconds, printed)
+    return Ran({name: found[name] for name in items if name in found}, "loaded" in found, ended, printed)
 
 
-def wait(folder, seconds) -> str:
-    """Why the process ended; only of interest where answers are missing."""
-    environment = {"OPENBLAS_NUM_THREADS": "1", "PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-I", str(CHILD), str(folder)]
-    options = {"cwd": folder, "env": environment, "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-    with open(folder / "printed.txt", "wb") as printed:
-        process = subprocess.Popen(command, stdout=printed, start_new_session=True, **options)
+def talk(command, task, seconds):
+    """Start a process, give it the task, and take what it says.
+
+    returns : its status, None where it took too long; its answers and the end of what it printed
+    """
+    environment = ENVIRONMENT | {name: os.environ[name] for name in INHERITED if name in os.environ}
+    answered, printed, pipe = bytearray(), bytearray(), subprocess.PIPE
+    with tempfile.TemporaryDirectory(prefix="grade-", ignore_cleanup_errors=True) as folder:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+        )
+        told = (give, process.stdin, task), (first_of, process.stdout, answered), (last_of, process.stderr, printed)
+        threads = [Thread(target=function, args=args, daemon=True) for function, *args in told]
         try:
-            process.wait(seconds)
+            for thread in threads:
+                thread.start()
+            status = process.wait(seconds)
         except subprocess.TimeoutExpired:
-            return f"it was stopped after {seconds} s: an endless loop, or far too slow"
+            status = None
         finally:
-            if hasattr(os, "killpg"):
-                _kill(process)
-            process.kill()
-            process.wait()
-    if process.returncode == 0:
+            end(process)
+        for thread in threads:
+            thread.join(1)  # without a wall, something that it started may still hold a pipe
+    return status, bytes(answered), bytes(printed)
+
+
+def give(pipe, content):
+    with suppress(OSError), pipe:  # the process may have died
+        pipe.write(content)
+
+
+def first_of(pipe, taken):
+    with pipe:
+        while len(taken) < ANSWERED and (part := pipe.read1(2**16)):
+            taken += part
+
+
+def last_of(pipe, taken):
+    with pipe:
+        while part := pipe.read1(2**16):
+            taken[:] = (taken + part)[-PRINTED:]
+
+
+def end(process):
+    """Kill it, and its group; behind a wall it has started nothing."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
+def why(status, seconds, printed) -> str:
+    if status is None:
+        return f"it was stopped after {seconds:.0f} s: an endless loop, or far too slow"
+    if status == 0:
         return "the file ended the process itself"
-    if process.returncode < 0:
-        return f"the process died by {signal.Signals(-process.returncode).name}: endless recursion, or too much memory"
-    last = (folder / "printed.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-    return f"the file cannot be run: {last[0] if last else f'exit status {process.returncode}'}"
+    number = -status if status < 0 else status - 128  # bubblewrap adds 128
+    if 0 < number < 65:
+        return f"the process died, {signal.strsignal(number)}: endless recursion, or too much memory"
+    return f"the process ended with status {status}: {last_line(printed)}"
 
 
-def _kill(process):
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def answer(path):
-    """What the process left: {"answer": arrays} or {"error": text}; None where there is nothing.
-
-    The submission may have written the file itself, so nothing is believed of it.
-    """
-    if not path.is_file():
-        return None
-    try:
-        with zipfile.ZipFile(path) as file:
-            if sum(part.file_size for part in file.infolist()) > LARGEST:
-                raise ValueError(f"it holds more than {LARGEST} bytes")
-        content = pack.load(path)
-        if "answer" in content:
-            found = content["answer"]
-            arrays = found if type(found) is tuple else (found,)
-            if not all(isinstance(a, np.ndarray) and a.dtype.kind in "fiubc" for a in arrays):
-                raise ValueError("it holds something else than numbers")
-            return {"answer": found}
-        return {"error": str(content["error"]) or "an error without a text"}
-    except Exception as error:  # whatever a forged file may raise
-        return {"error": f"its answer cannot be read: {error or type(error).__name__}"}
+def last_line(text) -> str:
+    return (text.strip().splitlines() or ["it said nothing"])[-1]

@@ -1,4 +1,8 @@
-"""Make what students get: build.py student|release|nbgrader|stubs [FOLDER] [--course N]."""
+"""Make what students get: build.py student|release|nbgrader|stubs [FOLDER] [--course N].
+
+bug|predict (--student NAME | --class FILE) [FOLDER] make what each gets another version of;
+mark-bug FOLDER and answers (--student NAME | --class FILE) are for the teacher.
+"""
 
 import argparse
 import shutil
@@ -8,15 +12,20 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from grading import course as courses
-from grading import student
+from grading import personal, student
 
 
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("student", "release", "nbgrader", "stubs"))
+    parser.add_argument("what", choices=("student", "release", "nbgrader", "stubs", *personal.COMMANDS))
     parser.add_argument("folder", nargs="?", type=Path, help="must not exist (default: the name of what is made)")
     parser.add_argument("--course", type=int, default=0, help="chooses the constants of the stubs (default: 0)")
-    args = parser.parse_args(argv)
+    parser.add_argument("--student", help="bug, predict, answers, mark-bug: the name of a student")
+    parser.add_argument("--class", dest="class_", metavar="FILE", help="bug, predict, answers: a name on each line")
+    parser.add_argument("--csv", type=Path, metavar="OUT", help="mark-bug: write the table here")
+    args = parser.parse_intermixed_args(argv)  # options may stand before FOLDER
+    if args.what in personal.COMMANDS:
+        return personal.run(args)
     folder = args.folder or Path(args.what)
     if args.what == "stubs":
         return write_stubs()
@@ -41,4 +50,5 @@ def write_stubs() -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # a console may lack the letters of a name
     sys.exit(main())

@@ -1,5 +1,7 @@
 """Make what students get: build.py student|release|nbgrader|stubs [FOLDER] [--course N].
 
+gradescope [--exercise ex07] [--seed N] [FOLDER] makes a zip to upload for every exercise, or one;
+classroom [FOLDER] the student's tree with a workflow for GitHub Classroom.
 bug|predict (--student NAME | --class FILE) [FOLDER] make what each gets another version of;
 mark-bug FOLDER and answers (--student NAME | --class FILE) are for the teacher.
 """
@@ -12,18 +14,23 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from grading import course as courses
-from grading import personal, student
+from grading import handout, personal, student
 
 
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("student", "release", "nbgrader", "stubs", *personal.COMMANDS))
+    commands = ("student", "release", "nbgrader", "stubs", *handout.COMMANDS, *personal.COMMANDS)
+    parser.add_argument("what", choices=commands)
     parser.add_argument("folder", nargs="?", type=Path, help="must not exist (default: the name of what is made)")
     parser.add_argument("--course", type=int, default=0, help="chooses the constants of the stubs (default: 0)")
+    parser.add_argument("--exercise", choices=courses.EXERCISES, metavar="EXERCISE", help="gradescope: one zip alone")
+    parser.add_argument("--seed", type=int, help="gradescope: the same numbers for all (default: fresh ones for each)")
     parser.add_argument("--student", help="bug, predict, answers, mark-bug: the name of a student")
     parser.add_argument("--class", dest="class_", metavar="FILE", help="bug, predict, answers: a name on each line")
     parser.add_argument("--csv", type=Path, metavar="OUT", help="mark-bug: write the table here")
     args = parser.parse_intermixed_args(argv)  # options may stand before FOLDER
+    if args.what in handout.COMMANDS:
+        return handout.run(args)
     if args.what in personal.COMMANDS:
         return personal.run(args)
     folder = args.folder or Path(args.what)

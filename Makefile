@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test test-all test-rest gradcheck lint peers gpu cupy cluster nbgrader student stubs release grader-torture notebooks check-notebooks torture mutate clean
+.PHONY: demo test test-all test-rest gradcheck lint peers gpu cupy cluster nbgrader student stubs release grader-torture notebooks check-notebooks slides torture mutate clean
 
 demo: .venv/run
 	$(BIN)/python -m dgsa_np demo --out demo-$$(date +%Y%m%d-%H%M%S)
@@ -48,11 +48,17 @@ cluster: .venv/test .venv/cluster
 
 # The notebooks from their sources (py:percent), run in fresh kernels, with their outputs.
 notebooks: .venv/notebooks
-	cd notebooks && for source in start_here.py [0-9]*.py; do echo $$source; \
+	cd notebooks && for source in start_here.py [0-9]*.py slides/*.py; do echo $$source; \
 	  ../$(BIN)/jupytext --quiet --set-kernel python3 --to ipynb --execute $$source || exit 1; done
 
 check-notebooks: .venv/notebooks .venv/test
-	$(BIN)/python -m pytest -m "notebooks or not notebooks" -s tests/product/test_notebooks.py
+	$(BIN)/python -m pytest -m "notebooks or slow or not slow" -s tests/product/test_notebooks.py tests/product/test_slides.py
+
+# The lecture as a page of reveal.js, beside its notebook, with larger letters than nbconvert's and texts of figures.
+slides: .venv/notebooks
+	cd notebooks/slides && for lecture in *.ipynb; do \
+	  ../../$(BIN)/jupyter nbconvert --to slides --template lecture --TemplateExporter.extra_template_basedirs=. \
+	  --SlidesExporter.reveal_number=c/t $$lecture || exit 1; done
 
 # Coursework. COURSE chooses the constants of the stubs; what is there is not overwritten.
 COURSE ?= 0

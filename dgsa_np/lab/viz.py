@@ -300,7 +300,8 @@ def forest_figure(rows, margin, unit):
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     label(ax, "", f"difference ({unit})", "")
-    figure.legend(loc="outside upper center", ncols=3, fontsize=8)
+    if ax.get_legend_handles_labels()[0]:  # one seed has no interval
+        figure.legend(loc="outside upper center", ncols=3, fontsize=8)
     return figure
 
 

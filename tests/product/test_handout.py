@@ -306,7 +306,7 @@ def test_a_release_holds_no_solution_and_no_key(tmp_path):
     found, secret = texts(tmp_path / "release.zip"), secret_lines()
     of_an_exercise = {f"{part}{e}.{end}" for e in courses.EXERCISES
                       for part, end in (("", "py"), ("", "ipynb"), ("cases/", "npz"))}  # fmt: skip
-    harness = {f"harness/{name}.py" for name in ("__init__", "call", "items", "judge", "pack", "run")}
+    harness = {f"harness/{name}.py" for name in ("__init__", "call", "items", "judge", "pack", "run", "twice")}
     assert found.keys() == of_an_exercise | harness | {"README.md", "pytest.ini", "test_exercises.py"}
     for exercise in courses.EXERCISES:
         assert found[f"{exercise}.py"] == courses.stub(exercise, 7)

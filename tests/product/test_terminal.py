@@ -171,7 +171,15 @@ def test_streams_that_are_closed_or_full_are_no_traceback(streams, status, words
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [["info"], ["gradcheck"], ["train", *SMALL, "--batch-size", "256"], ["--help"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["info"],
+        pytest.param(["gradcheck"], marks=pytest.mark.torture),  # minutes
+        ["train", *SMALL, "--batch-size", "256"],
+        ["--help"],
+    ],
+)
 def test_python_without_docstrings_runs_it(command, tmp_path):
     out = ["--out", tmp_path / "run"] if command[0] == "train" else []
     status, _, said = run(*command, *out, python=["-OO"])

@@ -36,6 +36,10 @@ def main(argv=None) -> int:
     folder = args.folder or Path(args.what)
     if args.what == "stubs":
         return write_stubs()
+    if args.what in ("student", "release") and args.course == 0:
+        told = "course 0 is the library's own formula, whose solutions stand here"
+        print(f"build: {told}; expected another number, make {args.what} COURSE=7", file=sys.stderr)
+        return 2
     if folder.exists():
         print(f"build: {folder} exists already, expected a new folder: nothing is overwritten", file=sys.stderr)
         return 2

@@ -37,7 +37,7 @@ def witness(A):
     They differ by more than 1 / 1000 of the larger.
 
     A : (..., T, S), what softmax_forward returned, with T and S at least 2
-    returns dA : (..., T, S), finite numbers
+    returns dA : (..., T, S), finite numbers of your own: not A itself
     """
     raise NotImplementedError("ex03: witness")
 

@@ -15,7 +15,7 @@ HERE = str(Path(__file__).resolve().parents[1])
 sys.path += [sys.argv[1], HERE]
 import numpy as np
 
-from grading import answers, call, confine, pack
+from grading import answers, confine, pack, twice
 
 sys.path.remove(HERE)
 
@@ -35,10 +35,12 @@ def main():
         answers.send(pipe, "ended", error=f"the file cannot be run: {said(error)}")
         os._exit(1)
     answers.send(pipe, "loaded")
-    for name, functions in task["calls"].items():
+    for name, found in twice.answers(space, task["calls"], task["arguments"], task["free"]):
         try:
-            answers.send(pipe, name, as_arrays(call.answer_of(space, functions, task["arguments"][name])))
-        except Exception as error:
+            if isinstance(found, Exception):
+                raise found
+            answers.send(pipe, name, found)
+        except Exception as error:  # the submission's, or it returned too much
             answers.send(pipe, name, error=said(error))
     os._exit(0)  # nothing of the submission runs after its last answer
 
@@ -49,18 +51,6 @@ def run(source) -> dict:
     module.__file__ = "submission.py"
     exec(compile(source, "submission.py", "exec", dont_inherit=True), vars(module))
     return vars(module)
-
-
-def as_arrays(answer):
-    """Plain arrays of numbers, whatever class the answer has."""
-    if answer is None:
-        raise TypeError("returned None: is a return missing?")
-    several = isinstance(answer, (tuple, list))
-    arrays = tuple(np.array(a, subok=False, copy=None) for a in (answer if several else [answer]))
-    for a in arrays:
-        if a.dtype.kind not in "fiubc":
-            raise TypeError(f"returned {a.dtype}, expected numbers")
-    return arrays if several else arrays[0]
 
 
 def said(error) -> str:

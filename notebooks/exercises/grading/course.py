@@ -1,10 +1,10 @@
 """Solutions become stubs, and a course chooses the constants in them."""
 
 import ast
+import hashlib
 import importlib.util
 import inspect
 import re
-import zlib
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parents[1]
 EXERCISES = [path.stem for path in sorted((HERE / "solutions").glob("ex*.py"))]
-CHOICE = re.compile(r"^(\w+) = .*?(  # course choice: (.*))$", re.MULTILINE)
+CONTINUES = {"ex07": "ex06"}  # it has the constants of the other
+CHOICE = re.compile(r"^(\w+) = (.*?)(  # course choice: (.*))$", re.MULTILINE)
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?^ *### END SOLUTION\n", re.MULTILINE | re.DOTALL)
 
 
@@ -20,18 +21,26 @@ def solution(exercise, course=0) -> str:
     """The solution's text, with the constants of a course."""
     text = (HERE / "solutions" / f"{exercise}.py").read_text(encoding="utf-8")
     chosen = constants(exercise, course)
-    return CHOICE.sub(lambda match: f"{match[1]} = {chosen[match[1]]!r}{match[2]}", text)
+    return CHOICE.sub(lambda match: f"{match[1]} = {chosen[match[1]]!r}{match[3]}", text)
 
 
 def constants(exercise, course=0) -> dict:
-    """{name: value}, chosen by the course's number; course 0 has the first of each."""
+    """{name: value}: course 0 has what stands in the solution, another draws from the choice."""
     text = (HERE / "solutions" / f"{exercise}.py").read_text(encoding="utf-8")
-    chosen = {}
-    for match in CHOICE.finditer(text):
-        options = ast.literal_eval(f"({match[3]},)")
-        place = zlib.crc32(f"{course} {exercise} {match[1]}".encode()) % len(options) if course else 0
-        chosen[match[1]] = options[place]
-    return chosen
+    return {name: drawn(exercise, course, name, value, choice) for name, value, _, choice in CHOICE.findall(text)}
+
+
+def drawn(exercise, course, name, value, choice):
+    """The value of a constant in a course; value and choice as they stand in the solution."""
+    if course == 0:
+        return ast.literal_eval(value)
+    options = ast.literal_eval(f"({choice},)")
+    return options[number_of(f"{course} {CONTINUES.get(exercise, exercise)} {name}") % len(options)]
+
+
+def number_of(text) -> int:
+    """A number that tells nothing about those of other texts: SHA-256."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
 
 
 def stub(exercise, course=0) -> str:
@@ -78,4 +87,4 @@ def given(course, function):
 
 def arguments(item, seed) -> tuple:
     """The arguments of an item for a seed."""
-    return item.make(np.random.default_rng([seed, zlib.crc32(item.name.encode())]))
+    return item.make(np.random.default_rng([seed, number_of(item.name) % 2**32]))

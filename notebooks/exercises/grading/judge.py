@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .items import TOLERANCE
+from .items import TOLERANCE, wrong_dtype
 
 try:
     from dgsa_np.gradcheck import diagnose
@@ -13,31 +13,53 @@ except ImportError:  # where a student has no library, less is said
 def judge(answer, right, mistakes=(), tolerance=TOLERANCE) -> str | None:
     """None, or what is wrong.
 
-    answer, right : an array or number, or a tuple of them
-    mistakes      : [(sentence, what that mistake gives)], the first that fits the answer is told
+    answer, right : an array or number, or a tuple of them; float32 is asked for where right is
+    mistakes      : (sentence, what that mistake gives), the first that fits the answer is told
     """
     answer, right = as_tuple(answer), as_tuple(right)
     if any(a.dtype.kind not in "fiub" for a in answer):
         return f"returned {' and '.join(sorted({str(a.dtype) for a in answer}))}, expected arrays of real numbers"
+    if same(answer, right, tolerance):
+        return wrong_dtype(answer, right)
+    known = known_for(answer, right, mistakes, tolerance)
+    told = of_other_form(answer, right) or where_it_differs(answer, right, tolerance, known)
+    return f"{known}\n{told}" if known else told
+
+
+def known_for(answer, right, mistakes, tolerance) -> str | None:
+    """The sentence of the first mistake that gives this answer."""
+    for said, gives in mistakes:
+        if same(answer, as_tuple(gives), tolerance):
+            return said
+    return in_another_order(answer, right, tolerance)
+
+
+def in_another_order(answer, right, tolerance) -> str | None:
+    """What is said of right results, each at the place of another."""
+    places = [next((j for j, b in enumerate(right) if same((a,), (b,), tolerance)), None) for a in answer]
+    if len(right) < 2 or set(places) != set(range(len(right))) or len(places) != len(right):
+        return None
+    moved = ", ".join(f"result {i} is what result {j} should be" for i, j in enumerate(places) if i != j)
+    return f"the results are right, but in another order: {moved}"
+
+
+def of_other_form(answer, right) -> str | None:
     if len(answer) != len(right):
         return f"returned {len(answer)} results, expected {len(right)}: {shapes(right)}"
     if shapes(answer) != shapes(right):
         return f"shape: returned {shapes(answer)}, expected {shapes(right)}"
-    wrong = [i for i, (a, b) in enumerate(zip(answer, right, strict=True)) if not close(a, b, tolerance)]
-    if not wrong:
-        return None
-    known = next((text for text, gives in mistakes if same(answer, as_tuple(gives), tolerance)), None)
-    where = where_it_differs(wrong[0], answer[wrong[0]], right[wrong[0]], several=len(right) > 1)
-    return f"{known}\n{where}" if known else where
+    return wrong_dtype(answer, right)
 
 
-def where_it_differs(i, a, b, several) -> str:
-    """The worst element, and what gradcheck makes of it."""
-    which = f"result {i}" if several else "the result"
+def where_it_differs(answer, right, tolerance, known) -> str:
+    """The worst element of the first wrong result; if no mistake is known, what gradcheck says."""
+    i = next(i for i, (a, b) in enumerate(zip(answer, right, strict=True)) if not close(a, b, tolerance))
+    a, b = answer[i], right[i]
     error = np.where(np.isfinite(a), abs(a.astype(float) - b), np.inf)
     worst = tuple(int(k) for k in np.unravel_index(error.argmax(), error.shape))
+    which = f"result {i}" if len(right) > 1 else "the result"
     said = f"{which} {a.shape} differs, most at index {worst}: {a[worst]:.6g}, expected {b[worst]:.6g}"
-    if diagnose is None or a.dtype.kind != "f" or b.dtype.kind != "f" or not b.any():
+    if known or diagnose is None or a.dtype.kind != "f" or b.dtype.kind != "f" or not b.any():
         return said
     told = diagnose(b.astype(float), a.astype(float), sizes=sizes_of(b))
     if told.kind == "angle":  # it says no more than where

@@ -14,3 +14,19 @@ def follow(steps, slips, **known):
     for name, formula in (steps | slips).items():
         setattr(n, name, formula(n))
     return n
+
+
+def seen(made, mistakes, words="{}") -> dict:
+    """Mistakes as they are seen in another result: {(made(mistake), ...): hint}.
+
+    made  : a mistake -> one or a tuple of them
+    words : what is said, with a gap for the hint
+    """
+    return {
+        tuple(m for mistake in many(known) for m in many(made(mistake))): words.format(hint)
+        for known, hint in mistakes.items()
+    }
+
+
+def many(mistakes) -> tuple:
+    return mistakes if isinstance(mistakes, tuple) else (mistakes,)

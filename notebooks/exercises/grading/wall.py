@@ -17,7 +17,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parents[1]
 NUMPY = Path(np.__file__).resolve().parent
-INSIDE = ("__init__", "child", "call", "items", "answers", "pack", "confine")  # of the grader, what runs in there
+INSIDE = "__init__", "child", "call", "items", "answers", "pack", "confine", "twice"  # of the grader, what runs there
 LEFT_OUT = {"__pycache__", "site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "lib2to3",
             "ensurepip", "turtledemo", "pydoc_data"}  # fmt: skip
 

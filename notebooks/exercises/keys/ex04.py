@@ -3,16 +3,13 @@
 import math
 from functools import partial
 
+from grading import slips
 from grading.course import for_course
-from grading.items import Item, float32, same_dtype
-from grading.steps import follow
+from grading.items import Item, the_dtype_stays
+from grading.steps import follow, seen
 
 from dgsa_np.attention import softmax_head_backward, softmax_head_forward
 from dgsa_np.ops import SoftmaxCache, softmax_backward, softmax_forward, swap
-
-
-def row_sum(x):
-    return x.sum(axis=-1, keepdims=True)
 
 
 def as_library(course, q):
@@ -59,7 +56,7 @@ def steps(course, q, k, v, do, **slips):
 # ------------------------------------------------------------------------------------- arguments
 
 
-def make(rng, B=1, H=3, T=4, S=5, d=2, e=6):
+def make(rng, B=2, H=3, T=4, S=7, d=5, e=6):
     q, k, v = (rng.standard_normal((B, H, *shape)) for shape in ((T, d), (S, d), (S, e)))
     return q, k, v, rng.standard_normal((B, H, T, e))
 
@@ -68,13 +65,22 @@ def make_forward(rng):
     return make(rng)[:3]
 
 
+def make_more_queries(rng):
+    return make(rng, B=3, H=2, T=7, S=5, d=3, e=4)[:3]
+
+
+def make_long(rng):
+    """So many numbers that a numeric derivative takes minutes."""
+    return make(rng, T=200, S=40, d=16, e=18)
+
+
 def make_equal(rng):
     """All sizes are equal, so that what is turned fits."""
-    return make(rng, H=2, S=4, d=4, e=4)
+    return make(rng, 3, 3, 3, 3, 3, 3)
 
 
 def make_single(rng):
-    return float32(*make(rng))
+    return make(rng, B=3, H=2, T=6, S=4, d=8, e=5)
 
 
 # ----------------------------------------------------------------------- mistakes in the forward
@@ -84,26 +90,32 @@ def forward_but(**slips):
     return partial(output_by_steps, **slips)
 
 
-not_scaled = forward_but(scale=lambda n: 1)
-scaled_by_keys = forward_but(scale=lambda n: n.k.shape[-2] ** -n.power)
-scaled_by_queries = forward_but(scale=lambda n: n.q.shape[-2] ** -n.power)
-scaled_by_heads = forward_but(scale=lambda n: n.q.shape[1] ** -n.power)
-scaled_by_value_width = forward_but(scale=lambda n: n.v.shape[-1] ** -n.power)
-multiplied_by_scale = forward_but(scale=lambda n: n.q.shape[-1] ** n.power)
+INSTEAD_OF_D = "the scores are scaled with {} in the place of the key width d"
+SCALES = {
+    lambda n: 1: "the scores are not scaled",
+    lambda n: n.k.shape[-2] ** -n.power: INSTEAD_OF_D.format("the number of keys"),
+    lambda n: n.q.shape[-2] ** -n.power: INSTEAD_OF_D.format("the number of queries"),
+    lambda n: n.q.shape[1] ** -n.power: INSTEAD_OF_D.format("the number of heads"),
+    lambda n: n.v.shape[-1] ** -n.power: INSTEAD_OF_D.format("the value width e"),
+    lambda n: n.q.shape[-1] ** (-2 * n.power): "the scores are scaled twice",
+    lambda n: n.q.shape[-1] ** n.power: "the scores are multiplied by d^POWER instead of divided",
+}
+
+
+def over_everything(S):
+    return softmax_forward(S.reshape(*S.shape[:2], -1))[0].reshape(S.shape)
+
+
 scale_after_softmax = forward_but(A=lambda n: n.scale * softmax_forward(n.q @ swap(n.k))[0])
 without_softmax = forward_but(A=lambda n: n.S)
+softmax_over_everything = forward_but(A=lambda n: over_everything(n.S))
 softmax_over_queries = forward_but(A=lambda n: swap(softmax_forward(n.scale * n.k @ swap(n.q))[0]))
 
-INSTEAD_OF_D = "the scores are scaled with {} in the place of the key width d"
 WRONG_OUTPUTS = {
-    not_scaled: "the scores are not scaled",
-    scaled_by_keys: INSTEAD_OF_D.format("the number of keys"),
-    scaled_by_queries: INSTEAD_OF_D.format("the number of queries"),
-    scaled_by_heads: INSTEAD_OF_D.format("the number of heads"),
-    scaled_by_value_width: INSTEAD_OF_D.format("the value width e"),
-    multiplied_by_scale: "the scores are multiplied by d^POWER instead of divided",
+    **seen(lambda slip: forward_but(scale=slip), SCALES),
     scale_after_softmax: "the scale comes after the softmax: the scores are scaled, not the weights",
     without_softmax: "the softmax is missing",
+    softmax_over_everything: "one softmax over the whole map: each query has weights that sum to 1",
     softmax_over_queries:
         "the softmax runs over the queries: each query has weights that sum to 1 over its keys, the last axis",
 }  # fmt: skip
@@ -115,6 +127,10 @@ def but(**slips):
     return partial(steps, **slips)
 
 
+def dS_but(slip):
+    return but(dS=lambda n: slip(n.dA, n.A))
+
+
 dq_dk_not_scaled = but(dq=lambda n: n.dS @ n.k, dk=lambda n: swap(n.dS) @ n.q)
 dq_not_scaled = but(dq=lambda n: n.dS @ n.k)
 dk_not_scaled = but(dk=lambda n: swap(n.dS) @ n.q)
@@ -123,18 +139,11 @@ dq_scaled_twice = but(dq=lambda n: n.scale**2 * n.dS @ n.k)
 dS_scaled_too = but(dS=lambda n: n.scale * BACKWARD["dS"](n))
 dS_scaled_alone = but(
     dS=lambda n: n.scale * BACKWARD["dS"](n), dq=lambda n: n.dS @ n.k, dk=lambda n: swap(n.dS) @ n.q)  # fmt: skip
-dS_without_row_sum = but(dS=lambda n: n.A * n.dA)
-dS_is_dA = but(dS=lambda n: n.dA)
-dS_by_diagonal_alone = but(dS=lambda n: n.A * (1 - n.A) * n.dA)
-row_sum_without_A = but(dS=lambda n: n.A * (n.dA - row_sum(n.dA)))
-mean_of_A_dA = but(dS=lambda n: n.A * (n.dA - (n.A * n.dA).mean(-1, keepdims=True)))
-mean_of_dA = but(dS=lambda n: n.A * (n.dA - n.dA.mean(-1, keepdims=True)))
-sum_over_queries = but(dS=lambda n: n.A * (n.dA - (n.A * n.dA).sum(-2, keepdims=True)))
-row_sum_added = but(dS=lambda n: n.A * (n.dA + row_sum(n.A * n.dA)))
-row_sum_not_weighted = but(dS=lambda n: n.A * n.dA - row_sum(n.A * n.dA))
-no_A_in_front = but(dS=lambda n: n.dA - row_sum(n.A * n.dA))
 dA_overwritten = but(results=lambda n: (n.dS, n.dS, n.dq, n.dk, n.dv))
 dv_with_scores = but(dv=lambda n: swap(n.S) @ n.do)
+dv_with_dA = but(dv=lambda n: swap(n.dA) @ n.do)
+dq_with_dA = but(dq=lambda n: n.scale * n.dA @ n.k)
+dk_with_dA = but(dk=lambda n: n.scale * swap(n.dA) @ n.q)
 
 WRONG_GRADIENTS = {
     dq_dk_not_scaled: "dq and dk are not scaled: S has the factor 1 / d^POWER",
@@ -144,19 +153,14 @@ WRONG_GRADIENTS = {
     dq_scaled_twice: "dq is scaled twice: its k has the scale already",
     dS_scaled_too: "the scale is in dS, and again in dq and dk: S are the scaled scores",
     dS_scaled_alone: "the scale is in dS: S are the scaled scores, the factor belongs to dq and dk",
-    dS_without_row_sum: "the row sum is missing in dS: each score moves the weights of its whole row",
-    dS_is_dA: "dS is dA: the backward of softmax is missing",
-    dS_by_diagonal_alone:
-        "only the diagonal of softmax's Jacobian, A (1 - A): each score moves the other weights, too",
-    row_sum_without_A: "in dS, the row sum lacks A: it is the sum of A dA",
-    (mean_of_A_dA, mean_of_dA): "in dS, a mean in the place of the row sum",
-    sum_over_queries: "in dS, the sum runs over the queries: a row is the last axis",
-    row_sum_added: "in dS, the row sum is added: its sign is minus",
-    row_sum_not_weighted: "in dS, the row sum is not multiplied by A",
-    no_A_in_front: "in dS, the A in front is missing",
+    **seen(dS_but, slips.SOFTMAX_BACKWARD, "in dS, {}"),
     dA_overwritten: "dA is dS: an operation in place has overwritten it",
     dv_with_scores: "dv has the scores in the place of A",
-}  # fmt: skip
+    dv_with_dA: "dv has dA in the place of A",
+    dq_with_dA: "dq has dA in the place of dS",
+    dk_with_dA: "dk has dA in the place of dS",
+    tuple(but(scale=slip) for slip in SCALES): "it follows from the forward, which is wrong: mend that first",
+}
 
 v_not_turned = but(dA=lambda n: n.do @ n.v)
 A_not_turned = but(dv=lambda n: n.A @ n.do)
@@ -164,8 +168,6 @@ dS_not_turned = but(dk=lambda n: n.scale * n.dS @ n.q)
 dS_turned = but(dq=lambda n: n.scale * swap(n.dS) @ n.k)
 dq_with_q = but(dq=lambda n: n.scale * n.dS @ n.q)
 dk_with_k = but(dk=lambda n: n.scale * swap(n.dS) @ n.k)
-sum_without_keepdims = but(dS=lambda n: n.A * (n.dA - (n.A * n.dA).sum(-1)[..., None, :]))
-dq_dk_exchanged = but(results=lambda n: (n.dA, n.dS, n.dk, n.dq, n.dv))
 
 TURNED = {
     v_not_turned: "dA has v without a transpose: dA_ij is the product of row i of do and row j of v",
@@ -174,17 +176,19 @@ TURNED = {
     dS_turned: "dq has dS with a transpose: query i collects from all keys j, with dS_ij",
     dq_with_q: "dq has q in the place of k",
     dk_with_k: "dk has k in the place of q",
-    sum_without_keepdims: "in dS, keepdims is missing: the sum of row i is taken from column i",
-    dq_dk_exchanged: "dq and dk are the wrong way round",
+    **seen(dS_but, slips.ON_EQUAL_SIZES, "in dS, {}"),
 }
 PAIR = "attention_forward attention_backward"
 
 
 def items(course):
     """course : the constants of the course, {"POWER": 0.5}"""
+    call = "output_of_attention"
     return for_course(course, [
-        Item("the forward", 3, "output_of_attention", make_forward, output, WRONG_OUTPUTS),
-        Item("the backward", 5, PAIR, make, gradients, WRONG_GRADIENTS),
-        Item("all sizes equal", 2, PAIR, make_equal, gradients, TURNED | WRONG_GRADIENTS),
-        Item("the dtype stays", 1, PAIR, make_single, check=same_dtype),
+        Item("the forward", 2, call, make_forward, output, WRONG_OUTPUTS),
+        Item("the forward, more queries than keys", 1, call, make_more_queries, output, WRONG_OUTPUTS),
+        Item("the backward of long inputs", 4, PAIR, make_long, gradients, WRONG_GRADIENTS),
+        Item("the backward", 2, PAIR, make, gradients, WRONG_GRADIENTS),
+        Item("all sizes equal", 1, PAIR, make_equal, gradients, TURNED | WRONG_GRADIENTS),
+        the_dtype_stays(1, PAIR, make_single, gradients),
     ])  # fmt: skip

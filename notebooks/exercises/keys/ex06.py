@@ -4,7 +4,8 @@ from functools import partial
 
 import numpy as np
 from grading.course import for_course
-from grading.items import Item, float32, same_dtype
+from grading.items import Item, the_dtype_stays
+from grading.slips import MASKED_BY_NUMBER, NO_KEY_LEFT, row_sum
 from grading.steps import follow
 
 from dgsa_np.attention import gated_head_forward, softmax_head_forward
@@ -28,10 +29,19 @@ def head(course, q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None):
     return softmax_head_forward(q_exc, k_exc, v_exc, mask)[0] - softmax_head_forward(q_inh, k_inh, v_inh, mask)[0]
 
 
+def scores_of(q, k):
+    """Those of the queries and keys with these names."""
+    return lambda n: n.scale * vars(n)[q] @ swap(vars(n)[k])
+
+
+def map_of(q, k):
+    return lambda n: softmax_forward(scores_of(q, k)(n), n.mask)[0]
+
+
 STEPS = {
     "scale": lambda n: n.q_exc.shape[-1] ** -0.5,
-    "A_exc": lambda n: softmax_forward(n.scale * n.q_exc @ swap(n.k_exc), n.mask)[0],
-    "A_inh": lambda n: softmax_forward(n.scale * n.q_inh @ swap(n.k_inh), n.mask)[0],
+    "A_exc": map_of("q_exc", "k_exc"),
+    "A_inh": map_of("q_inh", "k_inh"),
     "axis": lambda n: -1 if n.on_queries else -2,
     "z": lambda n: n.z_gate,
     "g": lambda n: np.expand_dims(sigmoid(n.z), n.axis),
@@ -54,43 +64,53 @@ def steps(course, q_exc, k_exc, q_inh, k_inh, v, z_gate, mask=None, **slips):
 # ------------------------------------------------------------------------------------- arguments
 
 
-def make(course, rng, T=5, S=5, masked=False):
-    q_exc, q_inh = 2 * rng.standard_normal((2, 2, 3, T, 4))
-    k_exc, k_inh = 2 * rng.standard_normal((2, 2, 3, S, 4))
-    v, z_gate = rng.standard_normal((2, 3, S, 6)), 2 * rng.standard_normal((2, 3, T if on_queries(course) else S))
-    mask = rng.random((2, 1, T, S)) < 0.6
-    mask[..., 0] |= ~mask.any(axis=-1)
-    mask[..., 0, 1:] = False  # of one key at least, so that no mistake hides
-    mask[..., 0, 0] = True
-    return (q_exc, k_exc, q_inh, k_inh, v, z_gate, *([mask] if masked else []))
+def make(course, rng, B=2, H=3, T=4, S=7, d=5, e=6):
+    q_exc, q_inh = 2 * rng.standard_normal((2, B, H, T, d))
+    k_exc, k_inh = 2 * rng.standard_normal((2, B, H, S, d))
+    z_gate = rng.uniform(-3, 3, (B, H, T if on_queries(course) else S))
+    return q_exc, k_exc, q_inh, k_inh, rng.standard_normal((B, H, S, e)), z_gate
 
 
-def make_masked(course, rng):
-    return make(course, rng, 4, 7, masked=True)
+def make_masked(course, rng, B=3, H=2, T=7, S=5, d=3, e=4):
+    """Half of the keys are allowed; in each entry of the batch a query has none."""
+    mask = rng.permuted(np.tile(np.arange(S) < S // 2, (B, 1, T, 1)), axis=-1)
+    mask[np.arange(B), 0, rng.permutation(T)[:B]] = False
+    return *make(course, rng, B, H, T, S, d, e), mask
+
+
+def make_equal(course, rng):
+    """All sizes are equal, so that what is turned fits."""
+    return make(course, rng, 3, 3, 3, 3, 3, 3)
 
 
 def make_extreme(course, rng):
-    *others, z_gate = make(course, rng, 3, 6)
-    return *others, 1000 * np.sign(z_gate) * rng.uniform(0.8, 1.2, z_gate.shape)
+    """Half of the gates are open, half closed."""
+    *others, z_gate = make(course, rng, T=6, S=4, d=8, e=5)
+    signs = rng.permutation(np.resize([1, -1], z_gate.size)).reshape(z_gate.shape)
+    return *others, 1000 * signs * rng.uniform(0.8, 1.2, z_gate.shape)
 
 
 def make_nearly_open(course, rng):
-    """What g weighs finds the value 0; what 1 - g weighs is all that is seen."""
-    q_exc, k_exc, q_inh, k_inh, v, z_gate = make(course, rng, 4, 6)
+    """In the second entry of the batch only the map that 1 - g weighs is seen.
+
+    There 1 - g is about 1e-18, and what g weighs finds the value 0.
+    """
+    q_exc, k_exc, q_inh, k_inh, v, z_gate = make(course, rng, T=4, S=6, d=3, e=5)
     q, k = (q_exc, k_exc) if g_weighs_exc(course) else (q_inh, k_inh)
-    q[:], k[:] = 0, 0
-    q[..., 0], k[..., 0, 0] = 100, 100  # all queries see key 0 alone, whose value is 0
-    v[..., 0, :] = 0
-    v *= 1e18  # 1 - g is about 1e-18
-    return q_exc, k_exc, q_inh, k_inh, v, rng.uniform(40, 42, z_gate.shape)
+    q[1], k[1] = 0, 0
+    q[1, ..., 0], k[1, :, 0, 0] = 100, 100  # all queries see key 0 alone, whose value is 0
+    v[1] *= 1e18
+    v[1, :, 0], z_gate[1] = 0, rng.uniform(40, 42, z_gate[1].shape)
+    return q_exc, k_exc, q_inh, k_inh, v, z_gate
 
 
 def make_logits(rng):
-    return (np.concatenate([rng.standard_normal(6), rng.uniform(800, 1200, 3), -rng.uniform(800, 1200, 3)]),)
+    far = rng.uniform(800, 1200, (2, 3, 4))
+    return (np.concatenate([rng.uniform(-5, 5, (2, 3, 4)), far, -far], axis=-1),)
 
 
 def make_single(course, rng):
-    return float32(*make(course, rng, 4, 7))
+    return make_masked(course, rng, B=2, H=3, T=4, S=6, d=8, e=5)
 
 
 # -------------------------------------------------------------------------- mistakes of a sigmoid
@@ -113,7 +133,7 @@ def sigmoid_clipped_at(limit):
 WRONG_SIGMOIDS = {
     sigmoid_of_other_sign: "sigmoid has the wrong sign: it grows with z",
     tanh: "this is tanh: sigmoid lies between 0 and 1",
-    tuple(map(sigmoid_clipped_at, (10, 15, 20))): CLIPPED,
+    tuple(map(sigmoid_clipped_at, (6, 8, 10, 15, 20))): CLIPPED,
 }
 
 # ---------------------------------------------------------------- mistakes in scales and mixtures
@@ -123,21 +143,17 @@ def but(**slips):
     return partial(steps, **slips)
 
 
-not_scaled = but(scale=lambda n: 1)
-divided_by_d = but(scale=lambda n: 1 / n.q_exc.shape[-1])
-multiplied_by_root = but(scale=lambda n: n.q_exc.shape[-1] ** 0.5)
-scaled_by_value_width = but(scale=lambda n: n.v.shape[-1] ** -0.5)
-
 SCALES = {
-    not_scaled: "the scores are not divided by sqrt(d)",
-    divided_by_d: "the scores are divided by d, not by its root",
-    multiplied_by_root: "the scores are multiplied by sqrt(d): it divides",
-    scaled_by_value_width: "the scale takes the width e of v: it is sqrt(d), of q and k",
+    but(scale=lambda n: 1): "the scores are not divided by sqrt(d)",
+    but(scale=lambda n: 1 / n.q_exc.shape[-1]): "the scores are divided by d, not by its root",
+    but(scale=lambda n: n.q_exc.shape[-1] ** 0.5): "the scores are multiplied by sqrt(d): it divides",
+    but(scale=lambda n: n.v.shape[-1] ** -0.5): "the scale takes the width e of v: it is sqrt(d), of q and k",
+    but(scale=lambda n: n.k_exc.shape[-2] ** -0.5): "the scale takes the number of keys: it is sqrt(d)",
 }
 
 
 def scores_mixed(n):
-    return n.scale * (n.w_exc * (n.q_exc @ swap(n.k_exc)) - n.w_inh * (n.q_inh @ swap(n.k_inh)))
+    return n.w_exc * scores_of("q_exc", "k_exc")(n) - n.w_inh * scores_of("q_inh", "k_inh")(n)
 
 
 inhibition_added = but(A=lambda n: n.w_exc * n.A_exc + n.w_inh * n.A_inh)
@@ -146,10 +162,11 @@ weights_exchanged = but(A=lambda n: n.w_inh * n.A_exc - n.w_exc * n.A_inh)
 both_weighed_by_g = but(weights=lambda n: (n.g, n.g))
 other_not_weighed = but(weights=lambda n: (n.g, 1))
 gated_not_weighed = but(weights=lambda n: (1, n.rest))
+none_weighed = but(weights=lambda n: (1, 1))
 logit_as_gate = but(g=lambda n: np.expand_dims(n.z, n.axis), rest=lambda n: np.expand_dims(1 - n.z, n.axis))
 one_softmax = but(A=lambda n: softmax_forward(scores_mixed(n), n.mask)[0])
 negative_cut_off = but(A=lambda n: np.maximum(STEPS["A"](n), 0))
-rows_normalised = but(A=lambda n: STEPS["A"](n) / STEPS["A"](n).sum(axis=-1, keepdims=True))
+rows_normalised = but(A=lambda n: STEPS["A"](n) / row_sum(STEPS["A"](n)))
 
 
 def mixing(course):
@@ -161,10 +178,11 @@ def mixing(course):
         both_weighed_by_g: "both maps are weighed by g: one of them gets 1 - g",
         other_not_weighed: f"the {other} map is not weighed: it gets 1 - g",
         gated_not_weighed: f"the {gated} map is not weighed: it gets g",
+        none_weighed: "the gate is not used",
         logit_as_gate: "z_gate itself is used as the gate: g = sigmoid(z_gate)",
         one_softmax: "the scores are mixed and one softmax is taken: mix two softmax maps",
         negative_cut_off: "negative weights are cut off: the fused map may be negative",
-        rows_normalised: "the fused map is normalised again: its rows need not sum to 1",
+        rows_normalised: "the fused map is divided by the sum of its rows, normalised again: they need not sum to 1",
     }
 
 
@@ -178,50 +196,44 @@ def mixing_of_one_sign(course):
 
 # ------------------------------------------------------ mistakes in branches, axes and the mask
 
-
-def inhibition_takes_k_exc(course, q_exc, k_exc, q_inh, k_inh, *others):
-    return head(course, q_exc, k_exc, q_inh, k_exc, *others)
-
-
-def inhibition_takes_q_exc(course, q_exc, k_exc, q_inh, k_inh, *others):
-    return head(course, q_exc, k_exc, q_exc, k_inh, *others)
-
-
-def both_excitatory(course, q_exc, k_exc, q_inh, k_inh, *others):
-    return head(course, q_exc, k_exc, q_exc, k_exc, *others)
-
-
-def branches_crossed(course, q_exc, k_exc, q_inh, k_inh, *others):
-    return head(course, q_exc, k_inh, q_inh, k_exc, *others)
-
-
-def branches_exchanged(course, q_exc, k_exc, q_inh, k_inh, *others):
-    return head(course, q_inh, k_inh, q_exc, k_exc, *others)
-
-
 BRANCHES = {
-    inhibition_takes_k_exc: "the inhibitory branch takes k_exc: it has keys of its own",
-    inhibition_takes_q_exc: "the inhibitory branch takes q_exc: it has queries of its own",
-    both_excitatory: "both maps are the excitatory one",
-    branches_crossed: "queries and keys of the branches are crossed: q_exc goes with k_exc",
-    branches_exchanged: "the branches are exchanged",
-}
+    but(A_inh=map_of("q_inh", "k_exc")): "the inhibitory branch takes k_exc: it has keys of its own",
+    but(A_inh=map_of("q_exc", "k_inh")): "the inhibitory branch takes q_exc: it has queries of its own",
+    but(A_inh=map_of("q_exc", "k_exc")): "both maps are the excitatory one",
+    but(A_exc=map_of("q_inh", "k_inh")): "both maps are the inhibitory one",
+    but(A_exc=map_of("q_exc", "k_inh"), A_inh=map_of("q_inh", "k_exc")):
+        "queries and keys of the branches are crossed: q_exc goes with k_exc",
+    but(A_exc=map_of("q_inh", "k_inh"), A_inh=map_of("q_exc", "k_exc")): "the branches are exchanged",
+}  # fmt: skip
 
 
-def map_turned(course, q_exc, k_exc, q_inh, k_inh, *others):
-    return head(course, k_exc, q_exc, k_inh, q_inh, *others)
+def key_not_turned(q, k):
+    return lambda n: softmax_forward(n.scale * vars(n)[q] @ vars(n)[k], n.mask)[0]
 
 
+def over_queries(q, k):
+    return lambda n: swap(softmax_forward(swap(scores_of(q, k)(n)))[0])
+
+
+def in_both(kind):
+    """The same slip in both maps."""
+    return but(A_exc=kind("q_exc", "k_exc"), A_inh=kind("q_inh", "k_inh"))
+
+
+map_turned = but(A_exc=map_of("k_exc", "q_exc"), A_inh=map_of("k_inh", "q_inh"))
 gate_along_other_axis = but(axis=lambda n: -2 if n.on_queries else -1)
+gate_without_axis = but(axis=lambda n: 0)
 
 
 def turned(course):
-    """Mistakes that have a result where T = S only."""
+    """Mistakes that have a result where sizes are equal only."""
     here, there = ("query", "key") if on_queries(course) else ("key", "query")
     return {
         map_turned: "the map is transposed: rows are queries, columns are keys",
+        in_both(key_not_turned): "k lacks the transpose: S_ij is the product of query i and key j",
         gate_along_other_axis:
             f"the gate runs along the wrong axis: there is one number per {here}, not per {there}",
+        gate_without_axis: "the gate has no axis of length 1 where the map has more: it must not meet it as it is",
     }  # fmt: skip
 
 
@@ -235,32 +247,33 @@ def mask_inverted(course, *arguments):
     return head(course, *others, ~mask)
 
 
-def excitation_unmasked(n):
-    return softmax_forward(n.scale * n.q_exc @ swap(n.k_exc))[0]
+def unmasked(q, k):
+    return lambda n: softmax_forward(scores_of(q, k)(n))[0]
 
 
-def inhibition_unmasked(n):
-    return softmax_forward(n.scale * n.q_inh @ swap(n.k_inh))[0]
+def masked_afterwards(q, k):
+    return lambda n: unmasked(q, k)(n) * n.mask
 
 
-mask_in_excitation_alone = but(A_inh=inhibition_unmasked)
-mask_in_inhibition_alone = but(A_exc=excitation_unmasked)
-mask_after_softmax = but(
-    A_exc=excitation_unmasked, A_inh=inhibition_unmasked, A=lambda n: STEPS["A"](n) * n.mask)  # fmt: skip
+def masked_by(number):
+    return lambda q, k: lambda n: softmax_forward(number(scores_of(q, k)(n), n.mask))[0]
+
 
 MASKS = {
     mask_ignored: "the mask is not used",
-    mask_in_excitation_alone: "the mask is used in the excitatory branch alone: it holds for both",
-    mask_in_inhibition_alone: "the mask is used in the inhibitory branch alone: it holds for both",
-    mask_after_softmax: "the mask comes after the softmax: what is left of a row does not sum to 1",
+    but(A_inh=unmasked("q_inh", "k_inh")): "the mask is used in the excitatory branch alone: it holds for both",
+    but(A_exc=unmasked("q_exc", "k_exc")): "the mask is used in the inhibitory branch alone: it holds for both",
+    in_both(masked_afterwards): "the mask comes after the softmax: what is left of a row does not sum to 1",
     mask_inverted: "the mask is the wrong way round: True means may attend",
+    tuple(in_both(masked_by(number)) for number in MASKED_BY_NUMBER): NO_KEY_LEFT,
 }
 
 # ------------------------------------------------------------- mistakes where 1 - g is almost 0
 
 
-def cancelled(course, *arguments):
-    return 0 * head(course, *arguments)
+def cancelled(n):
+    """1 - g by subtraction."""
+    return np.expand_dims(1 - sigmoid(n.z), n.axis)
 
 
 def clipped_at(limit):
@@ -268,19 +281,22 @@ def clipped_at(limit):
 
 
 NEARLY_OPEN = {
-    cancelled: "1 - g is 0: g was rounded to 1, and nothing brings back what is lost; take sigmoid(-z_gate)",
-    tuple(map(clipped_at, (10, 15, 20, 25, 30, 35))): CLIPPED,
-}
+    but(rest=cancelled):
+        "1 - g is 0: g was rounded to 1, and nothing brings back what is lost; take sigmoid(-z_gate)",
+    tuple(map(clipped_at, (6, 8, 10, 15, 20, 25, 30, 35))): CLIPPED,
+}  # fmt: skip
 
 
 def items(course):
     """course : the constants of the course, {"GATE_ON": "queries", "GATED": "exc"}"""
-    call, mix, one_sign = "head_output", mixing(course), mixing_of_one_sign(course)
+    call, mix, queries = "head_output", mixing(course), {in_both(over_queries): "the softmax runs over the queries"}
+    one_sign = mixing_of_one_sign(course)
     return for_course(course, [
         Item("sigmoid never overflows", 1, "watched_sigmoid", make_logits, sigmoid, WRONG_SIGMOIDS),
-        Item("as many keys as queries", 4, call, make, head, SCALES | mix | BRANCHES | turned(course)),
-        Item("a mask, and more keys than queries", 2, call, make_masked, head, MASKS | SCALES | mix | BRANCHES),
+        Item("more keys than queries", 3, call, make, head, SCALES | mix | BRANCHES | queries),
+        Item("a mask, and more queries than keys", 2, call, make_masked, head, MASKS | SCALES | mix | BRANCHES),
+        Item("all sizes equal", 1, call, make_equal, head, turned(course) | mix | BRANCHES),
         Item("a gate that is open or closed", 1, call, make_extreme, head, SCALES | one_sign | BRANCHES),
         Item("1 - g without cancellation", 1, call, make_nearly_open, head, NEARLY_OPEN | SCALES),
-        Item("the dtype stays", 1, call, make_single, check=same_dtype),
+        the_dtype_stays(1, call, make_single, head),
     ])  # fmt: skip

@@ -3,15 +3,16 @@
 from functools import partial
 
 import numpy as np
+from grading import slips
 from grading.course import for_course
-from grading.items import Item, float32, same_dtype
-from grading.steps import follow
+from grading.items import Item, the_dtype_stays
+from grading.slips import row_sum
+from grading.steps import follow, seen
 
 from dgsa_np.attention import gated_head_backward, gated_head_forward, softmax_head_backward, softmax_head_forward
-from dgsa_np.ops import sigmoid, softmax_forward, swap
+from dgsa_np.ops import SoftmaxCache, sigmoid, softmax_backward, softmax_forward, swap
 
-DV, DZ_GATE = 4, 5  # places in the six gradients
-PLACES = {"exc": slice(0, 2), "inh": slice(2, 4)}
+EXC, INH, DV, DZ_GATE = (0, 1), (2, 3), (4,), (5,)  # places in the six gradients
 
 
 def on_queries(course):
@@ -20,10 +21,6 @@ def on_queries(course):
 
 def g_weighs_exc(course):
     return course["GATED"] == "exc"
-
-
-def row_sum(x):
-    return x.sum(axis=-1, keepdims=True)
 
 
 def sign(course):
@@ -52,46 +49,57 @@ def gradients_of_gate_on_keys(course, q_exc, k_exc, q_inh, k_inh, v, z_gate, *ma
     return dq_exc, dk_exc, dq_inh, dk_inh, a * dav - b * dbv, dz_gate
 
 
-def d_values(course, *arguments):
-    return gradients(course, *arguments)[DV]
+def at(*places):
+    """The gradients at these places: one alone, or a tuple."""
 
+    def picked(course, *arguments):
+        six = gradients(course, *arguments)
+        return tuple(six[i] for i in places) if len(places) > 1 else six[places[0]]
 
-def d_gate(course, *arguments):
-    return gradients(course, *arguments)[DZ_GATE]
-
-
-def d_excitatory(course, *arguments):
-    return gradients(course, *arguments)[PLACES["exc"]]
-
-
-def d_inhibitory(course, *arguments):
-    return gradients(course, *arguments)[PLACES["inh"]]
+    return picked
 
 
 # ------------------------------------------------------------------------------------- arguments
 
 
-def make(course, rng, T=5, S=5, masked=False):
-    q_exc, q_inh = 1.5 * rng.standard_normal((2, 2, 3, T, 4))
-    k_exc, k_inh = 1.5 * rng.standard_normal((2, 2, 3, S, 4))
-    v, z_gate = rng.standard_normal((2, 3, S, 6)), 1.5 * rng.standard_normal((2, 3, T if on_queries(course) else S))
-    mask = rng.random((2, 1, T, S)) < 0.6
-    mask[..., 0] |= ~mask.any(axis=-1)
-    return q_exc, k_exc, q_inh, k_inh, v, z_gate, *([mask] if masked else []), rng.standard_normal((2, 3, T, 6))
+def make(course, rng, B=2, H=3, T=4, S=7, d=5, e=6):
+    q_exc, q_inh = 1.5 * rng.standard_normal((2, B, H, T, d))
+    k_exc, k_inh = 1.5 * rng.standard_normal((2, B, H, S, d))
+    v, z_gate = rng.standard_normal((B, H, S, e)), 1.5 * rng.standard_normal((B, H, T if on_queries(course) else S))
+    return q_exc, k_exc, q_inh, k_inh, v, z_gate, rng.standard_normal((B, H, T, e))
 
 
-def make_masked(course, rng):
-    return make(course, rng, 4, 7, True)
+def make_more_queries(course, rng):
+    return make(course, rng, B=3, H=2, T=7, S=5, d=3, e=4)
+
+
+def make_many_queries(course, rng):
+    """So many numbers, of all that queries have, that a numeric derivative takes minutes."""
+    return make(course, rng, T=800, S=8, d=7, e=9)
+
+
+def make_many_keys(course, rng, T=8, S=800):
+    """The same of keys. Half of them are allowed; in each entry of the batch a query has none."""
+    mask = rng.permuted(np.tile(np.arange(S) < S // 2, (2, 1, T, 1)), axis=-1)
+    mask[np.arange(2), 0, rng.permutation(T)[:2]] = False
+    *others, do = make(course, rng, T=T, S=S, d=6, e=5)
+    return *others, mask, do
+
+
+def make_equal(course, rng):
+    """All sizes are equal, so that what is turned fits."""
+    return make(course, rng, 3, 3, 3, 3, 3, 3)
 
 
 def make_far(course, rng):
-    """With gates that are almost open: g (1 - g) is about 1e-18."""
-    *others, z_gate, do = make(course, rng, 4, 7)
-    return *others, rng.uniform(40, 42, z_gate.shape), 1e18 * do
+    """In the second entry of the batch the gates are almost open: g (1 - g) is about 1e-18."""
+    *others, z_gate, do = make(course, rng, T=6, S=4, d=3, e=5)
+    z_gate[1], do[1] = rng.uniform(40, 42, z_gate[1].shape), 1e18 * do[1]
+    return *others, z_gate, do
 
 
 def make_single(course, rng):
-    return float32(*make(course, rng, 4, 7))
+    return make(course, rng, B=3, H=2, T=4, S=6, d=8, e=5)
 
 
 # ----------------------------------------------------------- the steps that a mistake may change
@@ -117,7 +125,7 @@ GATE = {
 }
 BRANCH = {  # of both branches: M is its map, weight what A has before it
     "dM": lambda b: b.weight * b.dA,
-    "dS": lambda b: b.M * (b.dM - row_sum(b.dM * b.M)),
+    "dS": lambda b: softmax_backward(b.dM, SoftmaxCache(b.M)),
     "dq": lambda b: b.scale * b.dS @ b.k,
     "dk": lambda b: b.scale * swap(b.dS) @ b.q,
 }
@@ -144,10 +152,10 @@ def branch(course, *arguments, name, **slips):
     n = taken(course, *arguments)
     if name == "exc":
         own = {"M": n.A_exc, "q": n.q_exc, "k": n.k_exc, "sign": 1, "weight": n.w_exc}
-        other = {"other_map": n.A_inh, "other_weight": n.w_inh}
+        other = {"other_map": n.A_inh, "other_weight": n.w_inh, "other_q": n.q_inh, "other_k": n.k_inh}
     else:
         own = {"M": n.A_inh, "q": n.q_inh, "k": n.k_inh, "sign": -1, "weight": -n.w_inh}
-        other = {"other_map": n.A_exc, "other_weight": -n.w_exc}
+        other = {"other_map": n.A_exc, "other_weight": -n.w_exc, "other_q": n.q_exc, "other_k": n.k_exc}
     b = follow(BRANCH, slips, A=n.A, dA=n.dA, scale=n.scale, **own, **other)
     return b.dq, b.dk
 
@@ -159,23 +167,17 @@ def values_but(formula):
     return partial(values, dv=formula)
 
 
-dv_of_excitatory_map = values_but(lambda n: swap(n.A_exc) @ n.do)
-dv_of_inhibitory_map = values_but(lambda n: swap(n.A_inh) @ n.do)
-dv_without_gate = values_but(lambda n: swap(n.A_exc - n.A_inh) @ n.do)
-dv_of_sum_of_maps = values_but(lambda n: swap(n.A_exc + n.A_inh) @ n.do)
-dv_of_weighed_sum = values_but(lambda n: swap(n.w_exc * n.A_exc + n.w_inh * n.A_inh) @ n.do)
-dv_of_other_sign = values_but(lambda n: -swap(n.A) @ n.do)
-dv_not_turned = values_but(lambda n: n.A @ n.do)
-
 WRONG_VALUES = {
-    dv_of_excitatory_map: "dv takes the excitatory map alone: o = A v with the fused A",
-    dv_of_inhibitory_map: "dv takes the inhibitory map alone: o = A v with the fused A",
-    dv_without_gate: "dv takes A_exc - A_inh, without the gate",
-    dv_of_sum_of_maps: "dv takes A_exc + A_inh: that is for the gate; o = A v",
-    dv_of_weighed_sum: "dv takes the sum of the weighed maps: A is their difference",
-    dv_of_other_sign: "dv has the wrong sign",
-}
-VALUES_TURNED = {dv_not_turned: "dv lacks the transpose: dv = A^T do"}
+    values_but(lambda n: swap(n.A_exc) @ n.do): "dv takes the excitatory map alone: o = A v with the fused A",
+    values_but(lambda n: swap(n.A_inh) @ n.do): "dv takes the inhibitory map alone: o = A v with the fused A",
+    values_but(lambda n: swap(n.A_exc - n.A_inh) @ n.do): "dv takes A_exc - A_inh, without the gate",
+    values_but(lambda n: swap(n.A_exc + n.A_inh) @ n.do):
+        "dv takes A_exc + A_inh: that is for the gate; o = A v",
+    values_but(lambda n: swap(n.w_exc * n.A_exc + n.w_inh * n.A_inh) @ n.do):
+        "dv takes the sum of the weighed maps: A is their difference",
+    values_but(lambda n: -swap(n.A) @ n.do): "dv has the wrong sign",
+}  # fmt: skip
+VALUES_TURNED = {values_but(lambda n: n.A @ n.do): "dv lacks the transpose: dv = A^T do"}
 
 # ----------------------------------------------------------------------- mistakes in dz_gate
 
@@ -184,60 +186,51 @@ def gate_but(**slips):
     return partial(gate, **slips)
 
 
-dg_of_difference = gate_but(dg_each=lambda n: n.dA * (n.A_exc - n.A_inh))
-dg_without_inhibition = gate_but(dg_each=lambda n: n.dA * n.A_exc)
-dg_without_excitation = gate_but(dg_each=lambda n: n.dA * n.A_inh)
-dg_without_excitation_negative = gate_but(dg_each=lambda n: -n.dA * n.A_inh)
-dg_of_fused_map = gate_but(dg_each=lambda n: n.dA * n.A)
-dg_of_fused_map_negative = gate_but(dg_each=lambda n: -n.dA * n.A)
-dz_of_other_sign = gate_but(dg_each=lambda n: -n.dA * (n.A_exc + n.A_inh))
-no_slope = gate_but(slope=lambda n: 1.0)
-slope_is_g = gate_but(slope=lambda n: n.g)
-slope_is_rest = gate_but(slope=lambda n: n.rest)
-slope_is_g_squared = gate_but(slope=lambda n: n.g * n.g)
-slope_of_tanh = gate_but(slope=lambda n: 1 - n.g * n.g)
-slope_of_logit = gate_but(slope=lambda n: n.z_gate * (1 - n.z_gate))
-slope_squared = gate_but(slope=lambda n: (n.g * n.rest) ** 2)
-dg_is_mean = gate_but(dg=lambda n: n.dg_each.mean(axis=n.axis))
-dg_without_maps = gate_but(dg_each=lambda n: n.dA)
-dg_over_other_axis = gate_but(dg=lambda n: n.dg_each.sum(axis=-2 if n.on_queries else -1))
+def with_both_signs(formula):
+    return gate_but(dg_each=formula), gate_but(dg_each=lambda n: -formula(n))
 
-CLEAR_IN_GATE = {  # also where 1 - g is almost 0
-    dg_of_difference:
+
+def other_axis(n):
+    return -2 if n.on_queries else -1
+
+
+WRONG_SUMS = {
+    gate_but(dg_each=lambda n: n.dA * (n.A_exc - n.A_inh)):
         "dg has the difference of the maps: g stands before one and -(1 - g) before the other, so their sum",
-    dz_of_other_sign: "dz_gate has the wrong sign",
-    dg_is_mean: "dg is a mean: what is broadcast in the forward is summed in the backward",
+    with_both_signs(lambda n: n.dA * n.A_exc): "dg lacks the inhibitory map: both weights hang on z_gate",
+    with_both_signs(lambda n: n.dA * n.A_inh): "dg lacks the excitatory map: both weights hang on z_gate",
+    with_both_signs(lambda n: 2 * n.dA * n.A_exc): "dg has the excitatory map twice: A_exc + A_inh",
+    with_both_signs(lambda n: 2 * n.dA * n.A_inh): "dg has the inhibitory map twice: A_exc + A_inh",
+    with_both_signs(lambda n: n.dA * n.A):
+        "dg has the fused map, it is a sum of the fused rows: the derivative of A by g is A_exc + A_inh, or minus that",
+    with_both_signs(lambda n: n.dA): "dg is a sum of dA alone: dA A_exc + dA A_inh",
+    gate_but(dg_each=lambda n: -n.dA * (n.A_exc + n.A_inh)): "dz_gate has the wrong sign",
+    gate_but(dg=lambda n: n.dg_each.mean(axis=n.axis)):
+        "dg is a mean: what is broadcast in the forward is summed in the backward",
 }  # fmt: skip
-WRONG_GATES = {
-    dg_of_difference: CLEAR_IN_GATE[dg_of_difference],
-    dg_without_inhibition: "dg lacks the inhibitory map: 1 - g hangs on z_gate, too",
-    (dg_without_excitation, dg_without_excitation_negative):
-        "dg lacks the excitatory map: both weights hang on z_gate",
-    (dg_of_fused_map, dg_of_fused_map_negative):
-        "dg has the fused map: the derivative of A by g is A_exc + A_inh, or minus that",
-    dz_of_other_sign: CLEAR_IN_GATE[dz_of_other_sign],
-    no_slope: "the slope of the sigmoid is missing: dz = g (1 - g) dg",
-    slope_is_g: "the slope of the sigmoid is g (1 - g), not g",
-    slope_is_rest: "the slope of the sigmoid is g (1 - g), not 1 - g",
-    slope_is_g_squared: "the slope of the sigmoid is g (1 - g), not g^2",
-    slope_of_tanh: "the slope is that of tanh, 1 - g^2",
-    slope_of_logit: "the slope is made of z_gate, z (1 - z): it is g (1 - g)",
-    slope_squared: "the slope comes twice",
-    dg_is_mean: CLEAR_IN_GATE[dg_is_mean],
-    dg_without_maps: "dg is a sum of dA alone: dA A_exc + dA A_inh",
+WRONG_SLOPES = {
+    gate_but(slope=lambda n: 1.0): "the slope of the sigmoid is missing: dz = g (1 - g) dg",
+    gate_but(slope=lambda n: n.g): "the slope of the sigmoid is g (1 - g), not g",
+    gate_but(slope=lambda n: n.rest): "the slope of the sigmoid is g (1 - g), not 1 - g",
+    gate_but(slope=lambda n: n.g * n.g): "the slope of the sigmoid is g (1 - g), not g^2",
+    gate_but(slope=lambda n: 1 - n.g * n.g): "the slope is that of tanh, 1 - g^2",
+    gate_but(slope=lambda n: n.z_gate * (1 - n.z_gate)): "the slope is made of z_gate, z (1 - z): it is g (1 - g)",
+    gate_but(slope=lambda n: (n.g * n.rest) ** 2): "the slope comes twice",
+}
+LOST = {
+    gate_but(slope=lambda n: n.g * (1 - n.g)):
+        "g (1 - g) is 0: 1 - g by subtraction has no digits left; the cache has sigmoid(-z)",
 }  # fmt: skip
 
 
 def gate_turned(course):
+    """Summed over the other axis: before the slope, which needs equal sizes, or after it."""
     over, axis = ("keys", "last") if on_queries(course) else ("queries", "last but one")
-    return {dg_over_other_axis: f"dg is summed over the wrong axis: a gate is shared by all {over}, the {axis} axis"}
+    before = gate_but(dg=lambda n: n.dg_each.sum(axis=other_axis(n)))
+    after = gate_but(
+        dz_gate=lambda n: n.sign * (np.expand_dims(n.slope, n.axis) * n.dg_each).sum(axis=other_axis(n)))  # fmt: skip
+    return {(before, after): f"dg is summed over the wrong axis: a gate is shared by all {over}, the {axis} axis"}
 
-
-def lost(course, *arguments):
-    return 0 * d_gate(course, *arguments)
-
-
-LOST = {lost: "g (1 - g) is 0: 1 - g by subtraction has no digits left; the cache has sigmoid(-z)"}
 
 # --------------------------------------------- mistakes in a branch; the hints have gaps to fill
 
@@ -246,55 +239,51 @@ def branch_but(**slips):
     return partial(branch, **slips)
 
 
-weight_missing = branch_but(dM=lambda b: b.sign * b.dA)
-weight_and_sign_missing = branch_but(dM=lambda b: b.dA)
-weight_of_other_branch = branch_but(dM=lambda b: b.other_weight * b.dA)
-weight_of_other_branch_negative = branch_but(dM=lambda b: -b.other_weight * b.dA)
-branch_of_other_sign = branch_but(dM=lambda b: -b.weight * b.dA)
-no_row_sum = branch_but(dS=lambda b: b.M * b.dM)
-sum_over_queries = branch_but(dS=lambda b: b.M * (b.dM - (b.dM * b.M).sum(axis=-2, keepdims=True)))
-row_sum_is_mean = branch_but(dS=lambda b: b.M * (b.dM - (b.dM * b.M).mean(axis=-1, keepdims=True)))
-row_sum_added = branch_but(dS=lambda b: b.M * (b.dM + row_sum(b.dM * b.M)))
-no_map_in_front = branch_but(dS=lambda b: b.dM - row_sum(b.dM * b.M))
-row_sum_without_map = branch_but(dS=lambda b: b.M * (b.dM - row_sum(b.dM)))
-softmax_as_sigmoid = branch_but(dS=lambda b: b.dM * b.M * (1 - b.M))
-fused_map_in_softmax = branch_but(dS=lambda b: b.A * (b.dM - row_sum(b.dM * b.A)))
-other_map_in_softmax = branch_but(dS=lambda b: b.other_map * (b.dM - row_sum(b.dM * b.other_map)))
-softmax_skipped = branch_but(dS=lambda b: b.dM)
+def dS_but(slip):
+    return branch_but(dS=lambda b: slip(b.dM, b.M))
+
+
+sum_of_fused_rows = (
+    branch_but(dS=lambda b: b.M * (b.dM - row_sum(b.dM * b.A))),
+    branch_but(dS=lambda b: b.M * (b.dM - row_sum(b.dA * b.A))),
+    branch_but(dS=lambda b: b.M * b.weight * (b.dA - row_sum(b.dA * b.A))),
+)
 not_scaled = branch_but(dq=lambda b: b.dS @ b.k, dk=lambda b: swap(b.dS) @ b.q)
 dq_not_scaled = branch_but(dq=lambda b: b.dS @ b.k)
 dk_not_scaled = branch_but(dk=lambda b: swap(b.dS) @ b.q)
 scaled_twice = branch_but(
     dq=lambda b: b.scale * b.scale * b.dS @ b.k, dk=lambda b: b.scale * b.scale * swap(b.dS) @ b.q)  # fmt: skip
-dk_not_turned = branch_but(dk=lambda b: b.scale * b.dS @ b.q)
-dq_dk_exchanged = branch_but(dq=lambda b: b.scale * swap(b.dS) @ b.q, dk=lambda b: b.scale * b.dS @ b.k)
-q_k_exchanged = branch_but(dq=lambda b: b.scale * b.dS @ b.q, dk=lambda b: b.scale * swap(b.dS) @ b.k)
 
 WRONG_BRANCHES = {
-    (weight_missing, weight_and_sign_missing):
+    (branch_but(dM=lambda b: b.sign * b.dA), branch_but(dM=lambda b: b.dA), branch_but(dM=lambda b: -b.sign * b.dA)):
         "dA_{name} is not weighed: the forward line has {weight} before A_{name}",
-    (weight_of_other_branch, weight_of_other_branch_negative):
+    (branch_but(dM=lambda b: b.other_weight * b.dA), branch_but(dM=lambda b: -b.other_weight * b.dA)):
         "dA_{name} has the weight of the other branch: it is {sign}({weight}) dA",
-    branch_of_other_sign: "the sign of the {word} branch is wrong: A_exc is added, A_inh subtracted",
-    no_row_sum: "the row sum is missing: dS = A (dA - rowsum(dA A)), of A_{name}",
-    sum_over_queries: "the row sum runs over the wrong axis: over the keys, the last axis",
-    row_sum_is_mean: "the row sum is a mean",
-    row_sum_added: "the row sum is added: it is subtracted",
-    no_map_in_front: "the factor A before the bracket is missing: dS = A (dA - rowsum(dA A))",
-    row_sum_without_map: "the row sum lacks the factor A: rowsum(dA A)",
-    softmax_as_sigmoid: "the softmax is taken as a sigmoid, A (1 - A): its rows hang together",
-    fused_map_in_softmax: "the fused map A stands where A_{name} belongs: each softmax has its own",
-    other_map_in_softmax: "the map of the other branch stands where A_{name} belongs",
-    softmax_skipped: "the softmax is skipped: dA is taken for dS",
+    branch_but(dM=lambda b: -b.weight * b.dA):
+        "the sign of the {word} branch is wrong: A_exc is added, A_inh subtracted",
+    **seen(dS_but, {slip: hint for slip, hint in slips.SOFTMAX_BACKWARD.items() if slip is not slips.of_other_sign}),
+    sum_of_fused_rows: "the row sum is that of the fused rows, rowsum(dA A): each branch has its own, of A_{name}",
+    branch_but(dS=lambda b: softmax_backward(b.dM, SoftmaxCache(b.A))):
+        "the fused map A stands where A_{name} belongs: each softmax has its own",
+    branch_but(dS=lambda b: softmax_backward(b.dM, SoftmaxCache(b.other_map))):
+        "the map of the other branch stands where A_{name} belongs",
+    branch_but(dq=lambda b: b.scale * b.dS @ b.other_k): "dq_{name} has the keys of the other branch",
+    branch_but(dk=lambda b: b.scale * swap(b.dS) @ b.other_q): "dk_{name} has the queries of the other branch",
     not_scaled: "the scale is forgotten: the scores have the factor 1 / sqrt(d)",
     dq_not_scaled: "the scale is forgotten in dq",
     dk_not_scaled: "the scale is forgotten in dk",
     scaled_twice: "the scale comes twice",
 }  # fmt: skip
+
+dq_with_q = branch_but(dq=lambda b: b.scale * b.dS @ b.q, dk=lambda b: b.scale * swap(b.dS) @ b.k)
+dS_turned = branch_but(dq=lambda b: b.scale * swap(b.dS) @ b.k, dk=lambda b: b.scale * b.dS @ b.q)
+
 BRANCHES_TURNED = {
-    dk_not_turned: "dk lacks the transpose: dk = scale dS^T q",
-    dq_dk_exchanged: "dq and dk are exchanged: dq has the k of the forward, dk the q",
-    q_k_exchanged: "dq is made of q and dk of k: in q k^T the factor of q is k",
+    branch_but(dk=lambda b: b.scale * b.dS @ b.q): "dk lacks the transpose: dk = scale dS^T q",
+    branch_but(dq=lambda b: b.scale * swap(b.dS) @ b.k): "dq has a transpose too much: dq = scale dS k",
+    dS_turned: "the transposes of dq and dk are exchanged: dq = scale dS k, dk = scale dS^T q",
+    dq_with_q: "dq is made of q and dk of k: in q k^T the factor of q is k",
+    **seen(dS_but, slips.ON_EQUAL_SIZES),
 }
 WORDS = {"exc": "excitatory", "inh": "inhibitory"}
 
@@ -303,36 +292,55 @@ def of_branch(course, name, mistakes):
     """The mistakes for one branch, "exc" or "inh", with the gaps of their hints filled."""
     weight = "g" if g_weighs_exc(course) == (name == "exc") else "1 - g"
     gaps = {"name": name, "word": WORDS[name], "weight": weight, "sign": "" if name == "exc" else "-"}
-    return {each(mistake, partial, name=name): hint.format(**gaps) for mistake, hint in mistakes.items()}
+    return seen(lambda mistake: partial(mistake, name=name), filled(mistakes, gaps))
 
 
-def each(mistake, made, **options):
-    """made(mistake, **options), for a mistake or each of a tuple of them."""
-    return tuple(made(m, **options) for m in mistake) if isinstance(mistake, tuple) else made(mistake, **options)
+def filled(mistakes, gaps):
+    return {mistake: hint.format(**gaps) for mistake, hint in mistakes.items()}
 
+
+# --------------------------------------------------------- results at the places of others
+
+
+def moved(places, others):
+    """What a part is where the six stand in another order."""
+    told = "the order of the six is dq_exc, dk_exc, dq_inh, dk_inh, dv, dz_gate: what stands here is another one"
+    return {tuple(at(*other) for other in others if other != places): told}
+
+
+PAIRS = (EXC, INH, (0, 2), (1, 3), (1, 0), (3, 2), (1, 2), (4, 0), (5, 0), (2, 0), (3, 1))
+ALONE = tuple((i,) for i in range(6))
 
 # -------------------------------------------------------------- all six, with a mistake in one part
 
 
-def six_but(course, *arguments, place, mistake):
+def six_but(course, *arguments, wrong):
+    """wrong : {places: the mistake that gives what stands there}"""
     six = list(gradients(course, *arguments))
-    six[place] = mistake(course, *arguments)
+    for places, mistake in wrong.items():
+        found = mistake(course, *arguments)
+        six[places[0] : places[-1] + 1] = found if len(places) > 1 else (found,)
     return tuple(six)
 
 
-def six_with(mistake, place):
-    return partial(six_but, place=place, mistake=mistake)
+def among_six(places, mistakes, words="{}"):
+    return seen(lambda mistake: partial(six_but, wrong={places: mistake}), mistakes, words)
 
 
-def among_six(place, mistakes):
-    return {each(mistake, six_with, place=place): hint for mistake, hint in mistakes.items()}
+def in_both(mistakes):
+    """The same mistake in both branches."""
+
+    def twice(mistake):
+        return partial(six_but, wrong={EXC: partial(mistake, name="exc"), INH: partial(mistake, name="inh")})
+
+    gaps = {"name": "exc, A_inh", "word": "excitatory and the inhibitory", "weight": "g or 1 - g", "sign": "+- "}
+    return seen(twice, filled(mistakes, gaps), "both branches: {}")
 
 
-def all_six(course):
-    known = among_six(DV, WRONG_VALUES) | among_six(DZ_GATE, WRONG_GATES)
-    for name, word in WORDS.items():
-        mistakes = of_branch(course, name, WRONG_BRANCHES)
-        known |= {m: f"{word} branch: {hint}" for m, hint in among_six(PLACES[name], mistakes).items()}
+def all_six(course, values, gates, branches):
+    known = among_six(DV, values) | among_six(DZ_GATE, gates) | in_both(branches)
+    for (name, word), places in zip(WORDS.items(), (EXC, INH), strict=True):
+        known |= among_six(places, of_branch(course, name, branches), f"{word} branch: {{}}")
     return known
 
 
@@ -342,13 +350,18 @@ SIX = PAIR + "gated_head_backward"
 
 def items(course):
     """course : the constants of the course, {"GATE_ON": "queries", "GATED": "exc"}"""
-    exc, inh = (of_branch(course, name, WRONG_BRANCHES | BRANCHES_TURNED) for name in ("exc", "inh"))
+    exc, inh = (of_branch(course, name, WRONG_BRANCHES) for name in ("exc", "inh"))
+    gates = WRONG_SUMS | WRONG_SLOPES | gate_turned(course)
+    six = all_six(course, WRONG_VALUES, gates, WRONG_BRANCHES)
+    turned = all_six(course, WRONG_VALUES | VALUES_TURNED, gates, WRONG_BRANCHES | BRANCHES_TURNED)
     return for_course(course, [
-        Item("dv", 1, PAIR + "d_values", make, d_values, WRONG_VALUES | VALUES_TURNED),
-        Item("dq_exc and dk_exc", 2, PAIR + "d_excitatory", make, d_excitatory, exc),
-        Item("dq_inh and dk_inh", 2, PAIR + "d_inhibitory", make, d_inhibitory, inh),
-        Item("dz_gate", 2, PAIR + "d_gate", make, d_gate, WRONG_GATES | gate_turned(course)),
-        Item("dz_gate of a gate that is almost open", 1, PAIR + "d_gate", make_far, d_gate, LOST | CLEAR_IN_GATE),
-        Item("all six, under a mask", 1, SIX, make_masked, gradients, all_six(course)),
-        Item("the dtype stays", 1, SIX, make_single, check=same_dtype),
+        Item("all six, many queries", 1, SIX, make_many_queries, gradients, six),
+        Item("all six, many keys under a mask", 2, SIX, make_many_keys, gradients, six),
+        Item("dv", 1, PAIR + "d_values", make, at(*DV), WRONG_VALUES | moved(DV, ALONE)),
+        Item("dq_exc and dk_exc", 1, PAIR + "d_excitatory", make_more_queries, at(*EXC), exc | moved(EXC, PAIRS)),
+        Item("dq_inh and dk_inh", 1, PAIR + "d_inhibitory", make, at(*INH), inh | moved(INH, PAIRS)),
+        Item("dz_gate", 1, PAIR + "d_gate", make_more_queries, at(*DZ_GATE), gates | moved(DZ_GATE, ALONE)),
+        Item("dz_gate of a gate that is almost open", 1, PAIR + "d_gate", make_far, at(*DZ_GATE), LOST | WRONG_SUMS),
+        Item("all six, all sizes equal", 1, SIX, make_equal, gradients, turned),
+        the_dtype_stays(1, SIX, make_single, gradients),
     ])  # fmt: skip

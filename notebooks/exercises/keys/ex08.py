@@ -4,8 +4,8 @@ from functools import partial
 
 import numpy as np
 from grading.course import for_course
-from grading.items import Item, float32, same_dtype
-from grading.steps import follow
+from grading.items import Item, the_dtype_stays
+from grading.steps import follow, seen
 
 from dgsa_np.ops import layernorm_backward, layernorm_forward, rmsnorm_backward, rmsnorm_forward
 
@@ -40,32 +40,36 @@ def d_gain(course, *arguments):
     return gradients(course, *arguments)[1]
 
 
+def both(course, *arguments, do=d_output, dw=d_gain):
+    return do(course, *arguments), dw(course, *arguments)
+
+
 # ------------------------------------------------------------------------------------- arguments
 
 
-def make(rng):
-    o = rng.uniform(0.5, 2, (2, 3, 5, 1)) * (rng.standard_normal((2, 3, 5, 6)) + 0.5)
-    return o, 1 + 0.5 * rng.standard_normal(6), float(rng.uniform(0.6, 0.9))
+def make(rng, B=2, H=3, T=5, e=7):
+    o = rng.uniform(0.5, 2, (B, H, T, 1)) * (rng.standard_normal((B, H, T, e)) + 0.5)
+    return o, 1 + 0.5 * rng.standard_normal(e), float(rng.uniform(0.6, 0.9))
 
 
-def make_small(rng):
+def make_small(rng, B=3, H=2, T=4, e=6):
     """With mean squares near EPS."""
-    o, *others = make(rng)
+    o, *others = make(rng, B, H, T, e)
     return 3e-3 * o, *others
 
 
-def make_backward(rng):
-    o, *others = make(rng)
+def make_backward(rng, B=2, H=3, T=4, e=5, made=make):
+    o, *others = made(rng, B, H, T, e)
     return o, *others, rng.standard_normal(o.shape)
 
 
 def make_small_backward(rng):
-    o, *others = make_small(rng)
-    return o, *others, rng.standard_normal(o.shape)
+    return make_backward(rng, made=make_small)
 
 
-def make_single(rng):
-    return float32(*make_backward(rng))
+def make_many_rows(rng):
+    """So many numbers that a numeric derivative takes minutes."""
+    return make_backward(rng, B=4, H=5, T=100, e=20)
 
 
 # ----------------------------------------------------------- the steps that a mistake may change
@@ -249,16 +253,16 @@ OTHER_NORM = {
 }
 
 
+def wrong_sizes(course):
+    """What is wrong with n."""
+    axis = "the mean runs over the wrong axis: each query of each head has its own, over e, the last axis"
+    return seen(lambda slip: h_but(r=slip), SIZES) | {means_over_wrong_axis: axis} | OTHER_NORM[course["NORM"]]
+
+
 def wrong_h(course):
-    of_factor = {h_but(factor=slip): hint for slip, hint in factors(course).items()}
-    of_size = {h_but(r=slip): hint for slip, hint in SIZES.items()}
-    of_gain_and_axis = {
-        no_gain: "the gain w is missing",
-        gain_is_one_plus_w: "the gain is w, not 1 + w",
-        means_over_wrong_axis:
-            "the mean runs over the wrong axis: each query of each head has its own, over e, the last axis",
-    }  # fmt: skip
-    return of_factor | of_gain_and_axis | of_size | OTHER_NORM[course["NORM"]]
+    of_factor = seen(lambda slip: h_but(factor=slip), factors(course))
+    of_gain = {no_gain: "the gain w is missing", gain_is_one_plus_w: "the gain is w, not 1 + w"}
+    return of_factor | of_gain | wrong_sizes(course)
 
 
 # ----------------------------------------------------------------------------- mistakes in do
@@ -321,7 +325,7 @@ DO_OF_NORM = {
 
 
 def wrong_do(course):
-    of_factor = {do_but(factor=slip): hint for slip, hint in factors(course).items()}
+    of_factor = seen(lambda slip: do_but(factor=slip), factors(course))
     return of_factor | DO_OF_EITHER_NORM | DO_OF_NORM[course["NORM"]]
 
 
@@ -359,13 +363,29 @@ WRONG_GAINS = {
 
 
 def wrong_dw(course):
-    of_factor = {dw_but(factor=slip): hint for slip, hint in factors(course).items()}
-    each_h = [m for known in wrong_h(course) for m in (known if isinstance(known, tuple) else (known,))]
-    follow_from_h = {tuple(partial(after_wrong_h, mistake=mistake) for mistake in each_h): FOLLOWS}
-    return of_factor | WRONG_GAINS | follow_from_h
+    of_factor = seen(lambda slip: dw_but(factor=slip), factors(course))
+    from_h = dict.fromkeys(wrong_sizes(course), FOLLOWS)
+    return of_factor | WRONG_GAINS | seen(lambda mistake: partial(after_wrong_h, mistake=mistake), from_h)
 
 
+# --------------------------------------------------------------------- mistakes in both of them
+
+
+def wrong_pairs(course):
+    """A mistake in one of them, or a slip of the forward that both have."""
+    of_do = seen(lambda mistake: partial(both, do=mistake), wrong_do(course))
+    of_dw = seen(lambda mistake: partial(both, dw=mistake), wrong_dw(course))
+    of_factor = seen(lambda slip: both_but(factor=slip), factors(course))
+    return of_do | of_dw | of_factor | seen(lambda slip: both_but(r=slip), dict.fromkeys(SIZES, FOLLOWS))
+
+
+def both_but(**slips):
+    return partial(both, do=do_but(**slips), dw=dw_but(**slips))
+
+
+ORDER = "the results are do, dw: what stands here is the other one"
 PAIR = "head_norm_forward "
+BOTH = PAIR + "head_norm_backward"
 
 
 def items(course):
@@ -374,8 +394,9 @@ def items(course):
     return for_course(course, [
         Item("h", 2, "norm_output", make, output, h),
         Item("h of small numbers", 1, "norm_output", make_small, output, SMALL | h),
-        Item("dw", 2, PAIR + "d_gain", make_backward, d_gain, dw),
-        Item("do", 3, PAIR + "d_output", make_backward, d_output, do),
+        Item("do and dw, many rows", 2, BOTH, make_many_rows, both, wrong_pairs(course)),
+        Item("do", 2, PAIR + "d_output", make_backward, d_output, do | {d_gain: ORDER}),
+        Item("dw", 1, PAIR + "d_gain", make_backward, d_gain, dw | {d_output: ORDER}),
         Item("do of small numbers", 1, PAIR + "d_output", make_small_backward, d_output, do),
-        Item("the dtype stays", 1, PAIR + "head_norm_backward", make_single, check=same_dtype),
+        the_dtype_stays(1, BOTH, make_backward, both),
     ])  # fmt: skip

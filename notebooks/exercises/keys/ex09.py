@@ -2,7 +2,7 @@
 
 import numpy as np
 from grading.course import for_course
-from grading.items import Item, float32, same_dtype
+from grading.items import Item, the_dtype_stays
 
 LAWS = {
     "exponential": lambda u: np.exp(-u),
@@ -61,47 +61,60 @@ def one_way(n, k):
     return k * np.roll(np.eye(n), 1, axis=0)
 
 
-def make(rng):
-    K = rng.uniform(0, 0.2, (5, 5))
+def weak(rng, n):
+    K = rng.uniform(0, 0.2, (n, n))
     np.fill_diagonal(K, 0)
-    return rng.uniform(5, 15, 5), K
+    return K
+
+
+def light(rng, n):
+    return rng.uniform(5, 15, n)
+
+
+def make(rng):
+    return light(rng, 5), weak(rng, 5)
 
 
 def make_strong(rng):
-    return rng.uniform(5, 15, 8), all_to_all(8, rng.uniform(0.2, 0.6))
+    return light(rng, 8), all_to_all(8, rng.uniform(0.2, 0.6))
 
 
 def make_doubtful(rng):
-    """Seven networks; the first, the fourth and the last run away."""
-    K = [all_to_all(5, rng.uniform(1.2, 1.9)), all_to_all(8, rng.uniform(0.2, 0.6))]
-    K += [one_way(3, rng.uniform(1.2, 1.8)), one_way(3, rng.uniform(2.2, 3))]
-    K += [np.tril(rng.uniform(3, 5, (4, 4)), -1), make(rng)[1], all_to_all(4, rng.uniform(1.2, 1.9))]
-    return ([(rng.uniform(5, 15, len(k)), k) for k in K],)
+    """Three networks of each of seven kinds, in any order."""
+    kinds = [
+        lambda: all_to_all(5, rng.uniform(1.2, 1.9)),  # runs away, the determinant is positive
+        lambda: all_to_all(4, rng.uniform(1.2, 1.9)),  # runs away, the determinant is negative
+        lambda: one_way(3, rng.uniform(2.2, 3)),  # runs away, by complex eigenvalues
+        lambda: weak(rng, 4),
+        lambda: all_to_all(8, rng.uniform(0.2, 0.6)),
+        lambda: one_way(3, rng.uniform(1.2, 1.8)),
+        lambda: np.tril(rng.uniform(3, 5, (4, 4)), -1),
+    ]
+    return (in_any_order(rng, [kind() for kind in kinds for _ in range(3)]),)
 
 
 def make_shapes(rng):
-    """Six networks; all but the first have a K that is not (4, 4)."""
-    shapes = ((4, 4), (1, 4), (4, 1), (4, 5), (5, 5), (3, 3))
-    return ([(rng.uniform(5, 15, 4), rng.uniform(0, 0.1, shape)) for shape in shapes],)
+    """Networks of four receptors; in half of them K is (4, 4)."""
+    shapes = (*[(4, 4)] * 7, (1, 4), (4, 1), (4, 5), (5, 4), (5, 5), (3, 3), (1, 1))
+    return ([(light(rng, 4), K) for _, K in in_any_order(rng, [rng.uniform(0, 0.1, shape) for shape in shapes])],)
 
 
-def make_matrix(rng):
-    return int(rng.integers(7, 12)), rng.uniform(0.05, 0.3), rng.uniform(1, 3)
+def in_any_order(rng, matrices):
+    """[(e, K)]"""
+    return [(light(rng, len(matrices[i])), matrices[i]) for i in rng.permutation(len(matrices))]
 
 
-def make_step(rng):
-    low, high = rng.uniform(2, 8), rng.uniform(12, 20)
-    return 2 * int(rng.integers(15, 25)), low, high, rng.uniform(0.05, 0.3), rng.uniform(1, 3)
+def make_matrix(rng, n):
+    return n, rng.uniform(0.05, 0.3), rng.uniform(1.5, 3)
 
 
-def make_bands(course, rng):
-    n = 4 * int(rng.integers(8, 14))
+def make_step(rng, n=34):
+    return n, rng.uniform(2, 8), rng.uniform(12, 20), rng.uniform(0.05, 0.3), rng.uniform(1.5, 3)
+
+
+def make_bands(course, rng, n=44):
     weaker = np.where(np.arange(n) < n // 2, rng.uniform(0.4, 0.8), 1.0)  # or both bands would be equal
-    return (response(course, n, *make_step(rng)[1:]) * weaker,)
-
-
-def make_single(rng):
-    return float32(*make(rng))
+    return (response(course, *make_step(rng, n)) * weaker,)
 
 
 # ------------------------------------------------------------------------ mistakes of a network
@@ -153,40 +166,62 @@ REPEATED = {
 # --------------------------------------- which networks are refused: 1 for each that is, 0 else
 
 
-def verdicts(*refused):
-    return lambda networks: np.array(refused)
+def where(rule):
+    """rule : K -> whether it is refused"""
+    return lambda networks: np.array([int(rule(K)) for _, K in networks])
 
 
-right_verdicts = verdicts(1, 0, 0, 1, 0, 0, 1)
-none_refused = verdicts(0, 0, 0, 0, 0, 0, 0)
-by_spectral_radius = verdicts(1, 1, 1, 1, 0, 0, 1)
-by_row_sums = verdicts(1, 1, 1, 1, 1, 0, 1)
-by_one_triangle = verdicts(1, 0, 1, 1, 1, 0, 1)
-by_symmetric_part = verdicts(1, 0, 0, 1, 1, 0, 1)
-by_determinant = verdicts(0, 0, 0, 0, 0, 0, 1)
-by_real_eigenvalues = verdicts(1, 0, 0, 0, 0, 0, 1)
-stable_refused = verdicts(0, 1, 1, 0, 1, 1, 0)
+def with_identity(K):
+    return np.eye(len(K)) + K
 
+
+def eigenvalues(K):
+    return np.linalg.eigvals(with_identity(K))
+
+
+def runs_away(K):
+    return eigenvalues(K).real.min() <= 0
+
+
+refused = where(runs_away)
 WRONG_TESTS = {
-    none_refused: "no network is refused, stable or not",
-    by_spectral_radius:
+    where(lambda K: False): "no network is refused, stable or not",
+    where(lambda K: True): "every network is refused, stable or not",
+    where(lambda K: abs(np.linalg.eigvals(K)).max() >= 1):
         "the spectral radius of K is tested: it says if a simple iteration converges, not if the network settles",
-    by_row_sums: "row sums of K are tested: a sum above 1 stops a simple iteration, not the network",
-    by_one_triangle: "eigvalsh is for symmetric matrices: it reads one triangle of K only",
-    by_symmetric_part: "the symmetric part of K is tested: K may be far from symmetric",
-    by_determinant: "the determinant is tested: two eigenvalues on the wrong side leave it positive",
-    by_real_eigenvalues: "only real eigenvalues are looked at: complex ones count too, by their real parts",
-    stable_refused: "stable and unstable are the wrong way round",
+    where(lambda K: K.sum(axis=1).max() >= 1):
+        "row sums of K are tested: a sum above 1 stops a simple iteration, not the network",
+    where(lambda K: np.linalg.eigvalsh(with_identity(K)).min() <= 0):
+        "eigvalsh is for symmetric matrices: it reads one triangle of K only",
+    where(lambda K: np.linalg.eigvalsh(with_identity((K + K.T) / 2)).min() <= 0):
+        "the symmetric part of K is tested: K may be far from symmetric",
+    where(lambda K: np.linalg.det(with_identity(K)) <= 0):
+        "the determinant is tested: two eigenvalues on the wrong side leave it positive",
+    where(lambda K: any(abs(v.imag) < 1e-9 and v.real <= 0 for v in eigenvalues(K))):
+        "only real eigenvalues are looked at: complex ones count too, by their real parts",
+    where(lambda K: not runs_away(K)): "stable and unstable are the wrong way round",
 }  # fmt: skip
 
-right_shapes = verdicts(0, 1, 1, 1, 1, 1)
-rows_and_columns_taken = verdicts(0, 0, 0, 1, 1, 1)
-all_refused = verdicts(1, 1, 1, 1, 1, 1)
 
+def of_shape(rule):
+    """rule : shape of K, number of receptors -> whether it is refused"""
+    return lambda networks: np.array([int(rule(K.shape, len(e))) for e, K in networks])
+
+
+def broadcasts(shape, n):
+    return all(length in (1, n) for length in shape)
+
+
+wrong_shape = of_shape(lambda shape, n: shape != (n, n))
 WRONG_SHAPES = {
-    rows_and_columns_taken: "K of any shape is taken: (1, n) and (n, 1) broadcast in I + K without an error",
-    all_refused: "everything is refused, also a K that is (n, n)",
-}
+    of_shape(lambda shape, n: not broadcasts(shape, n)):
+        "K of any shape is taken: (1, n) and (n, 1) broadcast in I + K without an error",
+    of_shape(lambda shape, n: shape[0] != n): "only the rows of K are counted: it is (n, n)",
+    of_shape(lambda shape, n: shape[1] != n): "only the columns of K are counted: it is (n, n)",
+    of_shape(lambda shape, n: shape[0] != shape[1]): "K must be as large as e, not only square",
+    of_shape(lambda shape, n: False): "no K is refused, whatever its shape",
+    of_shape(lambda shape, n: True): "everything is refused, also a K that is (n, n)",
+}  # fmt: skip
 
 # ------------------------------------------------------------------------- mistakes of a matrix
 
@@ -324,15 +359,15 @@ WRONG_BANDS = {
 
 def items(course):
     """course : the constants of the course, {"LAW": "gaussian"}"""
-    state, refuses = "steady_state", "refuses"
+    state, kernel, wrong = "steady_state", "inhibition_matrix", wrong_matrices(course)
     return for_course(course, [
         Item("a small network", 2, state, make, solved, WRONG_NETWORKS),
         Item("strong inhibition", 1, state, make_strong, solved, REPEATED | WRONG_NETWORKS),
-        Item("a network that runs away is refused, and no other", 2, refuses, make_doubtful, right_verdicts,
-            WRONG_TESTS),
-        Item("a K that is not (n, n) is refused", 1, refuses, make_shapes, right_shapes, WRONG_SHAPES),
-        Item("the matrix of a ring", 2, "inhibition_matrix", make_matrix, matrix, wrong_matrices(course)),
+        Item("a network that runs away is refused, and no other", 2, "refuses", make_doubtful, refused, WRONG_TESTS),
+        Item("a K that is not (n, n) is refused", 1, "refuses", make_shapes, wrong_shape, WRONG_SHAPES),
+        Item("the matrix of a ring", 1, kernel, lambda rng: make_matrix(rng, 10), matrix, wrong),
+        Item("the matrix of a ring of an odd number", 1, kernel, lambda rng: make_matrix(rng, 13), matrix, wrong),
         Item("the response to a step", 2, "mach_band", make_step, response, WRONG_RESPONSES),
         Item("height and depth of the bands", 1, "overshoot", make_bands, bands, WRONG_BANDS),
-        Item("the dtype stays", 1, state, make_single, check=same_dtype),
+        the_dtype_stays(1, state, make, solved),
     ])  # fmt: skip

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 from grading.course import for_course
-from grading.items import Item, same_dtype
+from grading.items import Item, the_dtype_stays
 from grading.steps import follow
 
 from dgsa_np import ops
@@ -86,7 +86,7 @@ BACKWARD = {
         "dx": lambda n: n.d_norm1[0] + n.d_attention[0],
     },
 }
-RIGHT = {"pre": {}, "post": {}}  # no slips: a mistake is {norm: {step: another formula}}
+RIGHT = {"pre": {}, "post": {}}  # no slips: a mistake is {norm: {step: another formula}}, for one norm or both
 
 
 def forward(norm, x, p, wrong=RIGHT):
@@ -114,42 +114,41 @@ def gradients(course, x, p, dy, wrong=RIGHT):
     return in_order(backward(course["NORM"], x, p, dy, wrong))
 
 
-def unchanged(x, p, dy):
-    return x, dy
-
-
 # ------------------------------------------------------------------------------------- arguments
 
 
-def parameters(rng, T=4, C=5, F=6):
+def parameters(rng, T, C, F):
     return {
         "norm1": {"w": rng.uniform(0.5, 1.5, C)},
-        "attention": {"A": rng.standard_normal((T, T)), "W": rng.standard_normal((C, C))},
+        "attention": {"A": rng.standard_normal((T, T)), "W": rng.standard_normal((C, C)) / np.sqrt(C)},
         "norm2": {"w": rng.uniform(0.5, 1.5, C)},
-        "mlp": {"W_up": rng.standard_normal((C, F)), "W_down": rng.standard_normal((F, C))},
+        "mlp": {"W_up": rng.standard_normal((C, F)) / np.sqrt(C), "W_down": rng.standard_normal((F, C))},
     }
 
 
-def make(rng):
-    return rng.standard_normal((2, 4, 5)), parameters(rng)
+def make(rng, B=2, T=4, C=5, F=6):
+    return rng.standard_normal((B, T, C)), parameters(rng, T, C, F)
 
 
-def make_backward(rng):
-    return *make(rng), rng.standard_normal((2, 4, 5))
+def make_longer(rng):
+    return make(rng, B=3, T=7, C=4, F=2)
+
+
+def make_backward(rng, *sizes):
+    x, p = make(rng, *sizes)
+    return x, p, rng.standard_normal(x.shape)
+
+
+def make_large(rng):
+    """So many numbers that a numeric derivative takes minutes."""
+    return make_backward(rng, 12, 40, 48, 36)
 
 
 def make_empty(rng):
-    """With sub-layers that return zeros."""
-    x, p, dy = make_backward(rng)
+    """With an attention that returns zeros."""
+    x, p, dy = make_backward(rng, 3, 6, 4, 5)
     p["attention"]["W"][:] = 0
-    p["mlp"]["W_down"][:] = 0
     return x, p, dy
-
-
-def make_single(rng):
-    x, p, dy = make_backward(rng)
-    p = {part: {name: w.astype(np.float32) for name, w in weights.items()} for part, weights in p.items()}
-    return x.astype(np.float32), p, dy.astype(np.float32)
 
 
 # ----------------------------------------------------------------------- mistakes in the forward
@@ -236,7 +235,6 @@ residual_gradient_missing_at_mlp = {
 }
 mlp_gradient_alone_goes_on = {
     "pre": {"d_attention": lambda n: attention_backward(n.d_norm2[0], n.attention[1])},
-    "post": {"d_norm1": lambda n: norm_backward(n.d_mlp[0], n.norm1[1])},
 }
 upstream_too_old = {
     "pre": {"d_attention": lambda n: attention_backward(n.dy, n.attention[1])},
@@ -276,24 +274,27 @@ caches_swapped = {
     },
 }
 residual_skips_norm = {
-    "pre": {},  # there it does
     "post": {"d_middle": lambda n: n.dy + n.d_mlp[0], "dx": lambda n: n.d_middle + n.d_attention[0]},
 }
 
-WRONG_BACKWARD = [
+RESIDUAL = [  # what only dx shows, or shows more of
     (residual_gradient_missing,
         "the gradient of the residual is missing: x goes two ways, so two gradients are added"),
     (residual_gradient_missing_at_attention, "the gradient of the residual is missing in the attention step"),
-    (residual_gradient_missing_at_mlp, "the gradient of the residual is missing in the mlp step"),
     (mlp_gradient_alone_goes_on,
         "only the gradient that came through the mlp goes on: the residual's is part of it"),
+]  # fmt: skip
+ORDER = [
     (upstream_too_old, "an upstream is too old: each backward gets the gradient of what its forward returned"),
-    (residual_twice, "the residual is added twice"),
-    (norms_not_undone, "the norms are not undone: each needs its backward"),
     (caches_swapped, "the caches of the two norms are swapped"),
     (residual_skips_norm,
         "the residual skips a norm: it stands after the sum, so its backward comes first, for both"),
 ]  # fmt: skip
+SUMS = [
+    (residual_gradient_missing_at_mlp, "the gradient of the residual is missing in the mlp step"),
+    (residual_twice, "the residual is added twice"),
+    (norms_not_undone, "the norms are not undone: each needs its backward"),
+]
 
 
 def dx_of_other_norm(course, x, p, dy):
@@ -304,10 +305,11 @@ def gradients_of_other_norm(course, x, p, dy):
     return in_order(backward(of_other_norm(course), x, p, dy))
 
 
-def wrong_backward(course, result, of_other):
-    """The mistakes in a result, which is dx or gradients."""
+def wrong_backward(course, mistakes, result, of_other):
+    """The mistakes of the course's norm, in a result, which is dx or gradients."""
     other_norm = f'that is the backward pass for "{of_other_norm(course)}", NORM is "{course["NORM"]}"'
-    return {partial(result, wrong=slips): hint for slips, hint in WRONG_BACKWARD} | {of_other: other_norm}
+    known = {partial(result, wrong=slips): hint for slips, hint in mistakes if course["NORM"] in slips}
+    return known | {of_other: other_norm}
 
 
 def norms_swapped(course, x, p, dy):
@@ -325,44 +327,21 @@ WRONG_ORDER = {
     mlp_weights_swapped: "the gradients of W_up and W_down are swapped",
 }
 
-# --------------------------------------------------------- arguments that are written to, in place
-
-
-def x_is_output(course, x, p, dy):
-    return output(course, x, p), dy
-
-
-def x_is_first_step(course, x, p, dy):
-    return forward(course["NORM"], x, p).first, dy
-
-
-def dy_is_dx(course, x, p, dy):
-    return x, dx(course, x, p, dy)
-
-
-def dy_is_after_mlp(course, x, p, dy):
-    n = forward(course["NORM"], x, p)
-    return x, dy + norm_backward(mlp_backward(dy, n.mlp[1])[0], n.norm2[1])[0]
-
-
-IN_PLACE = {
-    (x_is_output, x_is_first_step):
-        "x is changed: x += ... writes into the caller's array, x = x + ... makes a new one",
-    (dy_is_dx, dy_is_after_mlp):
-        "dx is changed: dx += ... writes into the caller's array, dx = dx + ... makes a new one",
-}  # fmt: skip
 DX, GRADIENTS = "block_forward block_dx", "block_forward block_gradients"
 
 
 def items(course):
     """course : the constants of the course, {"NORM": "pre"}"""
-    wrong_dx = wrong_backward(course, dx, dx_of_other_norm)
-    wrong_gradients = wrong_backward(course, gradients, gradients_of_other_norm) | WRONG_ORDER
+    outputs, wrong_dx = wrong_outputs(course), wrong_backward(course, RESIDUAL + SUMS + ORDER, dx, dx_of_other_norm)
+    wrong_gradients = wrong_backward(course, SUMS + ORDER, gradients, gradients_of_other_norm) | WRONG_ORDER
+    no_attention = wrong_backward(course, RESIDUAL[1:2] + SUMS, dx, dx_of_other_norm)
     return for_course(course, [
-        Item("forward", 3, "block", make, output, wrong_outputs(course)),
-        Item("backward: dx", 2, DX, make_backward, dx, wrong_dx),
-        Item("backward: the parameters", 3, GRADIENTS, make_backward, gradients, wrong_gradients),
-        Item("backward where the sub-layers return zeros", 1, DX, make_empty, dx, wrong_dx),
-        Item("the arguments stay as they were", 1, "arguments_afterwards", make_backward, unchanged, IN_PLACE),
-        Item("the dtype stays", 1, GRADIENTS, make_single, check=same_dtype),
+        Item("forward", 2, "block", make, output, outputs),
+        Item("forward, longer than wide", 1, "block", make_longer, output, outputs),
+        Item("backward of a large block: the parameters", 2, GRADIENTS, make_large, gradients, wrong_gradients),
+        Item("backward of a large block: dx", 1, DX, make_large, dx, wrong_dx),
+        Item("backward: dx", 1, DX, make_backward, dx, wrong_dx),
+        Item("backward: the parameters", 2, GRADIENTS, make_backward, gradients, wrong_gradients),
+        Item("backward where the attention returns zeros", 1, DX, make_empty, dx, no_attention),
+        the_dtype_stays(1, GRADIENTS, make_backward, gradients),
     ])  # fmt: skip

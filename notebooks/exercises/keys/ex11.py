@@ -1,5 +1,10 @@
-"""Exercise 11, write a property test: pairs to be judged, and what it means if one is misjudged."""
+"""Exercise 11, write a property test: pairs to be judged, and what it means if one is misjudged.
 
+What is wrong with a pair is fixed, so that a test finds it for every seed or for none. How the pair
+is written is not: names, spellings and numbers are drawn.
+"""
+
+import re
 from functools import partial
 from itertools import chain, combinations
 
@@ -84,7 +89,7 @@ def gradient(*lines):
 
 
 ZEROS = gradient("return np.zeros(dA.shape)")
-THREE_PERCENT_MORE = gradient(f"return {FORMULA} * 1.03")
+THREE_PERCENT_MORE = gradient(f"return {FORMULA} * MORE")
 NO_ROW_SUM = gradient("return A * dA / T")
 ROW_SUM_WITHOUT_A = gradient("return A * (dA - dA.sum(axis=-1, keepdims=True)) / T")
 PLAIN_MEAN = gradient("return A * (dA - dA.mean(axis=-1, keepdims=True)) / T")
@@ -93,7 +98,7 @@ OTHER_SIGN = gradient(f"return -{FORMULA}")
 ONE_SUM_FOR_ALL = gradient("return A * (dA - (A * dA).sum()) / T")
 SUM_OVER_QUERIES = gradient("return A * (dA - (A * dA).sum(axis=-2, keepdims=True)) / T")
 TURNED = gradient(f"d = {FORMULA}", "return d.swapaxes(-1, -2)")
-OTHER_TEMPERATURE = PLAIN.replace("/ T", "/ (1.3 * T)")
+OTHER_TEMPERATURE = PLAIN.replace("/ T", "/ (OTHER * T)")
 OTHER_AXIS = PLAIN.replace("axis=-1", "axis=-2")
 LAST_KEY_ZERO = gradient(f"d = {FORMULA}", "d[..., -1] = 0", "return d")
 FIRST_PART_ALONE = gradient(f"d = {FORMULA}", "d[1:] = 0", "return d")
@@ -166,32 +171,70 @@ MEMORY = {
     SCORES_OVERWRITTEN: "a forward that overwrites its scores passes: keep a copy and compare",
 }
 
+# ------------------------------------------------------------- a pair as a seed writes it
+
+NAMES = ("A", "e", "dA", "dscores", "scores", "z", "top", "J", "row", "s", "x", "d", "i", "j", "at", "memory", "cache")
+LETTERS = "abcdfghkmnopqrtuvw"
+SPELLINGS = {
+    ".sum(axis=-1, keepdims=True)": ".sum(axis=-1)[..., None]",
+    ".max(axis=-1, keepdims=True)": ".max(axis=-1)[..., None]",
+    "/ T": "* (1 / T)",
+    "/ 2": "* 0.5",
+}
+NUMBERS = {"MORE": 1.03, "OTHER": 1.3}
+
+
+class Planted(Source):
+    """A function of a pair that knows which pair it is; a submission gets text and name alone."""
+
+    def __new__(cls, text, name, kind):
+        source = super().__new__(cls, text, name)
+        source.kind = kind
+        return source
+
+
+def written(rng, kind, temperature) -> str:
+    """The pair with drawn names, spellings and numbers."""
+    text = kind
+    for old, new in SPELLINGS.items():
+        text = text.replace(old, new) if rng.random() < 0.5 else text
+    for name, number in NUMBERS.items():
+        text = re.sub(rf"\b{name}\b", f"{number + rng.uniform(0, 1e-3):.6f}", text)
+    numbers = rng.permutation(100)
+    for name, number in zip(NAMES, numbers, strict=False):
+        text = re.sub(rf"(?<!\.)\b{name}\b", f"{rng.choice(list(LETTERS))}{number}", text)
+    return f"T = {temperature}\n{text}"
+
+
 # ---------------------------------------------------------- an item: some pairs in any order
 
 
-def make(rng, texts):
-    order = rng.permutation(len(texts))
-    return tuple(Source(texts[i], function) for i in order for function in ("forward", "backward"))
+def make(rng, kinds, temperature):
+    """kinds : {pair: how many of it}"""
+    pairs = [kind for kind, n in kinds.items() for _ in range(n)]
+    texts = [(written(rng, pairs[i], temperature), pairs[i]) for i in rng.permutation(len(pairs))]
+    return tuple(Planted(text, function, kind) for text, kind in texts for function in ("forward", "backward"))
 
 
 def verdicts(right, misjudged, *functions):
     """1 for each pair that passes: the right ones, but for those that are misjudged."""
-    return np.array([int(f.text in right) ^ (f.text in misjudged) for f in functions[::2]])
+    return np.array([int(f.kind in right) ^ (f.kind in misjudged) for f in functions[::2]])
 
 
-def misjudging(i, texts, right):
-    """A text and any of those after it are misjudged, so that the first of them is told."""
-    after = texts[i + 1 :]
+def misjudging(i, kinds, right):
+    """A pair and any of those after it are misjudged, so that the first of them is told."""
+    after = kinds[i + 1 :]
     others = chain.from_iterable(combinations(after, n) for n in range(len(after) + 1))
-    return tuple(partial(verdicts, right, (texts[i], *some)) for some in others)
+    return tuple(partial(verdicts, right, (kinds[i], *some)) for some in others)
 
 
 def judged(course, name, points, pass_, fail):
-    """pass_, fail : {source of a pair: what is told where it is misjudged}"""
-    texts = [f"T = {course['TEMPERATURE']}\n{text}" for text in (*pass_, *fail)]
-    right, hints = texts[: len(pass_)], (*pass_.values(), *fail.values())
-    mistakes = {misjudging(i, texts, right): hint for i, hint in enumerate(hints)}
-    return Item(name, points, "verdicts", partial(make, texts=texts), partial(verdicts, right, ()), mistakes)
+    """pass_, fail : {pair: what is told where it is misjudged}; of each there are four or more"""
+    copies = {kind: -(-4 // len(side)) for side in (pass_, fail) for kind in side}
+    kinds, hints = list(copies), (*pass_.values(), *fail.values())
+    mistakes = {misjudging(i, kinds, list(pass_)): hint for i, hint in enumerate(hints)}
+    made = partial(make, kinds=copies, temperature=course["TEMPERATURE"])
+    return Item(name, points, "verdicts", made, partial(verdicts, list(pass_), ()), mistakes)
 
 
 def items(course):

@@ -5,11 +5,12 @@ from functools import partial
 
 import numpy as np
 from grading.course import for_course
-from grading.items import Item, float32, same_dtype
+from grading.items import Item, the_dtype_stays
+from grading.steps import seen
 
 from dgsa_np.attention import softmax_head_forward
 
-MEMORY = 100  # MiB; one array of 4096 x 4096 float64 has 128
+MEMORY = 100  # MiB; one array of 2500 x 6400 float64 has 122
 POWERS = {"e": np.exp, "2": np.exp2}
 SCALES = {"1/sqrt(d)": lambda d: d**-0.5, "1/d": lambda d: 1 / d}
 
@@ -37,37 +38,45 @@ def gated(course, q_exc, k_exc, q_inh, k_inh, v, g, width):
 # ------------------------------------------------------------------------------------- arguments
 
 
-def make(rng, T=5, S=12, width=3, size=1.5, d=4, e=6):
-    q, k = size * rng.standard_normal((T, d)), size * rng.standard_normal((S, d))
-    return q, k, rng.standard_normal((S, e)), width
-
-
-def make_huge(rng):
-    """The scores of the first query rise from key to key, those of the last one fall."""
-    q, k, v, width = make(rng, 6, 12, 4)
+def queries_and_keys(rng, T, S, d):
+    """Scores of the first query rise from key to key, those of the last one fall."""
+    q, k = 1.5 * rng.standard_normal((T, d)), 1.5 * rng.standard_normal((S, d))
     q[-1] = -q[0]
-    return 40 * q, 40 * k[np.argsort(k @ q[0])], v, width
+    return q, k[np.argsort(k @ q[0])]
 
 
-def make_low(rng):
-    """All scores are far below 0, those of some queries further than those of others."""
-    q, k, v, width = make(rng, 6, 12, 4)
-    q, k = 1 + abs(q), -1 - abs(k)
-    return 1500 * np.arange(1, 7)[:, None] * q, k[np.argsort(k @ q[0])], v, width
+def make(rng, T=5, S=12, width=3, d=4, e=6):
+    return *queries_and_keys(rng, T, S, d), rng.standard_normal((S, e)), width
 
 
-def make_long(rng):
-    return make(rng, 4096, 4096, 128, d=2, e=2)
+def make_ragged(rng):
+    return make(rng, T=7, S=6, width=4, d=3, e=5)
 
 
-def make_gated(rng, T=6, S=11, width=4):
-    q_exc, q_inh = 1.5 * rng.standard_normal((2, T, 4))
-    k_exc, k_inh = 1.5 * rng.standard_normal((2, S, 4))
-    return q_exc, k_exc, q_inh, k_inh, rng.standard_normal((S, 6)), rng.uniform(0.1, 0.9, T), width
+def make_far(rng):
+    """Scores far above 0 and far below, which rise from key to key or fall, by row."""
+    level, slope = np.array([1, 3, -3, -1] * 2), np.array([1, -1, 1, -1] * 2)
+    q = 20000 * rng.uniform(0.9, 1.1, (8, 1)) * np.stack([level, slope], axis=1)
+    k = np.stack([np.ones(14), np.sort(rng.uniform(1, 2, 14))], axis=1)
+    return q, k, rng.standard_normal((14, 3)), 4
+
+
+def make_many_keys(rng):
+    return make(rng, T=2500, S=6400, width=96, d=3, e=2)
+
+
+def make_many_queries(rng):
+    return make(rng, T=6400, S=2500, width=64, d=2, e=3)
+
+
+def make_gated(rng, T=6, S=7, width=3, d=5, e=6):
+    heads = *queries_and_keys(rng, T, S, d), *queries_and_keys(rng, T, S, d)
+    return *heads, rng.standard_normal((S, e)), rng.uniform(0.1, 0.9, T), width
 
 
 def make_single(rng):
-    return float32(*make_gated(rng))
+    """One tile with room to spare."""
+    return make_gated(rng, T=5, S=9, width=16, d=4, e=3)
 
 
 # ------------------------------------------- the tiles, with parts that a mistake may exchange
@@ -224,11 +233,11 @@ def first_tile(n_keys, width):
 
 
 LEFT_OUT = {
-    but(tiles=full_tiles): "the keys after the last full tile are left out",
     but(tiles=without_last_tile): "the last tile is left out",
     but(tiles=without_first_tile): "the first tile is left out",
     but(tiles=first_tile): "only the first tile is seen",
 }
+LEFT_OVER = {but(tiles=full_tiles): "the keys after the last full tile are left out"}
 
 
 def maximum_of_all(m, S):
@@ -243,15 +252,12 @@ maximum_is_zero = but(highest=always_zero, begin=0.0)
 no_maximum = but(fade_total=no_fading, fade_o=no_fading, highest=always_zero, begin=0.0)
 maximum_begins_at_zero = but(begin=0.0)
 
-EITHER_MAXIMUM = {
+WRONG_MAXIMUM = {
     but(highest=maximum_of_all): "one maximum serves all queries: rows far below it have the sum 0",
     but(highest=maximum_of_tile):
         "the running maximum may fall: then what was summed grows, and exp overflows",
-}  # fmt: skip
-HIGH = EITHER_MAXIMUM | {(maximum_is_zero, no_maximum): "exp overflows: subtract the largest score so far"}
-LOW = EITHER_MAXIMUM | {
-    (maximum_begins_at_zero, maximum_is_zero):
-        "no maximum is subtracted, or it begins at 0: where all scores are far below, the sum is 0",
+    (maximum_is_zero, no_maximum): "exp overflows: subtract the largest score so far",
+    maximum_begins_at_zero: "the maximum begins at 0: where all scores are far below, the sum is 0",
 }  # fmt: skip
 
 # ----------------------------------------------------------------- mistakes in the gated head
@@ -289,6 +295,10 @@ def both_excitatory(course, q_exc, k_exc, q_inh, k_inh, *others):
     return gated(course, q_exc, k_exc, q_exc, k_exc, *others)
 
 
+def both_inhibitory(course, q_exc, k_exc, q_inh, k_inh, *others):
+    return gated(course, q_inh, k_inh, q_inh, k_inh, *others)
+
+
 def gated_from(course, q_exc, k_exc, q_inh, k_inh, v, g, width, *, mistake):
     """The right gated head, made of wrong outputs of the tiles."""
     exc, inh = mistake(course, q_exc, k_exc, v, width), mistake(course, q_inh, k_inh, v, width)
@@ -297,8 +307,8 @@ def gated_from(course, q_exc, k_exc, q_inh, k_inh, v, g, width, *, mistake):
 
 def follows(mistakes):
     """Each mistake in the tiles, as it is seen in the gated head."""
-    alone = [m for known in mistakes for m in (known if isinstance(known, tuple) else (known,))]
-    return tuple(partial(gated_from, mistake=mistake) for mistake in alone)
+    told = "it follows from streamed_attention, which is wrong: mend that first"
+    return seen(lambda mistake: partial(gated_from, mistake=mistake), dict.fromkeys(mistakes, told))
 
 
 WRONG_GATE = {
@@ -314,23 +324,21 @@ WRONG_GATE = {
     inhibition_takes_k_exc: "the inhibitory branch takes k_exc",
     inhibition_takes_q_exc: "the inhibitory branch takes q_exc",
     both_excitatory: "both outputs are the excitatory one",
+    both_inhibitory: "both outputs are the inhibitory one",
 }
 
 
 def items(course):
     """course : the constants of the course, {"BASE": "e", "SCALE": "1/d"}"""
     call, form = "streamed_attention", wrong_form(course)
-    wrong = WRONG_FADING | form | LEFT_OUT
-    gate = WRONG_GATE | {follows(wrong): "it follows from streamed_attention, which is wrong: mend that first"}
+    wrong = WRONG_FADING | form
+    gate = WRONG_GATE | follows(wrong | LEFT_OUT | LEFT_OVER)
     return for_course(course, [
-        Item("tiles of equal width", 3, call, make, attention, wrong),
-        Item("a last tile with fewer keys", 1, call, lambda rng: make(rng, 6, 11, 4), attention,
-            LEFT_OUT | WRONG_FADING | form),
-        Item("one tile with room to spare", 1, call, lambda rng: make(rng, 6, 5, 8), attention, form | LEFT_OUT),
-        Item("tiles of one key", 1, call, lambda rng: make(rng, 5, 7, 1), attention, wrong),
-        Item("scores far above 0", 1, call, make_huge, attention, HIGH | WRONG_FADING),
-        Item("scores far below 0", 1, call, make_low, attention, LOW | WRONG_FADING),
-        Item("the gated head", 2, "gated_streamed", make_gated, gated, gate),
-        Item("linear memory", 1, call, make_long, attention, memory=MEMORY),
-        Item("the dtype stays", 1, "gated_streamed", make_single, check=same_dtype),
+        Item("tiles of equal width", 1, call, make, attention, LEFT_OUT | wrong),
+        Item("a last tile with fewer keys", 1, call, make_ragged, attention, LEFT_OVER | wrong),
+        Item("scores far above 0 and far below", 1, call, make_far, attention, WRONG_MAXIMUM),
+        Item("the gated head", 1, "gated_streamed", make_gated, gated, gate),
+        Item("memory that grows with T + S, many keys", 4, call, make_many_keys, attention, memory=MEMORY),
+        Item("memory that grows with T + S, many queries", 3, call, make_many_queries, attention, memory=MEMORY),
+        the_dtype_stays(1, "gated_streamed", make_single, gated),
     ])  # fmt: skip

@@ -5,7 +5,7 @@
 
 import numpy as np
 
-POWER = 0.5  # course choice: 0.5, 1.0, 0.25
+POWER = 0.5  # course choice: 1.0, 0.25, 0.75
 
 
 def swap(x):

@@ -136,10 +136,3 @@ def block_gradients(dx, cache):
         d["mlp"]["W_up"],
         d["mlp"]["W_down"],
     )
-
-
-def arguments_afterwards(x, p, dx):
-    """x and dx, after a forward and a backward pass."""
-    x, dx = x.copy(), dx.copy()
-    block_backward(dx, block_forward(x, p)[1])
-    return x, dx

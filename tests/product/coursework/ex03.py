@@ -7,7 +7,6 @@ WITNESS = "    dA = np.zeros_like(A)\n    dA[..., 0] = 1  # the loss is the weig
 RIGHT = {
     "the solution": [],
     "a random upstream": [(WITNESS, "    return np.random.default_rng(0).standard_normal(A.shape)\n")],
-    "the map itself": [(WITNESS, "    return A\n")],
     "the loss is half the sum of squares, from the last key": [(WITNESS, "    return A[..., ::-1] ** 2\n")],
     "a random one of size 1e6, einsum": [(WITNESS, "    return 1e6 * np.random.default_rng(1).random(A.shape)\n"),
         (LINE, 'A * (dA - np.einsum("...s,...s->...", A, dA)[..., None]) / TEMPERATURE\n    ### END')],
@@ -19,6 +18,7 @@ RIGHT = {
 }  # fmt: skip
 
 WRONG = {  # name: (exchanges, a part of the hint that must be told)
+    "the map itself": ([(WITNESS, "    return A\n")], "an upstream of your own is asked for"),
     "ones": ([(WITNESS, "    return np.ones_like(A)\n")], "both give 0"),
     "zeros": ([(WITNESS, "    return np.zeros_like(A)\n")], "both give 0"),
     "a large constant": ([(WITNESS, "    return np.full_like(A, 1e6)\n")], "both give 0"),

@@ -52,7 +52,7 @@ notebooks: .venv/notebooks
 	  ../$(BIN)/jupytext --quiet --set-kernel python3 --to ipynb --execute $$source || exit 1; done
 
 check-notebooks: .venv/notebooks .venv/test
-	$(BIN)/python -m pytest -m "notebooks or slow or not slow" -s tests/product/test_notebooks.py tests/product/test_slides.py
+	$(BIN)/python -m pytest -n 2 -m "notebooks or slow or not slow" tests/product/test_notebooks.py tests/product/test_slides.py tests/product/test_blanks.py
 
 # The lecture as a page of reveal.js, beside its notebook, with larger letters than nbconvert's and texts of figures.
 slides: .venv/notebooks

@@ -102,7 +102,7 @@ def test_what_a_blank_names_is_its_own(path):
 
 
 def in_its_tier(path):
-    return pytest.param(path, marks=pytest.mark.torture if path.stem in LONG else pytest.mark.slow, id=path.stem)
+    return pytest.param(path, marks=pytest.mark.torture if path.stem in LONG else pytest.mark.notebooks, id=path.stem)
 
 
 @pytest.mark.parametrize("path", [in_its_tier(path) for path in with_blanks()])

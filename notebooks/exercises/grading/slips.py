@@ -66,15 +66,15 @@ SOFTMAX_BACKWARD = {
     no_row_sum: "the row sum is missing: each score moves the weights of its whole row",
     diagonal_alone: "only the diagonal of the Jacobian, A (1 - A): each score moves the other weights, too",
     row_sum_without_A: "the row sum lacks A: it is the sum of A dA",
-    mean_of_dA: "the mean of dA in the place of the sum of A dA",
-    mean_of_A_dA: "the mean of A dA in the place of its sum",
-    sum_over_queries: "the sum runs over the wrong axis: a row is the last axis",
+    mean_of_dA: "a mean of dA in the place of the sum of A dA",
+    mean_of_A_dA: "a mean of A dA in the place of its sum",
+    sum_over_queries: "the row sum runs over the wrong axis: a row is the last axis",
     one_sum_for_all: "one sum over all rows: each row has a sum of its own",
     row_sum_added: "the row sum is added: its sign is minus",
     row_sum_not_weighted: "the row sum is not multiplied by A",
     no_A_in_front: "the A in front is missing",
     of_other_sign: "the sign is the wrong way round",
-    dS_is_dA: "the backward of softmax is missing: dA is returned for dS",
+    dS_is_dA: "the backward of softmax is missing: dS is dA",
 }
 
 

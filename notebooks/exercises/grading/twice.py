@@ -37,8 +37,9 @@ def answer(space, names, arguments, free=False):
 
     free : whether the second answer may differ, because many are right
     """
+    new = Given(arguments)  # made now, or it would lie where the arrays of the first call have been
     first = after_others(space, names, arguments)
-    compare(first, space, names, arguments, "called again", free)
+    compare(first, space, names, new, "called again", free)
     return first
 
 
@@ -51,12 +52,12 @@ def answers(space, calls, arguments, free=()):
     """
     first = {}
     for item, names in calls.items():
-        first[item] = tried(after_others, space, names, arguments[item])
+        first[item] = tried(answer, space, names, arguments[item], item in free)
         yield item, first[item]
     for item, names in reversed(calls.items()):
         if not isinstance(first[item], Exception):
             when = "called again, after later items"
-            told = tried(compare, first[item], space, names, arguments[item], when, item in free)
+            told = tried(compare, first[item], space, names, Given(arguments[item]), when, item in free)
             if told is not None:
                 yield item, told
 
@@ -75,16 +76,17 @@ def after_others(space, names, arguments):
     """
     given = Given(arguments)
     if given.show(np.flip):
-        with suppress(Exception):  # it is the next answer that counts
-            called(space, names, given)
+        told = tried(called, space, names, given)  # it is the next answer that counts
+        if isinstance(told, ArgumentChanged):
+            raise told
         given.show(np.copy)
     return called(interrupted(space, names, arguments), names, given)
 
 
-def compare(first, space, names, arguments, when, free):
-    """Raises AnswerChanged where a call with new arrays gives another answer than the first."""
+def compare(first, space, names, given, when, free):
+    """Raises AnswerChanged where a call gives another answer than the first."""
     try:
-        second = called(space, names, Given(arguments))
+        second = called(space, names, given)
     except ArgumentChanged:
         raise
     except Exception as error:

@@ -354,9 +354,12 @@ def items(course):
     gates = WRONG_SUMS | WRONG_SLOPES | gate_turned(course)
     six = all_six(course, WRONG_VALUES, gates, WRONG_BRANCHES)
     turned = all_six(course, WRONG_VALUES | VALUES_TURNED, gates, WRONG_BRANCHES | BRANCHES_TURNED)
-    return for_course(course, [
+    long = [
         Item("all six, many queries", 1, SIX, make_many_queries, gradients, six),
         Item("all six, many keys under a mask", 2, SIX, make_many_keys, gradients, six),
+    ]
+    return for_course(course, [
+        *(long if on_queries(course) else reversed(long)),  # the one with many gates first
         Item("dv", 1, PAIR + "d_values", make, at(*DV), WRONG_VALUES | moved(DV, ALONE)),
         Item("dq_exc and dk_exc", 1, PAIR + "d_excitatory", make_more_queries, at(*EXC), exc | moved(EXC, PAIRS)),
         Item("dq_inh and dk_inh", 1, PAIR + "d_inhibitory", make, at(*INH), inh | moved(INH, PAIRS)),

@@ -19,6 +19,13 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
         ("return e / np.where(total == 0, 1, total)", "A = e / total\n    return A if mask is None else A * mask")],
         "after the division"),
     "masked by zero": ([("-np.inf)", "0.0)")], "exp(0) = 1"),
+    "a large number for -inf": ([("-np.inf)", "-1e9)")], "stands for -inf"),
+    "a large number added": ([("np.where(mask, z, -np.inf)", "z + np.where(mask, 0, -1e9)")], "stands for -inf"),
+    "one maximum for all": ([("z.max(axis=-1, keepdims=True)", "z.max()"),
+        ("np.where(np.isfinite(top), top, 0)", "top")], "serves all rows"),
+    "the mean subtracted": ([("z - np.where(np.isfinite(top), top, 0)", "z - z.mean(axis=-1, keepdims=True)")],
+        "the mean of a row"),
+    "clipped": ([("z = scores / TEMPERATURE", "z = np.clip(scores / TEMPERATURE, -500, 500)")], "clipped"),
     "0 / 0": ([("top = z.max(axis=-1, keepdims=True)", "top = np.maximum(z.max(axis=-1, keepdims=True), -1e300)"),
         ("e / np.where(total == 0, 1, total)", "e / total")], "0 / 0"),
     "float64 out": ([("z = scores / TEMPERATURE", "z = scores.astype(float) / TEMPERATURE")], "dtype"),
@@ -27,3 +34,8 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
         "NotImplementedError"),
     "returns nothing": ([("return e / np.where", "result = e / np.where")], "None"),
 }  # fmt: skip
+
+NOT_IN_0 = {  # where TEMPERATURE is 1
+    "temperature multiplied": ([("scores / TEMPERATURE", "scores * TEMPERATURE")], "multiplied by TEMPERATURE"),
+    "no temperature": ([("scores / TEMPERATURE", "scores + 0")], "not divided by TEMPERATURE"),
+}

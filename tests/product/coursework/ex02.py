@@ -34,6 +34,8 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "graph: A for E": ([("dE * E * math", "dE * (E / total) * math")], "in the place of E"),
     "graph: float64 out": ([("dE * E * math.log(BASE)", "dE * E * np.log(BASE)")], "dtype"),
     "graph: dscores only": ([("return dtotal, dE, dscores", "return dscores")], "expected"),
+    "graph: another order": ([("return dtotal, dE, dscores", "return dscores, dE, dtotal")], "in another order"),
+    "graph: over the queries": ([("(dA * E).sum(axis=-1", "(dA * E).sum(axis=-2")], "wrong axis"),
     "graph: not implemented": (
         [("    E, total = cache", "    raise NotImplementedError('ex02: softmax_backward_by_steps')")],
         "NotImplementedError"),

@@ -19,6 +19,8 @@ RIGHT = {
 
 WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "the map itself": ([(WITNESS, "    return A\n")], "an upstream of your own is asked for"),
+    "a copy of the map": ([(WITNESS, "    return A.copy()\n")], "an upstream of your own is asked for"),
+    "complex": ([(WITNESS, "    return A[..., ::-1] + 1j\n")], "real numbers"),
     "ones": ([(WITNESS, "    return np.ones_like(A)\n")], "both give 0"),
     "zeros": ([(WITNESS, "    return np.zeros_like(A)\n")], "both give 0"),
     "a large constant": ([(WITNESS, "    return np.full_like(A, 1e6)\n")], "both give 0"),

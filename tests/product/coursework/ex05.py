@@ -52,6 +52,7 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
         "difference of the scores"),
     "q_exc in A_inh": ([(INH, INH.replace("q_inh", "q_exc"))], "queries of the excitatory"),
     "k_exc in A_inh": ([(INH, INH.replace("k_inh", "k_exc"))], "keys of the excitatory"),
+    "both maps excitatory": ([(INH, INH.replace("q_inh", "q_exc").replace("k_inh", "k_exc"))], "both maps are the exc"),
     "dlam: sign": (dlam("-(dA * A_exc).sum()", "(dA * A_inh).sum()"), "sign of dlam"),
     "dlam: the other map": (dlam("-(dA * A_inh).sum()", "(dA * A_exc).sum()"), "wrong map"),
     "dlam: the fused map": ([(DLAM, "(dA * A).sum()")], "fused map"),
@@ -78,6 +79,11 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "softmax backward of A": ([("(dA_inh, A_inh)", "(dA_inh, A)"), ("(dA_exc, A_exc)", "(dA_exc, A)")],
         "has the fused map"),
     "softmax backward of A_exc": ([("(dA_inh, A_inh)", "(dA_inh, A_exc)")], "has the map A_exc"),
+    "the sum of the fused rows": ([
+        ("dS_inh = softmax_backward(dA_inh, A_inh)",
+            "dS_inh = -w_inh * A_inh * (dA - (do * (A @ v)).sum(axis=-1, keepdims=True))"),
+        ("dS_exc = softmax_backward(dA_exc, A_exc)",
+            "dS_exc = w_exc * A_exc * (dA - (do * (A @ v)).sum(axis=-1, keepdims=True))")], "fused rows"),
     "no softmax backward": (
         [("softmax_backward(dA_inh, A_inh)", "dA_inh"), ("softmax_backward(dA_exc, A_exc)", "dA_exc")],
         "backward of softmax is missing"),
@@ -90,7 +96,7 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "dq_inh by k_exc": ([(DQ_INH, DQ_INH.replace("k_inh", "k_exc"))], "has the keys of the excitatory"),
     "dk_inh by q_exc": ([(DK_INH, DK_INH.replace("q_inh", "q_exc"))], "has the queries of the excitatory"),
     "branches exchanged": ([(RESULTS, "return dq_inh, dk_inh, dq_exc, dk_exc, dv, dlam")], "are exchanged"),
-    "another order": ([(RESULTS, "return dq_exc, dq_inh, dk_exc, dk_inh, dv, dlam")], "order of the results"),
+    "another order": ([(RESULTS, "return dq_exc, dq_inh, dk_exc, dk_inh, dv, dlam")], "in another order"),
     "dk: not turned": ([(old, old.replace("swap", "")) for old in (DK_EXC, DK_INH)], "dS without a transpose"),
     "dv: not turned": ([("swap(A) @ do", "A @ do")], "A without a transpose"),
     "dA: not turned": ([("do @ swap(v)", "do @ v")], "v without a transpose"),

@@ -56,6 +56,6 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "dw of the first entry": ([(DW, "factor * (dh * n)[0].sum(axis=(0, 1))")], "one batch entry"),
     "a NumPy factor": ([
         ("1 - lambda_init if FACTOR else 1", "np.float64(1 - lambda_init if FACTOR else 1)")], "dtype"),
-    "exchanged": ([(LAST, "return dw, do\n    ### END")], "shape"),
+    "exchanged": ([(LAST, "return dw, do\n    ### END")], "the other one"),
     "one alone": ([(LAST, "return do\n    ### END")], "shape"),
 }  # fmt: skip

@@ -100,7 +100,7 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
         (OUT, 'return dx, {"norm1": dnorm2, "attention": dattention, "norm2": dnorm1, "mlp": dmlp}')],
         "norm1 and norm2 are swapped"),
     "x changed": ([(SUM_1[0], SUM_1[0].replace("x = x + a", "x += a")),
-        (SUM_1[1], "        x += a\n" + SUM_1[1].replace("x + a", "x"))], "x is changed"),
+        (SUM_1[1], "        x += a\n" + SUM_1[1].replace("x + a", "x"))], "writes into an argument"),
     "a key is missing": ([(OUT, OUT.replace('"norm2": dnorm2, ', ""))], "KeyError"),
     "float64 out": (at(BACK_2, "dx + dx_mlp", "np.zeros(dx.shape) + dx + dx_mlp"), "dtype"),
     "not implemented": ([(BEGIN_BACK, "    raise NotImplementedError('ex10: block_backward')\n" + BEGIN_BACK)],

@@ -61,6 +61,9 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "no gate": ([(GATED, "o_exc - o_inh")], "gate is not used"),
     "g along the columns": ([(GATED, "g * o_exc - (1 - g) * o_inh")], "along the columns"),
     "keys shared": ([("q_inh, k_inh, v, width)\n    return", "q_inh, k_exc, v, width)\n    return")], "takes k_exc"),
+    "the inhibitory head twice": ([
+        ("streamed_attention(q_exc, k_exc, v, width)", "streamed_attention(q_inh, k_inh, v, width)")],
+        "both outputs are the inhibitory one"),
     "float64": ([("np.zeros((len(q), v.shape[-1]), q.dtype)", "np.zeros((len(q), v.shape[-1]))")], "dtype"),
     "flat sums": ([("E.sum(axis=-1, keepdims=True)", "E.sum(axis=-1)")], "ValueError"),
 }  # fmt: skip

@@ -7,7 +7,7 @@ import importlib.util
 import subprocess
 import sys
 import warnings
-from functools import cache
+from functools import cache, lru_cache
 from itertools import combinations
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def items_of(exercise, course):
     return courses.items(exercise, course)
 
 
-@cache
+@lru_cache(maxsize=2)
 def asked(exercise, course, seed):
     """{item: arguments}, and the right answers as they are needed."""
     return {name: courses.arguments(item, seed) for name, item in items_of(exercise, course).items()}, {}

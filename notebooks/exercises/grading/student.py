@@ -26,7 +26,8 @@ def write_tree(folder, course=0):
     shutil.copyfile(Path(__file__).with_name("student_tests.py"), folder / "test_exercises.py")
     shutil.copyfile(courses.HERE / "STUDENT.md", folder / "README.md")
     marks = "\n".join(f"    {e}: exercise {e[2:]}" for e in courses.EXERCISES)
-    (folder / "pytest.ini").write_text(f"[pytest]\naddopts = --tb=short --strict-markers\nmarkers =\n{marks}\n")
+    options = "addopts = --tb=short --strict-markers\nfilterwarnings = ignore"
+    (folder / "pytest.ini").write_text(f"[pytest]\n{options}\nmarkers =\n{marks}\n")
     for exercise in courses.EXERCISES:
         (folder / f"{exercise}.py").write_text(courses.stub(exercise, course), encoding="utf-8")
         write_notebook(folder / f"{exercise}.ipynb", student_cells(exercise))

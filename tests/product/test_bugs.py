@@ -161,6 +161,7 @@ def test_ten_bugs_solved_and_mis_solved(student):
     ("kind", "everything", "expected one of sign, factor"),
     ("wrong", "q_exk", "is q_exc meant?"),
     ("wrong", "none, v", "stand alone"),
+    ("wrong", "-", "'-' is not known"),
     ("number", "1,5", "is no number"),
     ("number", "x" * 9999, "is no number"),
     ("number", "nan", "is not finite"),
@@ -176,6 +177,29 @@ def test_words_may_be_dressed_as_code_and_capitals_do_not_matter():
     right = truth(7, "Ada Lovelace").bug
     dressed = filled("Ada Lovelace", place=f"`{right.place}`", kind=f"**{right.kind.title()}**")
     assert points(dressed, "Ada Lovelace") == FULL
+
+
+@pytest.mark.parametrize("spelled", ["{} and {}", "`{}`, `{}`", "{}/{}.", "{}\n{}"])
+def test_what_stands_between_names_does_not_matter(spelled):
+    student = next(name for name in CLASS if truth(7, name).wrong == {"q_inh", "k_inh"})
+    for pair in (("q_inh", "k_inh"), ("K_INH", "q_inh")):
+        assert points(filled(student, wrong=spelled.format(*pair)), student) == FULL
+
+
+def test_a_file_that_was_corrected_and_not_reported_is_shown_to_the_teacher(tmp_path, capsys):
+    one = ["--student", "Ada Lovelace", "--course", "7", str(tmp_path / "bug")]
+    assert main(["bug", *one]) == 0
+    right, path = truth(7, "Ada Lovelace"), tmp_path / "bug" / "bug.py"
+    for line, note in {
+        right.before: "as it was given out",
+        right.after: "known to be right",
+        f"{right.bug.place} = 0": "in other words than ours: look",
+        "pass": None,  # the line is gone
+    }.items():
+        path.write_text(bugs.bug_file(7, "Ada Lovelace").replace(right.before, line), encoding="utf-8")
+        assert main(["mark-bug", *one]) == 1
+        shown = re.findall(r"  in bug.py: (.*)  \((.*)\)", capsys.readouterr().out)
+        assert shown == ([(line, note)] if note else [])
 
 
 def test_a_second_word_counts_where_it_describes_the_bug_as_well():
@@ -211,12 +235,15 @@ def test_a_class_is_written_filled_in_and_marked(tmp_path, capsys):
     assert capsys.readouterr().out.count("10 of 10 points") == 4
 
     ada, grace, emilie = (folder / place / "REPORT.md" for place in [*names.folders(NAMES[:4])][:3])
-    ada.write_text(filled("Ada Lovelace", kind="axis", line="x = 1"), encoding="utf-8")
+    other = f"{truth(7, 'Ada Lovelace').bug.place} = 1"
+    ada.write_text(filled("Ada Lovelace", kind="axis", line=other), encoding="utf-8")
+    (folder / "Grace_Hopper" / "bug.py").unlink()
     grace.write_bytes(b"\xff\xfe\x00 nothing")
-    emilie.write_text(filled("Ada Lovelace"), encoding="utf-8")
+    emilie.write_text(filled("Ada Lovelace", line="x = 1"), encoding="utf-8")
     assert main(["mark-bug", "--course", "7", str(folder), "--csv", str(table)]) == 1
     out = capsys.readouterr().out
     assert "8 of 10 points" in out and "in other words than ours" in out and "Because. And so." in out
+    assert "x = 1  (another line than the wrong one)" in out
     assert "no line `student: NAME`" in out and "2 reports say that they are of Ada Lovelace" in out
     rows = [*csv.reader(table.read_text(encoding="utf-8").splitlines())]
     assert len(rows) == 5 and sorted(row[-1] for row in rows[1:]) == sorted(["0", "10", "10", "8"])

@@ -300,6 +300,27 @@ def texts(packed):
     return {name: content.decode() for name, content in found.items()}
 
 
+def cells_of(notebook, kind="code"):
+    return ["".join(cell["source"]) for cell in json.loads(notebook)["cells"] if cell["cell_type"] == kind]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["release", "classroom", "nbgrader"])
+def test_every_link_in_what_is_handed_out_leads_somewhere(what, tmp_path):
+    assert main([what, "--course", "7", str(tmp_path / "made")]) == 0
+    if what == "release":
+        shutil.unpack_archive(tmp_path / "made.zip", tmp_path / "made")
+    found = []
+    for page in [path for path in (tmp_path / "made").rglob("*") if path.suffix in (".md", ".ipynb")]:
+        text = page.read_text(encoding="utf-8")
+        for said in cells_of(text, "markdown") if page.suffix == ".ipynb" else [text]:
+            links = re.findall(r"\]\(([^)]*)\)|(?:src|href)=\"([^\"]*)\"", said)
+            found += [(page, link or source) for link, source in links]
+    assert len({link for page, link in found if page.name.startswith("ex")}) > 5
+    lost = [(page.name, link) for page, link in found if "://" not in link and not (page.parent / link).is_file()]
+    assert not lost
+
+
 @pytest.mark.slow
 def test_a_release_holds_no_solution_and_no_key(tmp_path):
     assert main(["release", "--course", "7", str(tmp_path / "release")]) == 0
@@ -307,7 +328,11 @@ def test_a_release_holds_no_solution_and_no_key(tmp_path):
     of_an_exercise = {f"{part}{e}.{end}" for e in courses.EXERCISES
                       for part, end in (("", "py"), ("", "ipynb"), ("cases/", "npz"))}  # fmt: skip
     harness = {f"harness/{name}.py" for name in ("__init__", "call", "items", "judge", "pack", "run", "twice")}
-    assert found.keys() == of_an_exercise | harness | {"README.md", "pytest.ini", "test_exercises.py"}
+    public = {f"read/{path.name}": path for path in EXERCISES.parent.glob("*.ipynb") if f"read/{path.name}" in found}
+    ours = {"README.md", "pytest.ini", "conftest.py", "test_exercises.py"}
+    assert found.keys() == of_an_exercise | harness | {*public} | ours
+    for name, path in public.items():
+        assert cells_of(found.pop(name)) == cells_of(path.read_text(encoding="utf-8"))  # each has stood there before
     for exercise in courses.EXERCISES:
         assert found[f"{exercise}.py"] == courses.stub(exercise, 7)
     assert len(secret) > 300

@@ -163,8 +163,10 @@ def said_of_kind(kind, right) -> str:
 
 
 def said_of_wrong(names, right) -> str:
-    given = set(names.replace(",", " ").split())
+    given = set(re.findall(r"\w+", names.lower())) - {"and"}  # whatever stands between them
     words = (*ARGUMENTS, "none", "stops")
+    if not given:
+        return unknown(names, words)
     for name in sorted(given):
         if name not in words:
             return unknown(name, words)
@@ -181,7 +183,7 @@ def said_of_number(number, right) -> str:
     if not math.isfinite(given):
         return f"{number[:40]!r} is not finite"
     if near(given, right.number_before):
-        return "that is the number of the file as it was given out"
+        return "that is the number of the file as it was given out: its bug is still there"
     return "" if near(given, right.number) else "is not the number of the corrected file"
 
 
@@ -197,8 +199,11 @@ def unknown(word, words) -> str:
 # ------------------------------------------------------------------------------------------ output
 
 
-def as_text(report, right, title, marks) -> str:
-    """The marks, the truth, and for the teacher what no program can judge."""
+def as_text(report, right, title, marks, file="") -> str:
+    """The marks, the truth, and for the teacher what no program can judge.
+
+    file : bug.py as it was handed in; "" if it was not
+    """
     given = fields(report)
     lines = [f"{title}: {sum(m.got for m in marks)} of {sum(POINTS.values())} points"]
     lines += [f"  {m.got}/{m.points}  {m.field}{': ' if m.said else ''}{m.said}" for m in marks]
@@ -206,15 +211,22 @@ def as_text(report, right, title, marks) -> str:
     for field in TO_READ:
         note = known(given[field], right) if field == "line" and given.get(field) else ""
         lines.append(f"  {field}: {printable(given.get(field) or '(nothing)')}{note}")
+    handed_in = re.search(rf"^ *({right.bug.place} = .*)$", file, re.MULTILINE)
+    if handed_in:
+        lines.append(f"  in bug.py: {printable(handed_in[1])}{known(handed_in[1], right)}")
     return "\n".join(lines)
 
 
 def known(line, right) -> str:
     """Is the corrected line one that we know to be right? Others may be right, too."""
-    place = right.bug.place
+    place, bare = right.bug.place, "".join(line.split())
+    if not bare.startswith(f"{place}="):
+        return "  (another line than the wrong one)"
+    if bare == "".join(right.before.split()):
+        return "  (as it was given out)"
     ours = right.after, line_of(PAIR, place), f"{place} = {OTHER_WORDS.get(place, right.after)}"
-    bare = ["".join(words.split()) for words in (line, *ours)]
-    return "  (known to be right)" if bare[0] in bare[1:] else "  (in other words than ours: look)"
+    right_ones = ["".join(words.split()) for words in ours]
+    return "  (known to be right)" if bare in right_ones else "  (in other words than ours: look)"
 
 
 def printable(text) -> str:

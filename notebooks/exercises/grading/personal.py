@@ -3,6 +3,7 @@
 import csv
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from . import bugs, names, predictions
@@ -64,13 +65,15 @@ def marked(path, args) -> list:
         print(f"{folder}: {error}\n")
         return [folder, "", *(0 for _ in bugs.POINTS), 0]
     right = bugs.truth(args.course, student)
-    marks = bugs.mark(report, right)
-    print(bugs.as_text(report, right, f"{folder}: {student}, course {args.course}", marks), "\n")
+    marks, file = bugs.mark(report, right), ""
+    with suppress(ValueError, OSError):  # it need not be there; nothing in it is run
+        file = read(path.with_name("bug.py"))
+    print(bugs.as_text(report, right, f"{folder}: {student}, course {args.course}", marks, file), "\n")
     return [folder, student, *(m.got for m in marks), sum(m.got for m in marks)]
 
 
 def read(path) -> str:
-    """The text of a report; raises ValueError for what is none."""
+    """The text of a report, or of bug.py; raises ValueError for what is none."""
     if path.is_symlink():
         raise ValueError(f"{path.name} is a link, expected the report")
     if path.stat().st_size > MOST:

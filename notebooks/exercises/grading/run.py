@@ -28,7 +28,11 @@ def verdict(case, space) -> str | None:
     """None, or what is wrong. What a student's function raises goes on to the student."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        answer = call.answer_of(space, case["call"], case["arguments"])
+        return judged(case, call.answer_of(space, case["call"], case["arguments"]))
+
+
+def judged(case, answer) -> str | None:
+    """None, or what is wrong with an answer."""
     if answer is None:
         return "returned None: is a return missing?"
     answer = tuple(map(np.asarray, answer)) if isinstance(answer, (tuple, list)) else np.asarray(answer)

@@ -28,7 +28,8 @@ def main(argv=None) -> int:
 
 def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("exercise", nargs="?", choices=courses.EXERCISES, metavar="EXERCISE", help="ex01 to ex12")
+    known = f"{courses.EXERCISES[0]} to {courses.EXERCISES[-1]}"
+    parser.add_argument("exercise", nargs="?", choices=courses.EXERCISES, metavar="EXERCISE", help=known)
     parser.add_argument("file", nargs="?", type=Path, help="the submission")
     parser.add_argument("--all", type=Path, metavar="FOLDER", help="a whole class, FOLDER/STUDENT/exNN.py")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write Gradescope's results.json here")

@@ -224,26 +224,84 @@ def test_the_stubs_and_notebooks_that_students_get_are_fresh_and_hold_no_solutio
         assert not any(line in json.dumps(notebook) for line in secret if "=" in line), exercise
 
 
+SOFTMAX = "def softmax(scores, mask=None):\n    "
+MISTAKEN = [  # (what stands in ex01.py after two lines, what is said of it, and of where it is)
+    (SOFTMAX + "return scores[0, 0]", "shape: returned (7, 4), expected", ""),
+    (SOFTMAX + "return scores @ scores", "ValueError: matmul", "line 4: return scores @ scores"),
+    (SOFTMAX + "return score", "name 'score' is not defined", "line 4: return score"),
+    (SOFTMAX + "scores -= 1\n    return scores", "it writes into an argument", "line 4: scores -= 1"),
+    (SOFTMAX + "np.exp(scores)", "is a return missing?", ""),
+    (SOFTMAX + "return (scores", "SyntaxError: '(' was never closed (ex01.py, line 4)", ""),
+    ("def sotfmax(scores): ...", "there is no function softmax", ""),
+    ("import nowhere", "No module named 'nowhere'", "line 3: import nowhere"),
+    ("def softmax(scores): return scores", "differs, most at index", ""),
+    (SOFTMAX + "exit()", "SystemExit", "line 4: exit()"),
+    (SOFTMAX + "while True: pass", "no answer after 3 seconds", "line 4: while True: pass"),
+]
+
+
 @pytest.mark.slow
 def test_the_students_loop(tmp_path):
-    """Stub, a typical mistake, the solution; in a tree of its own."""
+    """Stub, all kinds of mistakes, the solution; in a tree of its own, called from elsewhere."""
     student.write_tree(tmp_path / "student")
     seen = "".join(p.read_text(errors="replace") for p in (tmp_path / "student").rglob("*") if p.is_file())
     assert "BEGIN SOLUTION" not in seen and "course choice" not in seen
 
-    def loop(text):
-        (tmp_path / "student" / "ex01.py").write_text(text, encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "ex01", "-p", "no:cacheprovider"]
-        return subprocess.run(command, cwd=tmp_path / "student", capture_output=True, text=True)
+    conftest = tmp_path / "student" / "conftest.py"
+    conftest.write_text(exchanged(conftest.read_text(encoding="utf-8"), [("SECONDS = 20", "SECONDS = 3")]))
+    for path in sorted((tmp_path / "student" / "cases").glob("*.npz"))[1:]:
+        path.unlink()  # to be quicker
 
-    empty = loop(courses.stub("ex01"))
-    assert "NotImplementedError: ex01: softmax" in empty.stdout and empty.returncode == 1
-    mistaken = loop(exchanged(courses.solution("ex01"), DATA["ex01"].WRONG["mask ignored"][0]))
-    for part in ("the mask is not used", "differs, most at index", "expected", "case: "):
-        assert part in mistaken.stdout
-    assert loop(courses.solution("ex01")).returncode == 0
+    def loop(text, *options):
+        """The lines about ex01 that are printed, the last with the count."""
+        (tmp_path / "student" / "ex01.py").write_text(text, encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-q", *options, "-m", "ex01", "-p", "no:cacheprovider", "student"]
+        environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert not done.stderr, done.stderr
+        return done.stdout.splitlines()[1:]
+
+    *right, last = loop(courses.solution("ex01"))
+    assert not right and last.startswith("6 passed")
+    *empty, in_order, last = loop(courses.stub("ex01"))
+    assert len(empty) == 5 and in_order.endswith("comes when every item gives an answer")
+    assert all(line.startswith("ex01: ") and line.endswith(": NotImplementedError: ex01: softmax") for line in empty)
+    assert last.startswith("5 failed, 1 skipped")
+    mask_ignored = exchanged(courses.solution("ex01"), DATA["ex01"].WRONG["mask ignored"][0])
+    assert "ex01: a mask: the mask is not used" in loop(mask_ignored)
+    told = "\n".join(loop(mask_ignored, "-vv"))
+    assert all(part in told for part in ("the mask is not used", "differs, most at index", "expected", "case: "))
+    for body, said, where in MISTAKEN:
+        first, *more, stopped, _ = lines = loop(f"import numpy as np\n\n{body}\n", "-x")
+        assert "stopping after 1" in stopped
+        assert first.startswith("ex01: a softmax over the last axis: ") and said in first, lines
+        assert more == ([f"    ex01.py, {where}"] if where else []), lines
     with pytest.raises(FileExistsError):
         student.write_tree(tmp_path / "student")
+
+
+@pytest.mark.slow
+def test_exercise_13_trains_two_mechanisms_with_each_seed_and_judges(capsys, monkeypatch):
+    from dgsa_np import train
+
+    space = {"__name__": "ex13"}
+    exec(exchanged(courses.solution("ex13"), [("rng.integers(len(rules), size=n)", "drew(rules, rng, n)")]), space)
+    space["drew"] = lambda rules, rng, n: drawn.append(rules) or rng.integers(len(rules), size=n)
+    drawn = []
+    first, second = space["compare"](1.0, seeds=[3, 4], steps=300)
+    assert (first > 2 * 100 / 7).all() and (second > 2 * 100 / 7).all()  # twice what chance gives
+    *runs, told = capsys.readouterr().out.splitlines()
+    assert len(runs) == 4 and runs[0].startswith("seed 3  dgsa    accuracy") and "sign flips p = " in told
+    rules = [set(map(tuple, some.tolist())) for some in drawn]
+    pairs = list(zip(rules[::2], rules[1::2], strict=True))
+    assert all(not trained & tested and len(trained | tested) == 42 for trained, tested in pairs)
+    assert rules[0] == rules[2] != rules[4]  # both mechanisms have those of the seed
+
+    def fails(*arguments, **options):
+        raise train.NonFiniteError
+
+    monkeypatch.setattr(train, "train", fails)
+    assert np.isnan(space["trained"]("dgsa", 0))
 
 
 def test_a_seed_replays_a_dispute(tmp_path):

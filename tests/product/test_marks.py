@@ -143,9 +143,13 @@ def test_who_calculates_nothing_has_no_point(exercise, cases):
 
 @of_numbers
 def test_carelessness_costs_points(exercise, cases):
-    pairs = any(len(item.call.split()) == 2 for item in items_of(exercise, 0).values())
+    items = items_of(exercise, 0).values()
+    pairs = any(len(item.call.split()) == 2 for item in items)
+    single = any("dtype" in item.name for item in items)
+    careless = CARELESS.FEWER_POINTS | (CARELESS.OF_PAIRS if pairs else {})
+    careless = {name: code for name, code in careless.items() if single or name not in CARELESS.SINGLE_ALONE}
     for course, seed in each(cases):
-        for name, code in (CARELESS.FEWER_POINTS | (CARELESS.OF_PAIRS if pairs else {})).items():
+        for name, code in careless.items():
             told = said(exercise, spoiled(exercise, course, code), course, seed)
             assert any(told.values()), (name, course, seed)
 
@@ -249,6 +253,25 @@ def test_points_of_exercise_12_are_for_memory():
     lengths = [(len(q), len(k)) for q, k, *_ in (courses.arguments(item, 0) for item in large)]
     assert {T < S for T, S in lengths} == {True, False}
     assert all(item.memory * 2**20 < 8 * T * S for (T, S), item in zip(lengths, large, strict=True))
+
+
+def test_the_quantile_of_exercise_13_is_that_of_student():
+    stats, space = pytest.importorskip("scipy.stats"), {}
+    exec(courses.solution("ex13"), space)
+    for p in (0.025, 0.9, 0.95, 0.975, 0.99, 0.995):
+        for df in (1, 2, 5, 9, 18, 30):
+            assert space["t_quantile"](p, df) == pytest.approx(stats.t.ppf(p, df), rel=1e-6)
+
+
+def test_the_scores_of_exercise_13_have_sums_without_rounding_and_p_is_not_at_an_end():
+    for seed in SEEDS:
+        for item in items_of("ex13", 1).values():
+            if item.call in ("paired_interval", "interval_of_runs", "sign_flip_p", "p_of_runs"):
+                first, second = (np.array(scores, float) for scores in courses.arguments(item, seed))
+                d = first - second
+                lost = np.isnan(first).sum(), np.isnan(second).sum(), np.isnan(d).sum()
+                assert lost[0] == lost[1] and lost[2] == 2 * lost[0] and (lost[0] > 0) == ("failed" in item.name)
+                assert sum(d[~np.isnan(d)]) == sum(reversed(d[~np.isnan(d)]))
 
 
 # ---------------------------------------------------------------------------- twice, in two orders

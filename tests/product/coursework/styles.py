@@ -714,4 +714,124 @@ def streamed_attention(q, k, v, width):
     return o / total[:, None]
 ''',
     },
+    "ex13": {
+        "loops and Python's numbers": '''
+import math
+from itertools import product
+from statistics import fmean, stdev
+
+def make_sequences(a, b, start, length):
+    rows = []
+    for a_n, b_n, x in zip(a.tolist(), b.tolist(), start.tolist()):
+        row = [x]
+        for _ in range(length - 1):
+            row.append((a_n * row[-1] + b_n) % MODULUS)
+        rows.append(row)
+    return np.array(rows)
+
+def score(logits, x):
+    hits, guesses = 0, 0
+    for n in range(logits.shape[0]):
+        for t in range(2, logits.shape[1]):
+            guess = max(range(MODULUS), key=lambda k: logits[n, t, k])
+            hits += (guess == x[n, t + 1]) == (SCORE == "accuracy")
+            guesses += 1
+    return 100.0 * hits / guesses
+
+def of_pairs(first, second):
+    return [float(f - s) for f, s in zip(first, second) if not (math.isnan(f) or math.isnan(s))]
+
+def paired_interval(first, second):
+    d = of_pairs(first, second)
+    half = float(t_quantile(1 - (1 - CONFIDENCE) / 2, len(d) - 1)) * stdev(d) / math.sqrt(len(d))
+    return [fmean(d), fmean(d) - half, fmean(d) + half]
+
+def sign_flip_p(first, second):
+    d = of_pairs(first, second)
+    far = abs(sum(d)) * (1 - 1e-9)
+    found = [abs(sum(s * x for s, x in zip(signs, d))) >= far for signs in product((1, -1), repeat=len(d))]
+    return sum(found) / len(found)
+
+def verdict(low, high, smallest):
+    if SCORE == "error":
+        low, high = -high, -low
+    if low > -smallest and high < smallest:
+        return VERDICTS[2]
+    return VERDICTS[0] if low > 0 else VERDICTS[1] if high < 0 else VERDICTS[3]
+''',
+        "powers of the rule, one hot, a symmetric half of the signs": '''
+def make_sequences(a, b, start, length):
+    x, factor, term = np.zeros((length, len(start)), dtype=np.int64), np.ones_like(a), np.zeros_like(b)
+    for t in range(length):
+        x[t] = (factor * start + term) % MODULUS
+        factor, term = factor * a % MODULUS, (a * term + b) % MODULUS
+    return x.T
+
+def score(logits, x):
+    known = np.eye(MODULUS, dtype=bool)[x[:, 3:]]
+    top = logits[:, 2:] == logits[:, 2:].max(axis=-1, keepdims=True)
+    right = (known & top).any(-1).mean()
+    return {"accuracy": right, "error": 1 - right}[SCORE] * 100
+
+def paired_interval(first, second):
+    ended = np.isfinite(first) & np.isfinite(second)
+    d = (first - second)[ended]
+    n, mean = d.size, d.sum() / d.size
+    error = np.sqrt(((d - mean) ** 2).sum() / (n * (n - 1)))
+    tail = (1 - CONFIDENCE) / 2
+    ends = mean + error * np.array([t_quantile(tail, n - 1), t_quantile(1 - tail, n - 1)])
+    return mean, *ends
+
+def sign_flip_p(first, second):
+    d = np.array([x for x in first - second if x == x])
+    sums = d[:1]
+    for x in d[1:]:
+        sums = np.add.outer(sums, (x, -x)).ravel()
+    return float((np.abs(sums) + 1e-9 >= abs(d.sum())).sum() / sums.size)
+
+def verdict(low, high, smallest):
+    if abs(low) < smallest and abs(high) < smallest:
+        return "no difference worth having"
+    if low * high <= 0:
+        return "cannot tell"
+    good = low + high if SCORE == "accuracy" else -(low + high)
+    return "better" if good > 0 else "worse"
+''',
+        "masked arrays and bits": '''
+from functools import reduce
+
+def make_sequences(a, b, start, length):
+    steps = reduce(lambda x, _: [*x, np.remainder(a * x[-1] + b, MODULUS)], range(length - 1), [start])
+    return np.array(steps).swapaxes(0, 1)
+
+def score(logits, x):
+    wrong = np.not_equal(np.argmax(logits, axis=2), x[:, 1:])[:, 2:]
+    per_cent = 100 * wrong.sum() / wrong.size
+    return per_cent if SCORE == "error" else 100 - per_cent
+
+def paired_interval(first, second):
+    d = np.ma.masked_invalid(first - second)
+    n = d.count()
+    half = t_quantile(0.5 + CONFIDENCE / 2, n - 1) * np.sqrt(d.var(ddof=1) / n)
+    return float(d.mean()), float(d.mean() - half), float(d.mean() + half)
+
+def sign_flip_p(first, second):
+    d = first - second
+    d = np.delete(d, np.flatnonzero(np.isnan(d)))
+    far = total = 0
+    for bits in range(1 << len(d)):
+        mean = sum(-x if bits >> i & 1 else x for i, x in enumerate(d)) / len(d)
+        far, total = far + (abs(mean) > abs(d.mean()) - 1e-9), total + 1
+    return far / total
+
+def verdict(low, high, smallest):
+    sides = {np.sign(low), np.sign(high)}
+    small = max(-low, high) < smallest
+    if small:
+        return VERDICTS[-2]
+    if len(sides) == 2:
+        return VERDICTS[-1]
+    return VERDICTS[(sides == {1.0}) != (SCORE == "accuracy")]
+''',
+    },
 }

@@ -4,19 +4,21 @@ import argparse
 import json
 import math
 import re
+import runpy
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import datetime
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import __version__, check
-from ..attention import KINDS
+from ..attention import KINDS, AttentionConfig
 from ..backend import DeviceError, resolve_device, to_device
 from ..checkpoint import CheckpointError
 from ..data import CORRUPTIONS, LOADERS, DataError, Vocabulary
@@ -26,6 +28,7 @@ from ..gpu import describe_device
 from ..gradcheck import TOLERANCE, GradientError, compare_pair
 from ..model import ModelConfig, init_model
 from ..params import count, flatten
+from ..peers import LAYOUTS, LayoutError, conform
 from ..train import NonFiniteError, OutOfMemoryError, evaluate
 from . import cases, demo, runs, viz
 from .baselines import classifiers, ngram_losses
@@ -73,7 +76,7 @@ def main(argv=None) -> int:
         status, said = 1, error
     except MemoryError as error:
         status, said = 1, f"out of memory: {error}"
-    except (SettingsError, DeviceError, DataError, CheckpointError, FolderInUseError, OSError) as error:
+    except (SettingsError, DeviceError, DataError, CheckpointError, FolderInUseError, LayoutError, OSError) as error:
         status, said = 2, error
     print("dgsa-np:", " ".join(str(said).splitlines()), file=sys.stderr)
     return status
@@ -184,6 +187,31 @@ def _print_check(case, seed) -> bool:
     for r in bad:
         print(f"    {r.argument} {r.shape}: {r.message}")
     return not bad
+
+
+@told_as(SettingsError, "", TypeError)
+def conform_command(args):
+    yours, *weights = _named(args.yours)
+    given = _given(args) | {name: getattr(args, name) for name in ("like", "layer", "precision", "seed")}
+    if "width" in given:
+        raise SettingsError("--width: the weights tell it")
+    found = conform(yours, weights=weights[0] if weights else None, **given)
+    print(found)
+    return 0 if found.ok else 1
+
+
+@told_as(SettingsError, "", ImportError, LookupError, ValueError)
+def _named(text) -> tuple:
+    """What FILE.py:NAME or MODULE:NAME makes: (module,), or (function, weights)."""
+    where, _, name = text.rpartition(":")
+    if not where:
+        raise SettingsError(f"{text!r}, expected FILE.py:NAME or MODULE:NAME")
+    sys.path.insert(0, ".")
+    known = runpy.run_path(where) if where.endswith(".py") else vars(import_module(where))
+    if name not in known:
+        raise SettingsError(f"{where!r} has no {name!r}{check.nearest(name, known)}")
+    made = known[name] if hasattr(known[name], "parameters") and not isinstance(known[name], type) else known[name]()
+    return made if isinstance(made, tuple) else (made,)
 
 
 def bench_command(args):
@@ -439,6 +467,23 @@ COMMANDS = {
         gradcheck_command,
         "check every gradient of the project, and print the errors as a table (yours: dgsa_np.gradcheck.check_pair)",
         (flag("--seed", "of the random arguments", 0, type=partial(number, int, 0)),),
+    ),
+    "conform": Command(
+        conform_command,
+        "compare an attention layer of yours with ours: outputs, gradients, and what kind of mistake is seen",
+        (
+            flag(
+                "yours",
+                "FILE.py:NAME or MODULE:NAME of a torch.nn.Module, or of a function without arguments that makes one, "
+                "or makes (function, weights)",
+                metavar="NAME",
+            ),
+            flag("--like", "layout of its weights", "linear", choices=tuple(LAYOUTS)),
+            flag("--layer", "depth, from 0 (default: lambda_init as the module has it)", type=partial(number, int, 0)),
+            flag("--precision", "in which it is judged (default: as it computes)", choices=("float32", "float64")),
+            flag("--seed", "of the random weights and tokens", 0, type=partial(number, int, 0)),
+        ),
+        (AttentionConfig,),
     ),
     "bench": Command(
         bench_command,

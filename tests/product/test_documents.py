@@ -12,9 +12,10 @@ from dgsa_np.lab.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-READ_FIRST = [ROOT / name for name in ("README.md", "CHANGELOG.md", "notebooks/README.md", "dgsa_np/lab/README.md")]
+FIRST = "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "notebooks/README.md", "dgsa_np/lab/README.md"
+READ_FIRST = [ROOT / name for name in FIRST]
 COURSEWORK = [*(ROOT / "notebooks/exercises").glob("*.md"), *(ROOT / "notebooks/exercises/texts").glob("*.md")]
-WRAPPED = [*READ_FIRST[:2], *PAGES]
+WRAPPED = [*READ_FIRST[:3], *PAGES]
 
 pages = pytest.mark.parametrize("page", [*READ_FIRST, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -70,7 +71,7 @@ def test_the_map_names_every_page_and_every_module():
     here = read(ROOT / "docs/README.md")
     for page in PAGES:
         assert page.name == "README.md" or f"]({page.name})" in here, page.name
-    for folder in ("dgsa_np", "dgsa_np/ops", "dgsa_np/attention", "dgsa_np/lab", "dgsa_np/fast"):
+    for folder in ("dgsa_np", "dgsa_np/ops", "dgsa_np/attention", "dgsa_np/lab", "dgsa_np/fast", "dgsa_np/peers"):
         for module in (ROOT / folder).glob("[!_]*.py"):
             assert re.search(rf"\b{module.name}\b", here), f"{folder}/{module.name}"
 

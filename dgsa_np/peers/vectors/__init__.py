@@ -1,0 +1,1 @@
+"""Test vectors for ports of the mechanisms to any language: see docs/vectors.md."""

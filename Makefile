@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test test-all test-rest gradcheck lint peers gpu cupy cluster nbgrader student stubs release grader-torture notebooks check-notebooks slides torture mutate clean
+.PHONY: demo test test-all test-rest gradcheck lint peers gpu cupy cluster nbgrader student stubs release grader-torture notebooks check-notebooks slides torture mutate vectors package address docs check-site clean
 
 demo: .venv/run
 	$(BIN)/python -m dgsa_np demo --out demo-$$(date +%Y%m%d-%H%M%S)
@@ -13,8 +13,8 @@ test: .venv/test
 
 # Everything but torture and notebooks, as far as what it needs is installed.
 ALL = -m "slow or not slow or peers"
-# Two processes. A file runs in one of them, so that what its tests share is made once.
-TWO = -n 2 --dist loadfile
+# Two processes. A file runs in one of them, so that what its tests share is made once; tests/conftest.py orders them.
+TWO = -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: .venv/test
 	$(BIN)/python -m pytest $(TWO) $(ALL)
@@ -52,13 +52,22 @@ notebooks: .venv/notebooks
 	  ../$(BIN)/jupytext --quiet --set-kernel python3 --to ipynb --execute $$source || exit 1; done
 
 check-notebooks: .venv/notebooks .venv/test
-	$(BIN)/python -m pytest -n 2 -m "notebooks or slow or not slow" tests/product/test_notebooks.py tests/product/test_slides.py tests/product/test_blanks.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "notebooks or not slow" tests/product/test_notebooks.py tests/product/test_slides.py tests/product/test_blanks.py
 
 # The lecture as a page of reveal.js, beside its notebook, with larger letters than nbconvert's and texts of figures.
 slides: .venv/notebooks
 	cd notebooks/slides && for lecture in *.ipynb; do \
 	  ../../$(BIN)/jupyter nbconvert --to slides --template lecture --TemplateExporter.extra_template_basedirs=. \
 	  --SlidesExporter.reveal_number=c/t $$lecture || exit 1; done
+
+# The site from nothing, in docs/_build/html; a warning is an error.
+docs: .venv/docs
+	rm -rf docs/_build
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs -d docs/_build/doctrees . docs/_build/html
+
+# The site once more, from nothing, and each of its pages in Chromium: on a desk and on a telephone.
+check-site: .venv/docs .venv/test
+	$(BIN)/python -m pytest -m site tests/product/test_site.py
 
 # Coursework. COURSE chooses the constants of the stubs; what is there is not overwritten.
 COURSE ?= 0
@@ -85,6 +94,20 @@ grader-torture: .venv/test
 torture: .venv/test
 	$(BIN)/python -m pytest -m torture -s tests
 
+# The test vectors for ports: what differs is written again. See docs/vectors.md.
+vectors: .venv/test
+	$(BIN)/python tests/support/make_vectors.py
+
+# Both archives, and whether an index can show them.
+package: .venv/package
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
+# Where the repository is: into notebooks, badges and metadata. REPOSITORY=owner/name, or none.
+address:
+	@$(PYTHON) docs/address.py "$(REPOSITORY)"
+
 .venv/run: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable .
@@ -95,9 +118,14 @@ mutate: .venv/test .venv/mutate
 	OPENBLAS_NUM_THREADS=1 $(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-.venv/test .venv/peers .venv/cupy .venv/cluster .venv/nbgrader .venv/notebooks .venv/mutate: .venv/%: .venv/run
+# What test-all and test-rest find, they use: all but CuPy, in one go. What is imported is compiled then.
+.venv/extras: .venv/test
+	$(BIN)/python -m pip install --quiet --no-compile --editable ".[peers,cluster,nbgrader,notebooks]" --constraint tests/constraints.txt
+	@touch .venv/peers .venv/cluster .venv/nbgrader .venv/notebooks $@
+
+.venv/test .venv/peers .venv/cupy .venv/cluster .venv/docs .venv/nbgrader .venv/notebooks .venv/package .venv/mutate: .venv/%: .venv/run
 	$(BIN)/python -m pip install --quiet --editable ".[$*]" --constraint tests/constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv demo-*
+	rm -rf .venv demo-* docs/_build

@@ -46,12 +46,20 @@ def pytest_sessionstart(session):
         remembered.cache_clear()
 
 
+# The files that take longest: where two processes share the files, these are begun first, so that
+# none of them is left for one process at the end.
+LONGEST = """
+    coursework bench what_is_read_back selfcheck handout report processes nbgrader a_new_mechanism grid
+    hostile_arguments diagnose
+"""
+LONGEST = [f"test_{name}" for name in LONGEST.split()]
 LEFT_OUT = Counter()  # by reason
 LONGER = {  # marker: what runs the tests that bear it
     "slow": "make test-all",
     "peers": "make peers",
     "torture": "make torture",
     "notebooks": "make check-notebooks",
+    "site": "make check-site",
 }
 
 
@@ -66,6 +74,7 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item, why in zip(items, reasons, strict=True) if not why]
     if hasattr(config, "workeroutput"):  # of a process of pytest-xdist, which prints nothing itself
         config.workeroutput["left out"] = dict(LEFT_OUT)
+        items.sort(key=lambda item: (*LONGEST, item.path.stem).index(item.path.stem))
 
 
 @pytest.hookimpl(optionalhook=True)

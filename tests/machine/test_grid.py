@@ -174,7 +174,9 @@ def test_dask_workers_run_a_grid_and_one_of_them_may_be_killed(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_is_not_there_is_said(tmp_path, capsys):
-    pytest.importorskip("distributed", reason="the extra cluster is not installed")
+def test_a_scheduler_that_is_not_there_is_said(tmp_path, monkeypatch, capsys):
+    distributed = pytest.importorskip("distributed", reason="the extra cluster is not installed")
+    real = distributed.Client
+    monkeypatch.setattr(distributed, "Client", lambda address, timeout: real(address, timeout="2s"))
     assert main(["compare", "--dask", "nowhere:1", "--out", str(tmp_path / "x"), "--seeds", "1", *flags(TINY)]) == 2
     assert "--dask nowhere:1: no scheduler answers there" in capsys.readouterr().err

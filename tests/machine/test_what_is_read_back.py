@@ -20,7 +20,7 @@ from dgsa_np.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dgsa_np.data import DataError
 from dgsa_np.lab import runs
 from dgsa_np.lab.cli import main
-from dgsa_np.lab.evidence import compare, grid
+from dgsa_np.lab.evidence import compare, grid, pictures
 from dgsa_np.lab.evidence.report import report
 from dgsa_np.lab.records import COUNT, HASH, LABEL, NAME, NONE, NUMBER, SHARE, checked, read_json, read_lines
 from dgsa_np.lab.settings import SettingsError, settle
@@ -409,7 +409,24 @@ def in_our_words(action):
         assert time.monotonic() - begun < 30
 
 
+@pytest.fixture
+def drawn_once(monkeypatch):
+    """The pictures of a kept model follow from its record and its file, which stays as it is:
+    of the same record they are drawn once.
+    """
+    real, drawn = pictures.of_a_model, {}
+
+    def of_a_model(record, path):
+        key = json.dumps(record), path
+        if key not in drawn:
+            drawn[key] = real(record, path)
+        return drawn[key]
+
+    monkeypatch.setattr(pictures, "of_a_model", of_a_model)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawn_once")
 def test_fuzzed_records_and_comparisons_are_reported_or_refused(kept, tmp_path):
     folder, rng, refused = shutil.copytree(kept, tmp_path / "grid"), np.random.default_rng(0), 0
     named = json.loads((kept / "comparisons.json").read_text())

@@ -3,9 +3,13 @@ Nothing here asserts a duration.
 """
 
 import json
+import os
 from concurrent.futures import Future, ProcessPoolExecutor
 from importlib.util import find_spec
 from multiprocessing import get_context
+from pathlib import Path
+from shutil import which
+from sysconfig import get_path
 
 import numpy as np
 import pytest
@@ -24,6 +28,18 @@ def tiny(monkeypatch):
     monkeypatch.setattr(bench, "STEPS", (TINY_STEP,))
     monkeypatch.setattr(bench, "HEADS", (TINY_HEAD,))
     monkeypatch.setattr(bench, "LENGTHS", (8, 16, 32))
+    for name, seconds in SHORT.items():
+        monkeypatch.setattr(bench, name, seconds)
+    monkeypatch.setattr(bench, "turn", short_turn)
+
+
+SHORT = {"REST": 0, "TURN": 0.01}  # s
+
+
+def short_turn(*task, turn=bench.turn):
+    """A turn, in the process of a contestant too, that is not long enough to measure well."""
+    vars(bench).update(SHORT)
+    return turn(*task)
 
 
 @pytest.mark.slow
@@ -205,7 +221,9 @@ def differs(a, b):
     return abs(a - b).max() / max(abs(b).max(), 1e-3)
 
 
-COMPILED = pytest.param("torch compile", marks=pytest.mark.slow)
+COMPILER = which(os.environ.get("CXX", "g++")) and Path(get_path("include"), "Python.h").exists()
+no_compiler = pytest.mark.skipif(not COMPILER, reason="torch compile needs g++ and the headers of Python")
+COMPILED = pytest.param("torch compile", marks=[pytest.mark.slow, no_compiler])
 
 
 @pytest.mark.peers

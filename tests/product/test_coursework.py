@@ -125,9 +125,10 @@ def running(mark):
 def test_a_hostile_submission_gets_a_verdict_and_no_mark(name, build, tmp_path, monkeypatch):
     monkeypatch.setattr(wall, "chosen", lambda trust: build())
     monkeypatch.setitem(sandbox.ENVIRONMENT, "MARK", str(tmp_path))
+    monkeypatch.setattr(sandbox, "SECONDS", 5)  # many wait for the end of their time
     before, start = of_all_files(), time.monotonic()
     marks = submit(tmp_path, "ex01", hostile(HOSTILE[name], "ex01"))
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < sandbox.SECONDS + 5
     assert marks.score == 0 and all(mark.said for mark in marks.marks) and "HOLE" not in marks.printed, marks
     assert of_all_files() == before and os.listdir(tmp_path) == ["ex01.py"] and not running(str(tmp_path))
     assert len(json.dumps(gradescope(marks))) < 10**5

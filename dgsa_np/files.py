@@ -6,11 +6,16 @@ import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None
+
 UNFINISHED = ".dgsa_np"  # how the names of files end that are not whole yet
 # What a file system says that cannot have a folder written to the disk, or that has no locks; the
 # last two, where a folder may be written to, but not opened.
 LACKS = errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EPERM, errno.EACCES
-TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN) if os.name == "posix" else (errno.EACCES, errno.EDEADLOCK)
+TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN) if fcntl else (errno.EACCES, errno.EDEADLOCK)
 
 
 class FolderInUseError(Exception):
@@ -67,7 +72,7 @@ def write_whole(path, content):
 def append(path):
     """A text file to add lines to; an error of the disk names the path."""
     try:
-        with open(path, "a", encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8", newline="\n") as file:  # the same bytes on Windows
             yield file
     except OSError as error:
         raise OSError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -102,9 +107,7 @@ def sole_writer(path, owns=("*",)):
 
 
 def _lock(file):
-    if os.name == "posix":
-        import fcntl
-
+    if fcntl:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     else:
         import msvcrt

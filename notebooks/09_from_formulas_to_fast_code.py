@@ -35,8 +35,8 @@
 # %%
 try:
     import dgsa_np  # noqa: F401
-except ModuleNotFoundError:  # on Colab: install from the repository
-    source = "dgsa-np[notebooks] @ git+https://github.com/OWNER/dgsa_np"
+except ModuleNotFoundError:  # as on Colab: install it, from where this notebook comes
+    source = "..[notebooks]"  # this checkout; make address puts the repository here
     get_ipython().run_line_magic("pip", f'install --quiet "{source}"')  # noqa: F821
 
 # %%

@@ -30,8 +30,8 @@
 # %%
 try:
     import dgsa_np  # noqa: F401
-except ModuleNotFoundError:  # on Colab: install from the repository
-    source = "dgsa-np[notebooks] @ git+https://github.com/OWNER/dgsa_np"
+except ModuleNotFoundError:  # as on Colab: install it, from where this notebook comes
+    source = "..[notebooks]"  # this checkout; make address puts the repository here
     get_ipython().run_line_magic("pip", f'install --quiet "{source}"')  # noqa: F821
 
 # %%
@@ -816,7 +816,7 @@ print(f"{len(equal)} gradients, all equal to the last bit")
 # - **The library** says the same with masks, other mechanisms, text and speed. Begin with
 #   `dgsa_np/attention/softmax.py` and `gated.py`: you know every formula. (`@takes` and `@undoes`
 #   above a function say what shapes come in, and refuse others.)
-# - **Exercises**: twelve of them, [here](exercises/README.md), with tests that name the mistake.
+# - **Exercises**: thirteen of them, [here](exercises/README.md), with tests that name the mistake.
 # - **Deep dives**, each on its own: [00](00_how_to_read.ipynb) how to read the project,
 #   [01](01_lateral_inhibition.ipynb) lateral inhibition in the eye,
 #   [02](02_centre_and_surround.ipynb) centre and surround, [03](03_softmax_and_its_gradient.ipynb)

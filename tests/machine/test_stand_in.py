@@ -332,7 +332,10 @@ def test_the_stand_in_has_the_names_of_cupy_and_no_other(cupy):
     names = {name for kind in ("type", "constant", "ufunc", "function", "other") for name in facts[kind]}
     assert set(strict_cupy.public(cupy)) == names
     assert set(strict_cupy.public(cupy.ndarray)) == facts["method"].keys() | facts["attribute"].keys()
-    own = {name for name in vars(cupy.ndarray) if name.startswith("__")}
+
+    class Any: ...  # what Python itself gives a class, more of it with each version
+
+    own = {name for name in vars(cupy.ndarray) if name.startswith("__")} - {*vars(Any)}
     assert own <= facts["special"].keys()
     assert {"errstate", "setbufsize"}.isdisjoint(names) and not {"__index__", "__contains__"} & facts["special"].keys()
 

@@ -427,7 +427,11 @@ def test_arguments_go_by_their_names_and_data_may_have_None_for_a_gradient():
 class Bunch(dict):
     """A dict with attributes, as scikit-learn has one."""
 
-    __getattr__ = dict.__getitem__
+    def __getattr__(self, name):
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None  # copy.copy asks for a name that Python 3.10 lacks
 
 
 def test_odd_arguments_are_taken_as_they_are():

@@ -64,7 +64,8 @@ from dgsa_np.train import TrainConfig
 pytestmark = pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
 
 CONTROLS = [row.control for row in (*mechanisms.MECHANISMS.values(), *mechanisms.ON_INHIBITION.values()) if row.control]
-OUTSIDE = {"check", "shapes", "indices", "__main__", "lab"}
+# peers take modules of others: test_peers.py tries them
+OUTSIDE = {"check", "shapes", "indices", "__main__", "lab", "peers"}
 FROM_THE_LAB = {"dgsa_np.lab.rollout", "dgsa_np.lab.sample", "dgsa_np.lab.settings"}
 
 

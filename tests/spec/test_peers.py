@@ -280,7 +280,13 @@ class Detached:
 
 class OnlyDlpack:
     def __init__(self, a):
-        self.__dlpack__, self.__dlpack_device__ = a.__dlpack__, a.__dlpack_device__
+        self.a = a
+
+    def __dlpack__(self, **how):
+        return self.a.__dlpack__(**how)
+
+    def __dlpack_device__(self):
+        return self.a.__dlpack_device__()
 
 
 class OnDevice:

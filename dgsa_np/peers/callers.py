@@ -19,9 +19,11 @@ class Caller:
 
     names   : {name in the layout: name in yours}
     weights : {name in the layout: array}
+    how     : how yours is called, in words
     """
 
     takes_mask = True
+    how = "forward(x, weights, mask), since weights are not arrays of JAX"
 
     def __init__(self, yours, weights, names):
         self.forward, self.backward = yours if isinstance(yours, tuple) else (yours, None)
@@ -60,6 +62,7 @@ class JaxCaller(Caller):
     def __init__(self, yours, weights, names):
         super().__init__(yours, weights, names)
         self.takes_mask = len(inspect.signature(yours).parameters) > 2
+        self.how = f"f(weights, x{', mask' * self.takes_mask})"
 
     def evaluate(self, weights, x, mask, dy):
         import jax
@@ -80,6 +83,8 @@ class TorchCaller(Caller):
         self.module = deepcopy(module).double().cpu().eval().requires_grad_()
         super().__init__(call, dict(self.module.named_parameters()), names)
         self.takes_mask = call not in CALLS.values() or mask_of(module) is not None
+        extra = f", {mask_of(module)}=mask)" if mask_of(module) else f"), for it has none of {', '.join(MASK)}"
+        self.how = f"module(x{extra}; call= says otherwise" if call is call_plainly else "call= says, or the layout"
 
     def read(self, attributes):
         found = {}
@@ -159,5 +164,5 @@ def caller_of(yours, like, weights, names, call) -> Caller:
     if not isinstance(weights, dict) or not weights:
         what = "empty" if isinstance(weights, dict) else type(weights).__name__
         raise LayoutError(f"conform: weights is {what}, and yours is a function; expected a dict {{name: array}}")
-    is_jax = any(type(a).__module__.startswith("jax") for a in weights.values())
+    is_jax = any(type(a).__module__.startswith("jax") for a in (yours, *weights.values()))
     return (JaxCaller if is_jax else Caller)(yours, weights, names)

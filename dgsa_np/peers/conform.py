@@ -1,5 +1,6 @@
 """Is another implementation of the same attention right? Its outputs and gradients beside ours."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from traceback import extract_tb
@@ -93,7 +94,8 @@ class Report:
         for name, wrong in self.verdicts.items():
             errors, bars = self.errors.get(name, {}), self.bars.get(name, {})
             cells = " ".join(f"{errors[case]:9.1e}" if case in errors else f"{'-':>9s}" for case in cases)
-            allowed = f"{min(bars.values()):.0e}" if bars else f"{'-':>5s}"
+            near = max(bars, key=lambda case: errors[case] / (bars[case] if wrong else 1), default=None)
+            allowed = f"{bars[near]:.0e}" if bars else f"{'-':>5s}"
             lines.append(f"{name:{width}s}  {cells}   {allowed}  {f'WRONG: {wrong}' if wrong else 'right'}")
         lines += [f"likely: {text}" for text in self.mistakes] + [f"note: {note}" for note in self.notes]
         return "\n".join([*lines, "It conforms." if self.ok else "It does not conform."])
@@ -123,13 +125,17 @@ def conform(yours, like="linear", kind=None, *, n_heads=None, layer=None, weight
     check.one_of("conform", "like", like, LAYOUTS)
     check.one_of("conform", "precision", precision, (None, "float32", "float64"))
     caller = caller_of(yours, like, weights, names or {}, call)
+    held = caller.read(LAYOUTS[like].read)
     told = [*settings, *(["lambda_init"] if layer is not None else [])]
-    found = caller.read({name: path for name, path in LAYOUTS[like].read.items() if name not in told})
+    found = {name: value for name, value in held.items() if name not in told}
     rng = np.random.default_rng([seed, 26])
     drawn = {name: _drawn(a, rng) for name, a in caller.weights.items()}
     p, cfg = from_peer(drawn, like, kind, n_heads, **found | settings)
     ours = Ours(p, cfg, layer or 0, like, groups_of(drawn, like, cfg))
     report = Report(_title(ours), notes=[f"{name} is {value}, as in the module" for name, value in found.items()])
+    if "lambda_init" in held and abs(held["lambda_init"] - cfg.lambda_init_at(ours.layer)) > 1e-9:
+        both = f"{held['lambda_init']:.4g} in the module, and {cfg.lambda_init_at(ours.layer):.4g}"
+        report.notes.append(f"lambda_init is {both} in layer {ours.layer}: layers count from 0")
     report.notes += _leave_out(drawn, caller.weights, ours)
     runs = _runs(report, caller, drawn, ours, rng)
     dtypes = {run.given["y"].dtype.name for run in runs} - {"float64"}
@@ -137,8 +143,17 @@ def conform(yours, like="linear", kind=None, *, n_heads=None, layer=None, weight
     single = precision == "float32" or (precision is None and (LAYOUTS[like].single or bool(dtypes)))
     for run in runs:
         _measure(report, run, [ours.run(run.case, rng) for _ in range(DRAWS)], single)
-    _judge(report, runs, ours)
+    others = _others(lambda **changes: from_peer(drawn, like, kind, n_heads, **found | settings | changes))
+    _judge(report, runs, ours, others)
     return report
+
+
+def _others(make):
+    """(what is set otherwise, (p, cfg)) for each setting that these weights allow."""
+    choices = {"head_norm": (True, False), "gate": ("token", "head"), "gate_on": ("both", "inhibition")}
+    for name, value in [(name, value) for name, values in choices.items() for value in values]:
+        with suppress(ValueError):
+            yield f"{name}={value!r}", make(**{name: value})
 
 
 def _leave_out(drawn, weights, ours):
@@ -161,13 +176,16 @@ def _runs(report, caller, drawn, ours, rng):
             given, raised = caller.run(drawn, case), ""
         except Exception as error:  # whatever yours raises is a finding
             place = extract_tb(error.__traceback__)[-1]
-            given, raised = {}, f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
+            place = f"{place.filename}, line {place.lineno}"
+            given, raised = {}, f"{type(error).__name__}: {error} ({place}); it is called as {caller.how}"
         if case.name == "no key":
             report.notes.append(f"a query without any key gives {raised or _told(given['y'])}, here 0: not judged")
         elif raised:
             report.verdicts[f"case {case.name}"] = raised
         else:
             runs.append(Run(case, given, ours.run(case)))
+    if not caller.takes_mask:
+        report.notes.append(f"it is called as {caller.how}")
     return runs
 
 
@@ -185,12 +203,12 @@ def _measure(report, run, rough, single):
         report.bars.setdefault(name, {})[run.case.name] = bar
 
 
-def _judge(report, runs, ours):
+def _judge(report, runs, ours, others):
     """Verdicts, and what is likely to be wrong."""
     wrong = [name for name in report.errors if report.off(name)]
     report.verdicts |= dict.fromkeys(report.errors, "") | dict.fromkeys(wrong, "off")
     if "y" in wrong:
-        report.mistakes = _mistakes(report, runs, ours)
+        report.mistakes = _mistakes(report, runs, ours, others)
     for name in wrong if "y" not in wrong else ():
         report.verdicts[name] = _diagnosis(report, name, runs, ours.cfg)
     if any("dx" not in run.given for run in runs):
@@ -207,7 +225,7 @@ def _diagnosis(report, name, runs, cfg):
     return diagnose(ours[name], given[name].astype("float64"), cfg.sizes, name=name, others=others).message
 
 
-def _mistakes(report, runs, ours):
+def _mistakes(report, runs, ours, others):
     """Sentences, each of which explains all outputs."""
     for case, given, _ in runs:
         if given["y"].shape != case.x.shape:
@@ -216,11 +234,18 @@ def _mistakes(report, runs, ours):
     outputs = [(given["y"], (case.x, ours.p, ours.cfg, case.mask, ours.layer)) for case, given, _ in runs]
     same, worst = lambda a, b: relative_error(a, b) <= bar, max(report.errors["y"].values())
     pairs = int(worst > 1e-4 and ours.cfg.width <= WIDEST)
-    slips = [*explain(same, outputs, 1)] or [*islice(explain(same, outputs, 2), pairs)]
+    slips = [*explain(same, outputs, 1)]
+    for what, (p, cfg) in others if not slips else ():
+        if all(same(run.given["y"], ours._replace(p=p, cfg=cfg).run(run.case)["y"]) for run in runs):
+            return [f"another setting: with {what} all outputs are right"]
+    slips = slips or [*islice(explain(same, outputs, 2), pairs)]
     if slips:
         return [" and ".join(slip.message for slip in together) for together in slips]
     if worst < 1e-4:
         return ["something is computed in single precision: precision='float32' judges it by that"]
+    times = np.vdot(runs[0].ours["y"], runs[0].given["y"]) / np.vdot(runs[0].ours["y"], runs[0].ours["y"])
+    if abs(times - 1) > 0.1 and all(relative_error(run.given["y"], times * run.ours["y"]) < 0.05 for run in runs):
+        return [f"y is about {times:.3g} times what it should be, everywhere"]
     finite = all(np.isfinite(y).all() for y, _ in outputs)
     return [f"none of the mistakes that are known{', nor any two' * pairs}{'' if finite else '; y has nan or inf'}"]
 

@@ -177,7 +177,10 @@ def from_peer(weights, like, kind=None, n_heads=None, prefix="", **settings) -> 
     sizes = _solve(rows, given, n_heads)
     if "H" not in sizes:
         raise LayoutError(f"from_peer: n_heads is None, and no weight of {like!r}, {kind} tells it; pass n_heads=")
-    cfg = replace(cfg, width=sizes["C"], n_heads=sizes["H"])
+    try:
+        cfg = replace(cfg, width=sizes["C"], n_heads=sizes["H"])
+    except ValueError as error:
+        raise LayoutError(f"from_peer: the weights of {like!r} are (out, in); {error}") from None
     places, shapes_of = _places(like, cfg, sizes.get("G"))
     _fit("from_peer", given, shapes_of, f"{like!r} with width {cfg.width} and n_heads {cfg.n_heads}")
     dtype = next(iter(given.values())).dtype
@@ -272,7 +275,8 @@ def _given(function, weights, names, prefix=""):
     missing = [name for name in dict.fromkeys(names) if prefix + name not in weights]
     if missing:
         ends = sorted({n.removesuffix(missing[0]) for n in map(str, weights) if n.endswith(missing[0])})
-        hint = f"; prefix={ends[0]!r}?" if ends else check.nearest(prefix + missing[0], weights)
+        hint = f"; prefix={max(ends, key=lambda end: sum(map(str.__eq__, end, prefix)))!r}?" if ends else ""
+        hint = hint or check.nearest(prefix + missing[0], weights) or "; conform takes names= for other names"
         known = ", ".join([*map(str, weights)][:12]) + (", .." if len(weights) > 12 else "")
         lack = ", ".join(prefix + name for name in missing)
         raise LayoutError(f"{function}: weights lack {lack}; they have {known or 'none'}{hint}")

@@ -66,6 +66,7 @@ def test_every_module_can_be_imported(run):
     run("-c", IMPORT_ALL)
 
 
+@pytest.mark.slow
 def test_train_go_on_evaluate(run, tmp_path):
     run("-m", "dgsa_np", "train", "--out", "run", *SMALL)
     lines = (tmp_path / "run" / "metrics.jsonl").read_bytes().splitlines()

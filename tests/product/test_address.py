@@ -53,6 +53,7 @@ def test_what_stands_here_is_what_make_address_writes(copied):
     assert contents(copied) == before
 
 
+@pytest.mark.slow
 def test_an_address_fills_every_place_and_can_be_changed_and_taken_out(copied):
     make(copied, "none")
     without = contents(copied)

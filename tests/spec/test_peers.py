@@ -185,6 +185,8 @@ def without(weights, name):
 
 
 MODEL = {f"layers.3.attn.{name}": a for name, a in V1.items()} | {"layers.3.steps": np.arange(3)}
+EARLIER = {name.replace("3", "2"): a for name, a in MODEL.items()}
+TURNED = {name: a.T for name, a in peers_weights("linear", "dgsa", {}, H, normal())[0].items()}
 REFUSED = [
     (lambda: from_peer(V1, "unilm"), ValueError, "like is 'unilm'", "did you mean 'unilm_v"),
     (lambda: from_peer(V1, None), ValueError, "like is None", "expected one of"),
@@ -197,6 +199,8 @@ REFUSED = [
     (lambda: from_peer(None, "unilm_v1"), TypeError, "weights is NoneType", "a dict"),
     (lambda: from_peer(MODEL, "unilm_v1"), LayoutError, "lack q_proj.weight", "prefix='layers.3.attn.'"),
     (lambda: from_peer(MODEL, "unilm_v1", prefix="layers.4.attn."), LayoutError, "layers.4.attn.q_proj.weight", "3"),
+    (lambda: from_peer(MODEL | EARLIER, "unilm_v1", prefix="layers.3."), LayoutError, "lack", "='layers.3.attn.'?"),
+    (lambda: from_peer(TURNED, "linear", "dgsa"), LayoutError, "are (out, in)", "expected a multiple"),
     (lambda: from_peer(but(V1, q_proj__weight="text"), "unilm_v1"), TypeError, "q_proj.weight is str", "array of real"),
     (lambda: from_peer(but(V1, q_proj__weight=None), "unilm_v1"), TypeError, "q_proj.weight is None", "array of real"),
     (lambda: from_peer(but(V1, lambda_q1=np.arange(4)), "unilm_v1"), TypeError, "lambda_q1", "int"),
@@ -513,6 +517,7 @@ ODD = [
     (lambda x, w, mask: None, "y is NoneType", "expected an array of real numbers"),
     (lambda x, w, mask: "text", "y is str", "expected an array of real numbers"),
     (lambda x, w, mask: w["wo"], "KeyError: 'wo'", "test_peers.py, line"),
+    (lambda weights, x: x @ weights["wo"], "it is called as forward(x, weights, mask)", "not arrays of JAX"),
     (raises, "case causal", "RuntimeError: no kernel for masks"),
     (changed(lambda x, w, mask: np.negative(x, out=x)), "case none", "it changes its argument x"),
     (changed(lambda x, w, mask: w["o_proj.weight"].fill(1)), "changes its argument o_proj.weight", "case padding"),
@@ -576,6 +581,7 @@ def test_names_of_yours_and_parameters_besides():
         ({"weights": {}}, LayoutError, "weights is empty"),
         ({"weights": [np.ones(3)]}, LayoutError, "weights is list"),
         ({"weights": {"q": np.ones(3)}}, LayoutError, "lack q_exc_proj.weight"),
+        ({"weights": {"q": np.ones(3)}}, LayoutError, "they have q; conform takes names= for other names"),
         ({"weights": {"q": "text"}}, TypeError, "q is str"),
         ({"yours": None}, TypeError, "yours is NoneType"),
         ({"yours": (1, 2)}, TypeError, "yours is tuple"),
@@ -593,6 +599,48 @@ def test_arguments_that_do_not_fit_are_refused_by_name(changes, error, says):
     with pytest.raises(error) as raised:
         conform(**{"yours": yours} | how | changes)
     assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "switches, asked, says",
+    [
+        ({}, {"head_norm": False}, "head_norm=True"),
+        ({}, {"gate": "head"}, "gate='token'"),
+        ({}, {"gate_on": "inhibition"}, "gate_on='both'"),
+        ({"gate_on": "inhibition"}, {"gate_on": "both"}, "gate_on='inhibition'"),
+        ({"gate_on": "inhibition", "rotary": True}, {"gate_on": "both"}, "gate_on='inhibition'"),
+    ],
+)
+def test_a_setting_that_should_be_another_is_said(switches, asked, says):
+    (forward, _), how, _ = layer("dgsa", **switches)
+    how["weights"] = {name: a + 0.1 * normal()(a.shape) for name, a in how["weights"].items()}  # W_gate starts at 0
+    report = conform(forward, **how | asked)
+    assert report.mistakes == [f"another setting: with {says} all outputs are right"], report
+
+
+@pytest.mark.parametrize("times", [-1, *(pytest.param(x, marks=pytest.mark.slow) for x in (0.3, 7))])
+def test_an_output_that_is_a_multiple_of_the_right_one_is_said(times):
+    (forward, _), how, _ = layer("softmax")
+    report = conform(lambda x, w, mask: times * forward(x, w, mask)[0], **how)
+    assert report.mistakes == [f"y is about {times} times what it should be, everywhere"], report
+    report = conform(lambda x, w, mask: times * forward(x, w, mask)[0] * (mask is None), **how)
+    assert "none of the mistakes" in report.mistakes[0], report
+
+
+def test_another_depth_than_the_module_has_is_said(monkeypatch):
+    (forward, _), how, _ = layer("diff_v1")
+    how["weights"], _ = peers_weights("timm", None, {}, H, normal())
+    monkeypatch.setattr("dgsa_np.peers.callers.Caller.read", lambda *_: {"lambda_init": 0.8 - 0.6 * np.exp(-0.6)})
+    says = [conform(forward, "timm", weights=how["weights"], layer=n).notes for n in (3, 2, None)]
+    assert "lambda_init is 0.4707 in the module, and 0.5561 in layer 3: layers count from 0" in says[0]
+    assert not any("count from 0" in note for notes in says[1:] for note in notes)
+
+
+@pytest.mark.parametrize("none, wrong, shown", [(1e-6, "", "3e-04  right"), (1e-5, "off", "9e-06  WRONG: off")])
+def test_the_allowed_error_that_is_shown_agrees_with_the_verdict(none, wrong, shown):
+    """Of the largest error, or of the one furthest above it: each case has its own."""
+    report = Report("", {"y": {"none": none, "causal": 2e-5}}, {"y": {"none": 9e-6, "causal": 3e-4}}, {"y": wrong})
+    assert f"{none:9.1e}   2.0e-05   {shown}" in str(report)
 
 
 def test_where_nothing_is_judged_nothing_is_right():

@@ -90,15 +90,16 @@ def test_what_cannot_be_saved_is_named_and_nothing_is_written(state, words, tmp_
 # ------------------------------------------------------------------------------------ damaged files
 
 
-def test_fuzzed_files_are_read_right_or_refused(tmp_path, fuzzed):
+@pytest.mark.parametrize("n", [300, pytest.param(3000, marks=pytest.mark.slow)])
+def test_fuzzed_files_are_read_right_or_refused(n, tmp_path, fuzzed):
     small = {"W": np.arange(5.0), "b": [np.ones((2, 1), "float32"), None], "n": 3}
     path, refused, start = saved(tmp_path, small), 0, time.monotonic()
-    for _ in fuzzed([path], 3000):
+    for _ in fuzzed([path], n):
         try:
             assert same_state(small, load_checkpoint(path))
         except CheckpointError:
             refused += 1
-    assert 2000 < refused < 3000 and time.monotonic() - start < 30
+    assert 2 * n / 3 < refused < n and time.monotonic() - start < 30
 
 
 def archive(tmp_path, *members, compression=zipfile.ZIP_STORED):

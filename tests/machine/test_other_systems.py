@@ -136,6 +136,7 @@ def without_encoding(source):
             yield node.lineno
 
 
+@pytest.mark.slow
 def test_every_text_has_its_encoding():
     found = {str(path.relative_to(ROOT)): list(without_encoding(path.read_text("utf-8"))) for path in SOURCES}
     assert {name: lines for name, lines in found.items() if lines} == {}

@@ -206,6 +206,7 @@ def test_resume_refuses_data_that_changed(tmp_path, sources):
         runs.reopen(tmp_path / "run", {})
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_only_evaluated_again(tmp_path, capsys):
     out, settings = tmp_path / "run", ["--width", "16", "--depth", "1", "--epochs", "1", "--device", "cpu"]
     assert main(["train", "--out", str(out), *settings]) == 0

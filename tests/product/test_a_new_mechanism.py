@@ -50,6 +50,7 @@ for case in [*heads, *attention_cases(rng, {"toy": FORMS["toy"]})]:
 """
 
 
+@pytest.mark.slow
 def test_its_gradients_are_right(do):
     heads = [f"toy_head [{mask}]" for mask in ("none", "causal", "padding", "all masked")]
     layers = [name.replace("toy_head", "attention toy") for name in heads]

@@ -109,6 +109,7 @@ def test_a_file_that_lost_its_mark_is_named(copied):
     assert done.returncode == 2 and "setup.cfg: its marks are gone" in done.stderr
 
 
+@pytest.mark.slow
 def test_no_placeholder_and_no_other_address_stands_anywhere():
     known, wrong = OTHERS | {address.current()}, []
     for path in tree.files():

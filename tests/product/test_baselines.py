@@ -58,6 +58,7 @@ def test_ngrams_are_counted_on_the_training_split_and_judged_on_the_test_split(s
     assert baselines.ngram_losses(data, (2, 3)) == expected
 
 
+@pytest.mark.slow
 def test_more_context_helps_on_the_manual(manual):
     tokens, size = manual
     two, five = (baselines.NGram(tokens[:100000], n, size).loss(tokens[100000:103000]) for n in (2, 5))

@@ -124,6 +124,7 @@ def test_on_a_gpu_loss_gradients_and_a_step_of_adamw_are_the_same(one_file, on_a
         assert_trees_agree(ours, to_numpy(theirs))
 
 
+@pytest.mark.slow
 def test_on_a_gpu_it_checks_its_gradient_and_trains_to_the_same_numbers(one_file, on_a_gpu, capsys):
     there, _ = on_a_gpu
     assert there.gradient_error(np.random.default_rng(0)) <= TOLERANCE

@@ -121,6 +121,7 @@ def test_a_run_that_was_kept_before_a_setting_came_is_not_run_again():
         assert both == record["key"] != one
 
 
+@pytest.mark.slow
 def test_a_run_that_was_kept_before_pixels_were_standardised_has_its_key():
     """With the new settings named, each as it was; what differs in one of them is another run."""
     kept = [json.loads(line) for line in KEPT.read_text(encoding="utf-8").splitlines()]

@@ -74,6 +74,7 @@ def comparing(tmp_path, monkeypatch):
     return call, lambda: list(compare.read_comparisons(tmp_path))
 
 
+@pytest.mark.slow
 def test_two_files_are_two_runs_and_the_page_shows_both(tmp_path, capsys):
     """One is a repetition and is learnt; the other, of the same letters, is not."""
     (tmp_path / "a.txt").write_text("abcdefgh " * 400)

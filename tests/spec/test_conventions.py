@@ -387,6 +387,7 @@ def test_only_three_files_name_cupy():
     assert sorted(naming) == ["backend.py", "gpu.py", "graph.py"]
 
 
+@pytest.mark.slow
 def test_no_test_is_defined_twice():
     for path in Path(__file__).parents[1].rglob("*.py"):
         names = [n.name for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.FunctionDef)]

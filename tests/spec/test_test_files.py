@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parents[1]
 
 
@@ -14,6 +16,7 @@ def imported(path):
             yield from (part for name in names for part in name.split("."))
 
 
+@pytest.mark.slow
 def test_no_file_imports_a_test_file():
     files = list(TESTS.rglob("*.py"))
     tests = {file.stem for file in files if file.name.startswith("test_")}

@@ -7,14 +7,15 @@ BIN = .venv/bin
 demo: .venv/run
 	$(BIN)/python -m dgsa_np demo --out demo-$$(date +%Y%m%d-%H%M%S)
 
+# Two processes. A file runs in one of them, so that what its tests share is made once; tests/conftest.py orders them.
+TWO = -n 2 --dist loadfile --no-loadscope-reorder
+
 # Two minutes of processor time at most. What is marked slow is left out.
 test: .venv/test
 	$(BIN)/python -m pytest
 
 # Everything but torture and notebooks, as far as what it needs is installed.
 ALL = -m "slow or not slow or peers"
-# Two processes. A file runs in one of them, so that what its tests share is made once; tests/conftest.py orders them.
-TWO = -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: .venv/test
 	$(BIN)/python -m pytest $(TWO) $(ALL)
@@ -120,8 +121,8 @@ mutate: .venv/test .venv/mutate
 
 # What test-all and test-rest find, they use: all but CuPy, in one go. What is imported is compiled then.
 .venv/extras: .venv/test
-	$(BIN)/python -m pip install --quiet --no-compile --editable ".[peers,cluster,nbgrader,notebooks]" --constraint tests/constraints.txt
-	@touch .venv/peers .venv/cluster .venv/nbgrader .venv/notebooks $@
+	$(BIN)/python -m pip install --quiet --no-compile --editable ".[peers,cluster,nbgrader,notebooks,docs]" --constraint tests/constraints.txt
+	@touch .venv/peers .venv/cluster .venv/nbgrader .venv/notebooks .venv/docs $@
 
 .venv/test .venv/peers .venv/cupy .venv/cluster .venv/docs .venv/nbgrader .venv/notebooks .venv/package .venv/mutate: .venv/%: .venv/run
 	$(BIN)/python -m pip install --quiet --editable ".[$*]" --constraint tests/constraints.txt

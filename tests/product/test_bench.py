@@ -223,7 +223,7 @@ def differs(a, b):
 
 COMPILER = which(os.environ.get("CXX", "g++")) and Path(get_path("include"), "Python.h").exists()
 no_compiler = pytest.mark.skipif(not COMPILER, reason="torch compile needs g++ and the headers of Python")
-COMPILED = pytest.param("torch compile", marks=[pytest.mark.slow, no_compiler])
+COMPILED = pytest.param("torch compile", marks=[pytest.mark.torture, no_compiler])  # a minute and more
 
 
 @pytest.mark.peers

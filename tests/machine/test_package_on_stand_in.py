@@ -290,6 +290,7 @@ def test_the_command_line_trains_goes_on_and_evaluates_on_the_device(traffic, tm
 
 
 @pytest.mark.parametrize("step", most_later(["plain", "auto"], now=["auto"]))
+@pytest.mark.slow
 def test_a_device_that_runs_out_of_memory_says_what_is_large_and_leaves_the_checkpoint(
     step, traffic, tmp_path, capsys, monkeypatch
 ):

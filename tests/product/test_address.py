@@ -77,6 +77,7 @@ def test_an_address_fills_every_place_and_can_be_changed_and_taken_out(copied):
     assert contents(copied) == without
 
 
+@pytest.mark.slow
 def test_notebook_and_source_install_the_same(copied):
     for name in ("none", "ada/gate"):
         make(copied, name)

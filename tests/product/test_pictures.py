@@ -124,6 +124,7 @@ def test_accuracies_are_in_per_cent():
     assert accuracies.get_ylabel() == "validation accuracy (%)"
 
 
+@pytest.mark.slow
 def test_rollout_figure(image, head, tmp_path):
     maps = {"absolute": [head.A] * 2, "clipped": [head.A] * 2, "excitatory": [head.A_exc] * 2}
     rollouts = {treatment: attention_rollout(layers, treatment)[0] for treatment, layers in maps.items()}
@@ -177,6 +178,7 @@ def test_equal_views_have_a_white_difference(image):
 
 
 @pytest.mark.parametrize("layers", [1, 2, 5])
+@pytest.mark.slow
 def test_gate_histogram_figure(layers, rng, tmp_path):
     counts = {title: rng.dirichlet(np.ones(10), layers) for title in ("clean tokens", "corrupted tokens")}
     figure = saved(viz.gate_histogram_figure(counts), tmp_path)
@@ -205,6 +207,7 @@ def test_figures_say_what_the_gate_weighs(head, rng, image):
         np.testing.assert_array_equal(gates.images[0].get_array(), attention_gate(shown)[0])
 
 
+@pytest.mark.slow
 def test_head_maps_figure(head, tmp_path):
     figure = saved(viz.head_maps_figure(head, [0, 3]), tmp_path)
     shown = panels(figure)

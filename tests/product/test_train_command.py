@@ -45,6 +45,7 @@ def test_every_kind_trains_on_every_kind_of_text(name, kind, sources, tmp_path, 
     assert json.loads((tmp_path / "run/config.json").read_text())["settings"]["kind"] == kind
 
 
+@pytest.mark.slow
 def test_settings_come_from_a_file_and_flags_after_it(sources, tmp_path, capsys):
     config = {"data": "text", "root": str(sources / "text.txt"), "length": 16, "width": 16, "depth": 1, "epochs": 1}
     (tmp_path / "config.json").write_text(json.dumps(config | {"lr": 1, "lambda_init": None, "rotary": True}))

@@ -136,6 +136,7 @@ def host(**environment):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_the_record_of_a_host_names_all_that_computes():
     found = host()
     assert {"dgsa_np", "python", "numpy", "scipy", "scikit-learn", "processor", "system", "cores"} <= found.keys()

@@ -206,7 +206,7 @@ def _named(text) -> tuple:
     where, _, name = text.rpartition(":")
     if not where:
         raise SettingsError(f"{text!r}, expected FILE.py:NAME or MODULE:NAME")
-    sys.path.insert(0, ".")
+    sys.path.insert(0, ".")  # where the installed command would not look
     known = runpy.run_path(where) if where.endswith(".py") else vars(import_module(where))
     if name not in known:
         raise SettingsError(f"{where!r} has no {name!r}{check.nearest(name, known)}")

@@ -161,6 +161,7 @@ def test_a_run_with_its_gate_on_inhibition_goes_on_and_is_evaluated(given, tmp_p
     assert "gate_on is 'both', not 'inhibition'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_from_before_a_setting_came_goes_on_as_it_was(given, tmp_path, monkeypatch):
     run_whole(tmp_path / "whole", given)
     with monkeypatch.context() as stopped, pytest.raises(SystemExit):

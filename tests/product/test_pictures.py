@@ -194,6 +194,7 @@ def test_gate_histogram_figure(layers, rng, tmp_path):
     assert first.get_edgecolor() != second.get_edgecolor() and first.get_linestyle() != second.get_linestyle()
 
 
+@pytest.mark.slow
 def test_figures_say_what_the_gate_weighs(head, rng, image):
     other = differential_head_forward(*rng.standard_normal((5, 1, 4, 16, 3)), rng.random((1, 4, 16)))[1]
     said = (head, "g A_exc - (1-g) A_inh", "0 inhibits"), (other, "A_exc - lambda A_inh", "1 inhibits")
@@ -229,6 +230,7 @@ def test_a_fused_map_of_zeros_is_white(head):
     assert limits(shown[2:]) == {(-1, 1)}
 
 
+@pytest.mark.slow
 def test_token_strip_figure(tmp_path):
     words = ["a", "film", "for", "$3", "and", "$4", ",", "naïve", "x" * 300, *["word"] * 40]
     gates = np.linspace(0, 1, len(words))

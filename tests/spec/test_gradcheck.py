@@ -198,7 +198,7 @@ def test_what_stands_still_under_small_steps_is_not_taken_for_flat():
     assert (abs(found - 3) <= 10 * error).all() and (error < 1e-2).all()
 
 
-@pytest.mark.parametrize("seeds", most_later([range(10), range(10, 100)], now=[range(10)]), ids=str)
+@pytest.mark.parametrize("seeds", most_later([range(3), range(3, 100)], now=[range(3)]), ids=str)
 def test_central_differences_of_right_norms_of_few_columns_raise_no_alarm(seeds):
     for seed in seeds:
         rng = np.random.default_rng(seed)
@@ -241,7 +241,7 @@ def test_kinks_are_not_stepped_over():
 
 
 @pytest.mark.filterwarnings("ignore:check_pair:UserWarning")
-@pytest.mark.parametrize("far", [0, 1e2, 1e4, 1e6])
+@pytest.mark.parametrize("far", most_later([0, 1e2, 1e4, 1e6], now=[1e4]))
 def test_far_from_zero_right_stays_right_and_wrong_wrong(far):
     def softmax(x):
         e = np.exp(x - x.max())
@@ -270,7 +270,7 @@ def test_a_step_may_leave_the_domain():
 
 
 @pytest.mark.filterwarnings("ignore:check_pair:UserWarning")
-@pytest.mark.parametrize("part", [1.0, 1e-3, 1e-5])
+@pytest.mark.parametrize("part", most_later([1.0, 1e-3, 1e-5], now=[1e-3]))
 def test_a_small_part_that_the_complex_step_cannot_see_is_seen(part):
     forward = lambda x: ((x * x + part * abs(x)).sum(), x)  # noqa: E731
     for seed in range(10):

@@ -107,6 +107,7 @@ def test_sentences_may_lie_one_folder_below_and_begin_with_a_byte_order_mark(tmp
 
 
 @pytest.mark.skipif(not (REAL / "rt-polarity").exists(), reason="rt-polarity is not here; a twin is above")
+@pytest.mark.slow
 def test_the_real_sentences():
     data = load("rt-polarity", REAL / "rt-polarity/rt-polaritydata")
     assert [len(s.targets) for s in data[:3]] == [8528, 1067, 1067]

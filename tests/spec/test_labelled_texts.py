@@ -10,6 +10,7 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
+from support.tiers import most_later
 import sklearn.datasets
 from support.data_files import (
     REAL,
@@ -385,7 +386,7 @@ ODD_MEMBERS = {
 }
 
 
-@pytest.mark.parametrize("name", ODD_MEMBERS)
+@pytest.mark.parametrize("name", most_later(ODD_MEMBERS, now=[*ODD_MEMBERS][::6]))
 def test_odd_members_of_archives_are_told(name, tmp_path):
     more, words = ODD_MEMBERS[name]
     gc.collect()  # what others left behind is not to be cleared away where the stack is full

@@ -10,7 +10,6 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
-from support.tiers import most_later
 import sklearn.datasets
 from support.data_files import (
     REAL,
@@ -24,6 +23,7 @@ from support.data_files import (
     write_news,
     write_sentences,
 )
+from support.tiers import most_later
 
 from dgsa_np.data import DataError, Vocabulary, load
 from dgsa_np.data.labelled import WORD

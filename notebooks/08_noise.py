@@ -216,7 +216,7 @@ most_accurate = ...
 over_all = {who: by_condition["all corruptions"].mean() for who, by_condition in scores.items()}
 blank(most_accurate, max(over_all, key=over_all.get), "Section 1 gave one of them a reason.")
 
-# %% mystnb={"image": {"alt": "Six panels, a kind of damage each: test accuracy against the level. All five classifiers start near 97 % and fall. The three kinds of attention run close together, with bands that overlap, differential attention often lowest. Logistic regression and nearest neighbour run above them, except under occlusion, where all five coincide."}}
+# %% mystnb={"image": {"alt": "Six panels, a kind of damage each: test accuracy against the level. All five classifiers start near 97 % and fall. The three kinds of attention run close together, with bands that overlap, differential attention often lowest. Nearest neighbour runs above them, and so does logistic regression under noise and brightness; under occlusion all five coincide, and under contrast logistic regression falls with them."}}
 figure = viz.robustness_figure(kinds, accuracies, 0.1, KINDS)
 figure.set_size_inches(9, 5.8)
 plt.show()

@@ -13,7 +13,9 @@ from ..data.corruptions import PAD
 def classifiers(data, prepare=None) -> dict:
     """{name: function of a Split that returns its classes}, fitted on the training split.
 
-    Logistic regression and nearest neighbour on pixels; naive Bayes on the words of sentences.
+    Logistic regression and nearest neighbour on pixels; naive Bayes on the words of sentences. The
+    regression is iterated until it stands still: at scikit-learn's own tolerance its biases are six
+    to ten times too small, and its accuracy on digits of low contrast is over 20 points too high.
 
     prepare : what is done to images first
     """
@@ -28,9 +30,9 @@ def on_pixels(prepare):
     from sklearn.neighbors import KNeighborsClassifier
 
     return {
-        "logistic regression": LogisticRegression(max_iter=2000),
+        "logistic regression": LogisticRegression(max_iter=20_000, tol=1e-6),
         "nearest neighbour": KNeighborsClassifier(1),
-    }, lambda split: (prepare(split.inputs) if prepare else split.inputs).reshape(len(split.inputs), -1)
+    }, lambda split: np.float64(prepare(split.inputs) if prepare else split.inputs).reshape(len(split.inputs), -1)
 
 
 def on_words(vocab_size):

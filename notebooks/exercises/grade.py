@@ -83,7 +83,7 @@ def grade_student(student, folder, args, seed) -> dict:
         print(shown(student, lines=False), as_text(marks[exercise]))
         print(f"  not graded: {shown(beside, lines=False)}\n" if others else "")
     if not marks:
-        print(f"{shown(student, lines=False)}: no exNN.py, or a folder that cannot be read\n")
+        print(f"{shown(student, lines=False)}: no exNN.py, or a link, or a folder that cannot be read\n")
     return marks
 
 

@@ -857,7 +857,7 @@ draw_evidence()
 # much. On digits, over test items as well as seeds, even that interval is [-0.3, +1.7]. "Cannot
 # tell" is no "no": the smallest difference that these two lines would show in four of five such
 # experiments is 1.7 and 0.8 points. And the limits: models of two layers, small data sets, one test
-# split each; on damaged digits logistic regression beats every transformer. The page has three more
+# split each; on damaged digits nearest neighbour beats every transformer. The page has three more
 # data sets, CIFAR-10 and two of sentences, and a correction: our own first round had headlined a
 # gain that was a property of unstandardised pixels.
 

@@ -4,9 +4,11 @@ sheets of predictions, and the bank of oral questions.
 
 import csv
 import functools
+import os
 import random
 import re
 import sys
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -248,6 +250,33 @@ def test_a_class_is_written_filled_in_and_marked(tmp_path, capsys):
     assert "no line `student: NAME`" in out and "2 reports say that they are of Ada Lovelace" in out
     rows = [*csv.reader(table.read_text(encoding="utf-8").splitlines())]
     assert len(rows) == 5 and sorted(row[-1] for row in rows[1:]) == sorted(["0", "10", "10", "8"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_one_report_is_one_report(tmp_path, capsys):
+    """Whatever lies there, every student has a line and a row."""
+    folder, table = tmp_path / "bugs", tmp_path / "marks.csv"
+    of_ada, of_eve = filled("Ada Lovelace"), filled("=1+1 Eve")
+    reports = {"ada": of_ada, "copied": of_ada.replace("Ada Lovelace", "ADA  lovelace"), "eve": of_eve,
+               "waits": of_ada, "pipe": None, "nothing": None, "a\x1b[2J": of_ada, "-2+3": of_ada}  # fmt: skip
+    with suppress(OSError):  # a file system may not take such a name
+        (folder / "M\udcfcller").mkdir(parents=True)
+        reports["M\udcfcller"] = of_ada
+    for name, text in reports.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        if text:
+            (folder / name / "REPORT.md").write_text(text, encoding="utf-8")
+    os.mkfifo(folder / "pipe" / "REPORT.md")
+    os.mkfifo(folder / "waits" / "bug.py")
+    (folder / "linked").symlink_to(folder / "ada")
+    assert main(["mark-bug", "--course", "7", str(folder), "--csv", str(table)]) == 1
+    out = capsys.readouterr().out
+    assert f"{len(reports) - 3} reports say that they are of" in out and "\x1b" not in out
+    for said in ("REPORT.md is a pipe", "linked is a link", "REPORT.md cannot be read"):
+        assert said in out
+    rows = {row[0]: row[1:] for row in csv.reader(table.read_text(encoding="utf-8").splitlines())}
+    assert len(rows) == len(reports) + 2 and {rows[name][-1] for name in ("pipe", "nothing", "linked")} == {"0"}
+    assert rows["eve"][0] == "'=1+1 Eve" and rows["'-2+3"][-1] == "10" and rows["a\\x1b[2J"][-1] == "10"
 
 
 def test_the_bug_of_one_student(tmp_path, capsys):

@@ -22,7 +22,7 @@ EXERCISES = HERE.parents[1] / "notebooks" / "exercises"
 sys.path.insert(0, str(EXERCISES))
 
 from grade import main  # noqa: E402
-from grading import answers, sandbox, student, wall  # noqa: E402
+from grading import answers, sandbox, student, submissions, wall  # noqa: E402
 from grading import course as courses  # noqa: E402
 from grading.marks import grade, gradescope  # noqa: E402
 
@@ -386,15 +386,26 @@ def test_one_student_is_one_student(tmp_path):
         make(tmp_path / "class" / name / "ex01.py")
     (tmp_path / "class" / "empty").mkdir()
     (tmp_path / "class" / "gone").symlink_to("nowhere")
+    (tmp_path / "class" / "linked").symlink_to(tmp_path / "class" / "second download")
     (tmp_path / "class" / "notes.txt").touch()
     done = run_grader("--all", tmp_path / "class", "--csv", tmp_path / "marks.csv", PYTHONIOENCODING="cp1252")
     assert done.returncode == 1 and not done.stderr
     rows = [line.split(",") for line in (tmp_path / "marks.csv").read_text().splitlines()]
     assert {student: points for student, points, _ in rows[1:]} == {
         name: "0" if said else "10" for name, (_, said) in made.items()
-    } | {"empty": "", "gone": ""}
+    } | {"empty": "", "gone": "", "linked": ""}
     told = dict(part.split(" ex01: ", 1) for part in done.stdout.split("\n\n") if " ex01: " in part)
     assert all(said in told[name] for name, (_, said) in made.items())
+
+
+def test_a_file_in_a_closed_folder_is_one_that_cannot_be_read(monkeypatch):
+    def closed(*args, **options):
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("stat", "lstat", "open"):
+        monkeypatch.setattr(os, name, closed)
+    with pytest.raises(ValueError, match=r"ex01\.py cannot be read: Permission denied"):
+        submissions.read("closed/ex01.py")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")

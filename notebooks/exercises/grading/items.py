@@ -93,11 +93,13 @@ def cast(tree, old, new):
 
 
 def wrong_dtype(answer, right) -> str | None:
-    """What is said of other precisions where float32 was asked for."""
+    """What is said of another precision where float32 was asked for, or of floats for integers."""
     for i, (a, b) in enumerate(zip(answer, right, strict=True)):
         if b.dtype == np.float32 and a.dtype != np.float32:
             why = "a constant or a NumPy number in your formula changes it"
             return f"result {i} has dtype {a.dtype}, the arguments float32: {why}"
+        if b.dtype.kind in "iu" and a.dtype.kind == "f":
+            return f"result {i} has dtype {a.dtype}, expected integers"
     return None
 
 

@@ -1,5 +1,7 @@
 """Is an answer right? If not: the mistake it is known for, else where and how it differs."""
 
+from itertools import groupby
+
 import numpy as np
 
 from .items import TOLERANCE, wrong_dtype
@@ -59,7 +61,7 @@ def where_it_differs(answer, right, tolerance, known) -> str:
     worst = tuple(int(k) for k in np.unravel_index(error.argmax(), error.shape))
     which = f"result {i}" if len(right) > 1 else "the result"
     said = f"{which} {a.shape} differs, most at index {worst}: {a[worst]:.6g}, expected {b[worst]:.6g}"
-    if known or diagnose is None or a.dtype.kind != "f" or b.dtype.kind != "f" or not b.any():
+    if known or diagnose is None or a.dtype.kind != "f" or b.dtype.kind != "f" or not b.any() or b.size == 1:
         return said
     told = diagnose(b.astype(float), a.astype(float), sizes=sizes_of(b))
     if told.kind == "angle":  # it says no more than where
@@ -75,7 +77,8 @@ def case(args) -> str:
             return f"{a.dtype} {a.shape}"
         return type(a).__name__ if isinstance(a, (tuple, list, dict)) else repr(a)
 
-    return ", ".join(map(brief, args))
+    parts = [(text, len(list(same))) for text, same in groupby(map(brief, args))]
+    return ", ".join(text if n == 1 else f"{n} times {text}" for text, n in parts)
 
 
 def sizes_of(b):

@@ -145,5 +145,10 @@ def write_json(path, content):
 
 
 def write_csv(path, rows):
+    """What students chose, names among it, stays text: a spreadsheet takes =1+1 for a formula."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
+        csv.writer(file).writerows([list(map(no_formula, row)) for row in rows])
+
+
+def no_formula(cell):
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell

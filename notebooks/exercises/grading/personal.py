@@ -1,13 +1,14 @@
 """What every student gets another version of: the commands bug, mark-bug, predict and answers."""
 
-import csv
+import os
 import sys
-from collections import Counter
+from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
-from . import bugs, names, predictions
+from . import bugs, names, predictions, submissions
 from .course import HERE
+from .marks import shown, write_csv
 
 REPORT = "REPORT.md"
 MOST = 2**16  # bytes of a report
@@ -39,34 +40,36 @@ def answers(args) -> int:
 def mark_bug(args) -> int:
     """Marks of one report, FOLDER/REPORT.md, or of a class, FOLDER/STUDENT/REPORT.md."""
     folder = args.folder or Path("bug")
-    alone = (folder / REPORT).is_file()
-    reports = [folder / REPORT] if alone else sorted(folder.glob(f"*/{REPORT}"))
-    if not reports:
+    alone = os.path.lexists(folder / REPORT)
+    reports = [place / REPORT for place in ([folder] if alone else submissions.students(folder).values())]
+    if not any(map(os.path.lexists, reports)):
         raise ValueError(f"{folder}: there is no {REPORT} in it, nor in a folder of it")
     if args.student and not alone:
         raise ValueError(f"--student names one report, and {folder} holds many, expected a folder with a {REPORT}")
     rows = [marked(path, args) for path in reports]
-    for student, times in Counter(row[1] for row in rows if row[1]).items():
-        if times > 1:
-            print(f"{times} reports say that they are of {student}")
+    of_one = defaultdict(list)
+    for _, student, *_ in rows:
+        of_one[names.known_as(student)] += [student] if student else []
+    for spelled in of_one.values():
+        if len(spelled) > 1:
+            print(f"{len(spelled)} reports say that they are of {spelled[0]}")
     if args.csv:
-        with open(args.csv, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([["folder", "student", *bugs.POINTS, "sum"], *rows])
+        write_csv(args.csv, [["folder", "student", *bugs.POINTS, "sum"], *rows])
     return 0 if all(row[-1] == sum(bugs.POINTS.values()) for row in rows) else 1
 
 
 def marked(path, args) -> list:
     """The row of one report, printed as well; one that cannot be read has no points."""
-    folder = path.resolve().parent.name
+    folder = shown(Path(os.path.abspath(path)).parent.name, lines=False)
     try:
         report = read(path)
         student = names.checked(args.student) if args.student else bugs.student_of(report)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         print(f"{folder}: {error}\n")
         return [folder, "", *(0 for _ in bugs.POINTS), 0]
     right = bugs.truth(args.course, student)
     marks, file = bugs.mark(report, right), ""
-    with suppress(ValueError, OSError):  # it need not be there; nothing in it is run
+    with suppress(ValueError):  # it need not be there; nothing in it is run
         file = read(path.with_name("bug.py"))
     print(bugs.as_text(report, right, f"{folder}: {student}, course {args.course}", marks, file), "\n")
     return [folder, student, *(m.got for m in marks), sum(m.got for m in marks)]
@@ -74,11 +77,9 @@ def marked(path, args) -> list:
 
 def read(path) -> str:
     """The text of a report, or of bug.py; raises ValueError for what is none."""
-    if path.is_symlink():
-        raise ValueError(f"{path.name} is a link, expected the report")
-    if path.stat().st_size > MOST:
-        raise ValueError(f"{path.name} has more than {MOST} bytes, expected a report")
-    return path.read_text(encoding="utf-8-sig", errors="replace").replace("\0", "")
+    if os.path.islink(path.parent):
+        raise ValueError(f"{path.parent.name} is a link, expected a folder")
+    return submissions.content_of(path, MOST, "a report").decode("utf-8-sig", errors="replace").replace("\0", "")
 
 
 # ----------------------------------------------------------------------------- students and folders

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -60,11 +61,14 @@ def talk(command, task, seconds):
     """
     environment = ENVIRONMENT | {name: os.environ[name] for name in INHERITED if name in os.environ}
     answered, printed, pipe = bytearray(), bytearray(), subprocess.PIPE
+    ours, theirs = channel()
     with tempfile.TemporaryDirectory(prefix="grade-", ignore_cleanup_errors=True) as folder:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
-        )
-        told = (give, process.stdin, task), (first_of, process.stdout, answered), (last_of, process.stderr, printed)
+        with os.fdopen(theirs, "wb"):
+            process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdin=pipe, stdout=theirs, stderr=pipe, start_new_session=True
+            )
+        said = os.fdopen(ours, "rb")
+        told = (give, process.stdin, task), (first_of, said, answered), (last_of, process.stderr, printed)
         threads = [Thread(target=function, args=args, daemon=True) for function, *args in told]
         try:
             for thread in threads:
@@ -77,6 +81,14 @@ def talk(command, task, seconds):
         for thread in threads:
             thread.join(1)  # without a wall, something that it started may still hold a pipe
     return status, bytes(answered), bytes(printed)
+
+
+def channel():
+    """Descriptors of two ends: what is said at the second cannot be taken back.
+
+    A pipe can be: who says it may open it once more in /proc, and read.
+    """
+    return [end.detach() for end in socket.socketpair()] if hasattr(socket, "AF_UNIX") else os.pipe()
 
 
 def give(pipe, content):

@@ -20,7 +20,7 @@ def handed_in(folder, exercises) -> dict:
     """{exercise: the paths that may be meant, the right name first}; {} if nothing can be read."""
     found, names = {}, []
     with suppress(OSError):
-        names = sorted(os.listdir(folder))
+        names = [] if os.path.islink(folder) else sorted(os.listdir(folder))
     for name in names:
         match = NAME.fullmatch(name)
         if match and match[1].lower() in exercises:
@@ -29,23 +29,29 @@ def handed_in(folder, exercises) -> dict:
 
 
 def read(path) -> bytes:
-    """What is in a file; raises ValueError with what it is instead.
+    """A submission; raises ValueError with what it is instead."""
+    content = content_of(path, MOST, "a file of Python")
+    if content.lstrip().startswith(b"{") and b'"cells"' in content:
+        raise ValueError("it is a notebook; hand in its Python: File, Save and Export, Executable Script")
+    return content
+
+
+def content_of(path, most, expected) -> bytes:
+    """What is in a file of at most so many bytes; raises ValueError with what it is instead.
 
     A link is not followed, and a FIFO not waited for.
     """
     path = Path(path)
-    if path.is_symlink() or path.is_dir():
-        raise ValueError(f"{path.name} is a {'link' if path.is_symlink() else 'folder'}, expected a file of Python")
+    if os.path.islink(path) or os.path.isdir(path):
+        raise ValueError(f"{path.name} is a {'link' if os.path.islink(path) else 'folder'}, expected {expected}")
     flags = [getattr(os, name, 0) for name in ("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")]
     try:
         with open(os.open(path, sum(flags)), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ValueError(f"{path.name} is a pipe or a device, expected a file of Python")
-            content = file.read(MOST + 1)
+                raise ValueError(f"{path.name} is a pipe or a device, expected {expected}")
+            content = file.read(most + 1)
     except OSError as error:
         raise ValueError(f"{path.name} cannot be read: {error.strerror}") from None
-    if len(content) > MOST:
-        raise ValueError(f"{path.name} has more than {MOST} bytes, expected a file of Python")
-    if content.lstrip().startswith(b"{") and b'"cells"' in content:
-        raise ValueError("it is a notebook; hand in its Python: File, Save and Export, Executable Script")
+    if len(content) > most:
+        raise ValueError(f"{path.name} has more than {most} bytes, expected {expected}")
     return content

@@ -34,6 +34,13 @@ def make_hidden(rng):
     return scores, mask
 
 
+def make_far_hidden(rng):
+    """What is forbidden is far above what is allowed; in half of the rows both are far below 0."""
+    allowed = rng.permuted(np.tile(np.arange(6) < 3, (1, 1, 4, 1)), axis=-1)
+    level = rng.permuted(np.tile([0, -1], (2, 3, 2)), axis=-1)[..., None] * rng.uniform(4000, 6000, (2, 3, 4, 1))
+    return rng.standard_normal((2, 3, 4, 6)) + level + np.where(allowed, 0, 5000), allowed
+
+
 def make_large(rng):
     """Rows far above 0, rows far below, and rows whose scores are far apart."""
     scores, level = rng.standard_normal((3, 6, 5)), rng.uniform(4000, 6000, (3, 6, 1))
@@ -139,6 +146,18 @@ def zero_by_zero(course, scores, mask):
     return e / e.sum(axis=-1, keepdims=True)
 
 
+def mask_after_exp(divide, forbidden=None):
+    """The largest score is one of all; forbidden : what stands in the place of forbidden ones."""
+
+    def A(course, scores, mask):
+        z = scores / course["TEMPERATURE"]
+        z = z if forbidden is None else np.where(mask, z, forbidden)
+        e = np.exp(z - z.max(axis=-1, keepdims=True)) * mask
+        return divide(e, e.sum(axis=-1, keepdims=True))
+
+    return A
+
+
 def masked_by_number(course, scores, mask, *, masked):
     return softmax_forward(masked(scores / course["TEMPERATURE"], mask))[0]
 
@@ -180,12 +199,21 @@ NO_KEY = {
 }  # fmt: skip
 
 
+FAR_HIDDEN = {
+    (mask_after_exp(divided), mask_after_exp(guarded)):
+        "the largest score is taken among the forbidden ones too: far above the allowed, it leaves nothing of them",
+    tuple(mask_after_exp(divide, number) for number in (0, -100, -1000) for divide in (divided, guarded)):
+        "forbidden scores are replaced by a number, which may lie far above the allowed ones: -inf cannot",
+}  # fmt: skip
+
+
 def items(course):
     """course : the constants of the course, {"TEMPERATURE": 2.0}"""
     return for_course(course, [
         Item("a softmax over the last axis", 3, "softmax", make, softmax, WRONG_SUMS),
         Item("scores of any size", 2, "softmax", make_large, softmax, OVERFLOW),
-        Item("a mask", 3, "softmax", make_masked, softmax, WRONG_MASKS),
+        Item("a mask", 2, "softmax", make_masked, softmax, WRONG_MASKS),
+        Item("one mask for all, forbidden scores far above", 1, "softmax", make_far_hidden, softmax, FAR_HIDDEN),
         Item("a row without allowed keys is zero", 1, "softmax", make_hidden, softmax, NO_KEY | WRONG_MASKS),
         the_dtype_stays(1, "softmax", make_masked, softmax),
     ])  # fmt: skip

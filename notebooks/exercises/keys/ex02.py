@@ -150,7 +150,7 @@ def items(course):
     zeros = seen(with_log_and_without, slips.WHERE_A_IS_ZERO) | WRONG_LINES
     return for_course(course, [
         Item("by the graph, long rows", 2, PAIR, lambda rng: make(rng, 3, 40, 350), by_steps, WRONG_STEPS),
-        Item("by the graph", 2, PAIR, lambda rng: make(rng, 2, 7, 5), by_steps, WRONG_STEPS),
+        Item("by the graph", 2, PAIR, lambda rng: make(rng, 2, 3, 7, 5), by_steps, WRONG_STEPS),
         the_dtype_stays(1, PAIR, lambda rng: make(rng, 2, 3, 6), by_steps, "the dtype stays, by the graph"),
         Item("in one line, many rows", 3, LINE, lambda rng: make_map(rng, 2, 3, 300, 24), one_line, WRONG_LINES),
         Item("in one line, all sizes equal", 1, LINE, lambda rng: make_map(rng, 4, 4, 4), one_line, equal),

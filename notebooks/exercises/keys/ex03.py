@@ -12,6 +12,7 @@ from grading.steps import seen
 from dgsa_np.ops import SoftmaxCache, softmax_backward, softmax_forward
 
 DIFFER = 1e-3  # so far must the two backward passes be apart, relative to the larger
+SMALLEST, LARGEST = 1e-9, 1e9  # of the largest number of an upstream: beyond, rounding could tell two apart
 ROUNDING = 1e-9  # what is smaller than this, relative to the upstream, counts as 0
 
 
@@ -28,6 +29,9 @@ def tells_apart(course, answer, args):
         return "the upstream must be of finite real numbers"
     if np.array_equal(answer, A):
         return "that is A, as it was given: an upstream of your own is asked for"
+    answer = answer.astype(float)
+    if answer.any() and not SMALLEST < abs(answer).max() < LARGEST:
+        return f"the upstream's largest number must lie between {SMALLEST:.0e} and {LARGEST:.0e}"
     a, b = right(course, answer, A), given(course, answer, A)
     size = max(abs(a).max(), abs(b).max())
     if size <= ROUNDING * abs(answer).max():
@@ -94,6 +98,14 @@ def times_temperature(course, dA, A):
     return right(course, dA, A) * course["TEMPERATURE"] ** 2
 
 
+def temperature_twice(course, dA, A):
+    return right(course, dA, A) / course["TEMPERATURE"]
+
+
+def root_of_temperature(course, dA, A):
+    return right(course, dA, A) * course["TEMPERATURE"] ** 0.5
+
+
 def temperature_in_row_sum_alone(course, dA, A):
     return A * (dA - row_sum(A * dA) / course["TEMPERATURE"])
 
@@ -105,6 +117,8 @@ def temperature_in_dA_alone(course, dA, A):
 TEMPERATURES = {
     without_temperature: "not divided by TEMPERATURE: forward divides the scores",
     times_temperature: "multiplied by TEMPERATURE, which forward divides by",
+    temperature_twice: "divided by TEMPERATURE twice",
+    root_of_temperature: "divided by the root of TEMPERATURE: forward divides the scores by TEMPERATURE itself",
     temperature_in_row_sum_alone: "TEMPERATURE divides the row sum alone",
     temperature_in_dA_alone: "TEMPERATURE divides dA alone, not the row sum",
 }

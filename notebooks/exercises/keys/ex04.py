@@ -90,6 +90,14 @@ def forward_but(**slips):
     return partial(output_by_steps, **slips)
 
 
+def scaled_twice(n):
+    return n.q.shape[-1] ** (-2 * n.power)
+
+
+def by_root(n):
+    return n.q.shape[-1] ** -0.5
+
+
 INSTEAD_OF_D = "the scores are scaled with {} in the place of the key width d"
 SCALES = {
     lambda n: 1: "the scores are not scaled",
@@ -97,7 +105,7 @@ SCALES = {
     lambda n: n.q.shape[-2] ** -n.power: INSTEAD_OF_D.format("the number of queries"),
     lambda n: n.q.shape[1] ** -n.power: INSTEAD_OF_D.format("the number of heads"),
     lambda n: n.v.shape[-1] ** -n.power: INSTEAD_OF_D.format("the value width e"),
-    lambda n: n.q.shape[-1] ** (-2 * n.power): "the scores are scaled twice",
+    scaled_twice: "the scores are scaled twice",
     lambda n: n.q.shape[-1] ** n.power: "the scores are multiplied by d^POWER instead of divided",
 }
 
@@ -112,13 +120,21 @@ softmax_over_everything = forward_but(A=lambda n: over_everything(n.S))
 softmax_over_queries = forward_but(A=lambda n: swap(softmax_forward(n.scale * n.k @ swap(n.q))[0]))
 
 WRONG_OUTPUTS = {
-    **seen(lambda slip: forward_but(scale=slip), SCALES),
     scale_after_softmax: "the scale comes after the softmax: the scores are scaled, not the weights",
     without_softmax: "the softmax is missing",
     softmax_over_everything: "one softmax over the whole map: each query has weights that sum to 1",
     softmax_over_queries:
         "the softmax runs over the queries: each query has weights that sum to 1 over its keys, the last axis",
 }  # fmt: skip
+
+
+def wrong_outputs(course):
+    power, scales = course["POWER"], SCALES
+    if power == 0.25:  # twice that is the root
+        scales = {slip: hint for slip, hint in SCALES.items() if slip is not scaled_twice}
+    hint = f"the scores are divided by sqrt(d){', or scaled twice' if power == 0.25 else ''}: here POWER = {power}"
+    return seen(lambda slip: forward_but(scale=slip), {by_root: hint} | scales) | WRONG_OUTPUTS
+
 
 # ---------------------------------------------------------------------- mistakes in the backward
 
@@ -159,7 +175,8 @@ WRONG_GRADIENTS = {
     dv_with_dA: "dv has dA in the place of A",
     dq_with_dA: "dq has dA in the place of dS",
     dk_with_dA: "dk has dA in the place of dS",
-    tuple(but(scale=slip) for slip in SCALES): "it follows from the forward, which is wrong: mend that first",
+    tuple(but(scale=slip) for slip in (*SCALES, by_root)):
+        "it follows from the forward, which is wrong: mend that first",
 }
 
 v_not_turned = but(dA=lambda n: n.do @ n.v)
@@ -183,10 +200,10 @@ PAIR = "attention_forward attention_backward"
 
 def items(course):
     """course : the constants of the course, {"POWER": 0.5}"""
-    call = "output_of_attention"
+    call, wrong = "output_of_attention", wrong_outputs(course)
     return for_course(course, [
-        Item("the forward", 2, call, make_forward, output, WRONG_OUTPUTS),
-        Item("the forward, more queries than keys", 1, call, make_more_queries, output, WRONG_OUTPUTS),
+        Item("the forward", 2, call, make_forward, output, wrong),
+        Item("the forward, more queries than keys", 1, call, make_more_queries, output, wrong),
         Item("the backward of long inputs", 4, PAIR, make_long, gradients, WRONG_GRADIENTS),
         Item("the backward", 2, PAIR, make, gradients, WRONG_GRADIENTS),
         Item("all sizes equal", 1, PAIR, make_equal, gradients, TURNED | WRONG_GRADIENTS),

@@ -63,6 +63,12 @@ def make_backward(rng, B=2, H=3, T=4, e=5, made=make):
     return o, *others, rng.standard_normal(o.shape)
 
 
+def make_large_backward(rng):
+    """Beside which EPS is lost in single precision."""
+    o, *others = make_backward(rng)
+    return 10 * o, *others
+
+
 def make_small_backward(rng):
     return make_backward(rng, made=make_small)
 
@@ -398,5 +404,5 @@ def items(course):
         Item("do", 2, PAIR + "d_output", make_backward, d_output, do | {d_gain: ORDER}),
         Item("dw", 1, PAIR + "d_gain", make_backward, d_gain, dw | {d_output: ORDER}),
         Item("do of small numbers", 1, PAIR + "d_output", make_small_backward, d_output, do),
-        the_dtype_stays(1, BOTH, make_backward, both),
+        the_dtype_stays(1, BOTH, make_large_backward, both),
     ])  # fmt: skip

@@ -95,7 +95,7 @@ def make_doubtful(rng):
 
 def make_shapes(rng):
     """Networks of four receptors; in half of them K is (4, 4)."""
-    shapes = (*[(4, 4)] * 7, (1, 4), (4, 1), (4, 5), (5, 4), (5, 5), (3, 3), (1, 1))
+    shapes = (*[(4, 4)] * 8, (4,), (1, 4), (4, 1), (4, 5), (5, 4), (5, 5), (3, 3), (1, 1))
     return ([(light(rng, 4), K) for _, K in in_any_order(rng, [rng.uniform(0, 0.1, shape) for shape in shapes])],)
 
 
@@ -108,13 +108,17 @@ def make_matrix(rng, n):
     return n, rng.uniform(0.05, 0.3), rng.uniform(1.5, 3)
 
 
-def make_step(rng, n=34):
-    return n, rng.uniform(2, 8), rng.uniform(12, 20), rng.uniform(0.05, 0.3), rng.uniform(1.5, 3)
+def make_step(course, rng, n=34):
+    """So much inhibition that a simple iteration runs away, and rates at the edge fall below 0."""
+    width = rng.uniform(1.5, 2.5)
+    strength = rng.uniform(1.4, 1.7) / matrix(course, n, 1.0, width)[0].sum()
+    return n, rng.uniform(1, 2), rng.uniform(14, 20), strength, width
 
 
 def make_bands(course, rng, n=44):
-    weaker = np.where(np.arange(n) < n // 2, rng.uniform(0.4, 0.8), 1.0)  # or both bands would be equal
-    return (response(course, *make_step(rng, n)) * weaker,)
+    """Bands of two heights, on plateaus that are not level: it matters where one is read."""
+    weaker = np.where(np.arange(n) < n // 2, rng.uniform(0.4, 0.8), 1.0)
+    return (response(course, *make_step(course, rng, n)) * weaker + rng.uniform(-0.05, 0.05, n),)
 
 
 # ------------------------------------------------------------------------ mistakes of a network
@@ -217,8 +221,9 @@ WRONG_SHAPES = {
     of_shape(lambda shape, n: not broadcasts(shape, n)):
         "K of any shape is taken: (1, n) and (n, 1) broadcast in I + K without an error",
     of_shape(lambda shape, n: shape[0] != n): "only the rows of K are counted: it is (n, n)",
-    of_shape(lambda shape, n: shape[1] != n): "only the columns of K are counted: it is (n, n)",
-    of_shape(lambda shape, n: shape[0] != shape[1]): "K must be as large as e, not only square",
+    of_shape(lambda shape, n: shape[-1] != n): "only the columns of K are counted: it is (n, n)",
+    of_shape(lambda shape, n: shape[0] != shape[-1] or len(shape) == 1): "K must be as large as e, not only square",
+    of_shape(lambda shape, n: shape[0] != n or shape[-1] != n): "a K of one axis is taken: it is (n, n)",
     of_shape(lambda shape, n: False): "no K is refused, whatever its shape",
     of_shape(lambda shape, n: True): "everything is refused, also a K that is (n, n)",
 }  # fmt: skip

@@ -24,6 +24,8 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "graph: sign": ([("dtotal = -(", "dtotal = (")], "sign of dtotal"),
     "graph: no square": ([("total**2", "total")], "not by total**2"),
     "graph: dtotal without E": ([("-(dA * E)", "-dA")], "dtotal lacks E"),
+    "graph: three axes": ([("(dA * E).sum(axis=-1, keepdims=True)",
+        'np.einsum("bts,bts->bt", dA, E)[:, :, None]')], "ValueError"),
     "graph: mean": ([("(dA * E).sum", "(dA * E).mean")], "dtotal is a mean"),
     "graph: no keepdims": ([("(dA * E).sum(axis=-1, keepdims=True)", "(dA * E).sum(axis=-1)")], "shape"),
     "graph: dtotal not summed": ([("(dA * E).sum(axis=-1, keepdims=True)", "(dA * E)")], "shape"),

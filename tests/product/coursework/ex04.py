@@ -25,6 +25,8 @@ RIGHT = {
 
 WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "no scale": ([(SCALE, "scale = 1")], "not scaled"),
+    "POWER not used": ([(SCALE, "scale = q.shape[-1] ** (-0.5 if POWER != 0.5 else -1.0)")],
+        "divided by sqrt(d)"),
     "scaled by keys": ([(SCALE, "scale = k.shape[-2] ** -POWER")], "number of keys"),
     "scaled by queries": ([(SCALE, "scale = q.shape[-2] ** -POWER")], "number of queries"),
     "scaled by e": ([(SCALE, "scale = v.shape[-1] ** -POWER")], "value width"),

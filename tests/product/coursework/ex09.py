@@ -53,6 +53,7 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "real eigenvalues only": ([(STABLE, "any(abs(v.imag) < 1e-9 and v.real <= 0 for v in np.linalg.eigvals(M))")],
         "complex ones"),
     "the wrong way round": ([(STABLE, "np.linalg.eigvals(M).real.min() > 0")], "wrong way round"),
+    "two ends of the shape": ([("K.shape != (n, n)", "K.shape[0] != n or K.shape[-1] != n")], "of one axis"),
     "any shape": ([("K.shape != (n, n)", "False")], "broadcast"),
     "assert for raise": ([
         ('raise ValueError(f"K is {K.shape}, expected {(n, n)}: e has {n} receptors")', "assert K.shape == (n, n)")],
@@ -71,6 +72,8 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "the light": ([(STEP, "return e")], "that is the light"),
     "mach band by forward inhibition": ([(STEP, "return e - inhibition_matrix(n, strength, width) @ e")],
         "forward inhibition"),
+    "plateaus one receptor beside": ([(BANDS, "return r.max() - r[3 * n // 4 - 1], r[n // 4 - 1] - r.min()")],
+        "differs"),
     "bands swapped": ([(BANDS, "return r[n // 4] - r.min(), r.max() - r[3 * n // 4]")], "dark and bright are swapped"),
     "depth negative": ([(BANDS, "return r.max() - r[3 * n // 4], r.min() - r[n // 4]")], "its depth is positive"),
     "over the mean": ([(BANDS, "return r.max() - r.mean(), r.mean() - r.min()")], "no plateau"),

@@ -59,6 +59,8 @@ RIGHT = {
 }  # fmt: skip
 
 WRONG = {  # name: (exchanges, a part of the hint that must be told)
+    "floats": ([("np.stack(x, axis=1)", "np.stack(x, axis=1) * 1.0")], "expected integers"),
+    "the sign of the mean lost": ([(ENDS, "m = abs(d.mean())\n    return m, m - half, m + half")], "differs"),
     "a and b exchanged": ([(RULE, "x.append((b * x[-1] + a) % MODULUS)")], "a is the factor"),
     "a times the sum": ([(RULE, "x.append(a * (x[-1] + b) % MODULUS)")], "a multiplies b too"),
     "no modulus": ([(RULE, "x.append(a * x[-1] + b)")], "not reduced"),

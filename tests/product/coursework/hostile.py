@@ -133,6 +133,7 @@ def opened(path, how):
 """
 
 ATTEMPTS = {
+    "its answers, taken back": "os.open('/proc/self/fd/PIPE', os.O_RDONLY | os.O_NONBLOCK)",
     "reads the parent's memory": """
         parent = os.getppid()
         assert parent

@@ -10,9 +10,9 @@ demo: .venv/run
 # Two processes. A file runs in one of them, so that what its tests share is made once; tests/conftest.py orders them.
 TWO = -n 2 --dist loadfile --no-loadscope-reorder
 
-# Two minutes of processor time at most. What is marked slow is left out.
+# Two minutes of processor time, shared by two processes. What is marked slow is left out.
 test: .venv/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO)
 
 # Everything but torture and notebooks, as far as what it needs is installed.
 ALL = -m "slow or not slow or peers"

@@ -100,12 +100,14 @@ def pytest_terminal_summary(terminalreporter):
 def pytest_generate_tests(metafunc):
     """A test that takes `case` runs on the whole catalogue of pairs; in the fast tier, of what is
     made of other pairs, on two models, and on the layers of dgsa and those of other kinds under
-    padding.
+    padding. One that takes `piece` runs later on what is not made of other pairs, and on all in
+    make torture.
     """
-    if "case" in metafunc.fixturenames:
+    for name in {"case", "piece"} & {*metafunc.fixturenames}:
         cases = list(all_cases())
+        made = [case for case in cases if name == "piece" and case.name.split()[0] in ("model", "attention")]
         two = [f"model dgsa [{variant}]" for variant in ("swiglu, none", "lm, padding")]
         now = [case for case in cases if case.name.split()[0] not in ("model", "attention") or str(case) in two]
         now += [case for case in cases if case.name == "attention dgsa"]
         now += [case for case in cases if case.name.startswith("attention") and case.variant == "padding"]
-        metafunc.parametrize("case", most_later(cases, now), ids=map(str, cases))
+        metafunc.parametrize(name, most_later(cases, now, torture=made), ids=map(str, cases))

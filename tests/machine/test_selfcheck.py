@@ -48,7 +48,7 @@ def test_the_stand_in_passes_and_it_is_said_what_that_is(quick, capsys):
     assert f"cupy {strict_cupy.MODULE.__version__}" in said and "This GPU computes what the CPU does." in said
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_single_precision_is_judged_by_a_factor_that_rounding_does_not_reach():
     """Twenty seeds, as `info --check` takes them:
     what sums in another order do stays well below the bar.

@@ -186,7 +186,7 @@ def pass_in(source, elsewhere, *which):
     print("\n" + done.stdout.strip().splitlines()[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_the_source_distribution_passes_tests_that_read_its_files(archives, elsewhere):
     pass_in(archives[2], elsewhere, *(f"tests/{name}" for name in SHORT))
 

@@ -138,8 +138,10 @@ def test_without_a_terminal_there_is_a_line_per_run(tmp_path, capsys):
 # --------------------------------------------------------------------------------- where it is said
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["module://not_installed.here", "TkAgg", "nonsense"])
+BACKENDS = ["module://not_installed.here", "TkAgg", "nonsense"]
+
+
+@pytest.mark.parametrize("backend", most_later(BACKENDS, now=[], torture=BACKENDS[1:]))
 def test_pictures_are_drawn_whatever_the_backend_is_said_to_be(backend, tmp_path):
     """That of a notebook is inherited by its !commands, where it may not be installed."""
     status, _, said = run("train", *SMALL, "--batch-size", "256", "--out", tmp_path / "run", MPLBACKEND=backend)
@@ -147,8 +149,7 @@ def test_pictures_are_drawn_whatever_the_backend_is_said_to_be(backend, tmp_path
     assert (tmp_path / "run/training.png").stat().st_size > 10_000
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8", "utf-16"])
+@pytest.mark.parametrize("encoding", most_later(["cp1252", "ascii", "utf-8", "utf-16"], [], ["ascii", "utf-8"]))
 def test_text_survives_a_console_of_another_encoding(encoding, tmp_path):
     (tmp_path / "text.txt").write_text("café 中文 “x” 🙂. " * 400, encoding="utf-8")
     data = ["--data", "text", "--root", tmp_path / "text.txt", "--length", "16"]

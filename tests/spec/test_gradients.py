@@ -20,9 +20,9 @@ def test_complex_step_over_every_element(case):
     assert {r.method for r in check_pair(case.forward, case.backward, case.args, **options)} == {"complex"}
 
 
-def test_central_differences_agree_within_their_own_error(case):
-    options = {"without": case.without, "n_directions": 1, "method": "central"}
-    for r in check_pair(case.forward, case.backward, case.args, **options):
+def test_central_differences_agree_within_their_own_error(piece):
+    options = {"without": piece.without, "n_directions": 1, "method": "central"}
+    for r in check_pair(piece.forward, piece.backward, piece.args, **options):
         assert r.method == "central" and r.error <= SAFETY * r.doubt, f"{r}"
 
 

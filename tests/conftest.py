@@ -100,8 +100,8 @@ def pytest_terminal_summary(terminalreporter):
 def pytest_generate_tests(metafunc):
     """A test that takes `case` runs on the whole catalogue of pairs; in the fast tier, of what is
     made of other pairs, on two models, and on the layers of dgsa and those of other kinds under
-    padding. One that takes `piece` runs later on what is not made of other pairs, and on all in
-    make torture.
+    padding. One that takes `piece` runs on what is not made of other pairs, and in make torture on
+    the rest.
     """
     for name in {"case", "piece"} & {*metafunc.fixturenames}:
         cases = list(all_cases())
@@ -110,4 +110,5 @@ def pytest_generate_tests(metafunc):
         now = [case for case in cases if case.name.split()[0] not in ("model", "attention") or str(case) in two]
         now += [case for case in cases if case.name == "attention dgsa"]
         now += [case for case in cases if case.name.startswith("attention") and case.variant == "padding"]
+        now = [case for case in now if case not in made]
         metafunc.parametrize(name, most_later(cases, now, torture=made), ids=map(str, cases))

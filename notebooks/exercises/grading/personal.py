@@ -41,7 +41,8 @@ def mark_bug(args) -> int:
     """Marks of one report, FOLDER/REPORT.md, or of a class, FOLDER/STUDENT/REPORT.md."""
     folder = args.folder or Path("bug")
     alone = os.path.lexists(folder / REPORT)
-    reports = [place / REPORT for place in ([folder] if alone else submissions.students(folder).values())]
+    places = [folder] if alone else submissions.students(folder).values() if folder.is_dir() else []
+    reports = [place / REPORT for place in places]
     if not any(map(os.path.lexists, reports)):
         raise ValueError(f"{folder}: there is no {REPORT} in it, nor in a folder of it")
     if args.student and not alone:

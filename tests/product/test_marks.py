@@ -231,6 +231,17 @@ def test_a_mistake_is_named_by_numbers_of_another_shape_too():
     assert judge(np.ones(2), np.ones(3), [("wrong axis", np.ones(2))]).startswith("wrong axis\nshape: ")
 
 
+def test_of_what_gradcheck_says_facts_are_told_and_no_guesses():
+    x = np.arange(1.0, 25).reshape(4, 6)
+    few, rows, zero = x.copy(), x * np.linspace(0.9, 1.2, 4)[:, None], 0 * x
+    few[1] *= 0
+    told = [judge(answer, x) for answer in (few, rows, zero, -x)]
+    words = "only 1 of 4 rows are wrong", "a factor of its own", "the result is zero", "the sign is wrong"
+    assert all(word in text and "?" not in text for word, text in zip(words, told, strict=True)), told
+    for answer in (2.5, -1.0, 0.0):  # of one number there is nothing to say but what it is
+        assert judge(answer, 2.0) == f"the result () differs, most at index (): {answer:.6g}, expected 2"
+
+
 def test_float32_is_asked_for_where_right_is_and_its_numbers_are_compared():
     right = np.linspace(1, 2, 5, dtype=np.float32)
     assert judge(right + np.float32(1e-6), right, tolerance=1e-4) is None

@@ -25,8 +25,6 @@ RIGHT = {
 
 WRONG = {  # name: (exchanges, a part of the hint that must be told)
     "no scale": ([(SCALE, "scale = 1")], "not scaled"),
-    "POWER not used": ([(SCALE, "scale = q.shape[-1] ** (-0.5 if POWER != 0.5 else -1.0)")],
-        "divided by sqrt(d)"),
     "scaled by keys": ([(SCALE, "scale = k.shape[-2] ** -POWER")], "number of keys"),
     "scaled by queries": ([(SCALE, "scale = q.shape[-2] ** -POWER")], "number of queries"),
     "scaled by e": ([(SCALE, "scale = v.shape[-1] ** -POWER")], "value width"),
@@ -74,3 +72,7 @@ WRONG = {  # name: (exchanges, a part of the hint that must be told)
         "NotImplementedError"),
     "returns nothing": ([(RESULTS, RESULTS.replace("return", "results ="))], "None"),
 }  # fmt: skip
+
+NOT_IN_0 = {  # where POWER is 0.5
+    "POWER not used": ([(SCALE, "scale = q.shape[-1] ** -0.5")], "divided by sqrt(d)"),
+}

@@ -4,6 +4,7 @@ import math
 from collections import Counter, defaultdict
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..data.corruptions import PAD
 
@@ -21,7 +22,8 @@ def classifiers(data, prepare=None) -> dict:
     """
     estimators, features = on_pixels(prepare) if data.meta["task"] == "vision" else on_words(data.meta["vocab_size"])
     x = features(data.train)
-    fitted = {name: estimator.fit(x, data.train.targets) for name, estimator in estimators.items()}
+    with threadpool_limits(1):  # the arrays are small: two threads of BLAS wait for each other most of the time
+        fitted = {name: estimator.fit(x, data.train.targets) for name, estimator in estimators.items()}
     return {name: lambda split, fit=fit: fit.predict(features(split)) for name, fit in fitted.items()}
 
 
@@ -30,7 +32,7 @@ def on_pixels(prepare):
     from sklearn.neighbors import KNeighborsClassifier
 
     return {
-        "logistic regression": LogisticRegression(max_iter=20_000, tol=1e-6),
+        "logistic regression": LogisticRegression(max_iter=20_000, tol=1e-9),
         "nearest neighbour": KNeighborsClassifier(1),
     }, lambda split: np.float64(prepare(split.inputs) if prepare else split.inputs).reshape(len(split.inputs), -1)
 

@@ -160,6 +160,12 @@ def test_without_a_wall_only_what_is_trusted_is_run(tmp_path, monkeypatch, capsy
     assert main([*command, "--trust"]) == 0
 
 
+def test_a_system_without_sockets_of_unix_has_a_pipe(tmp_path, monkeypatch):
+    monkeypatch.delattr(sandbox.socket, "AF_UNIX", raising=False)
+    marks = submit(tmp_path, "ex01", courses.solution("ex01"))
+    assert marks.score == marks.most
+
+
 def test_what_runs_behind_the_wall_needs_no_other_file_of_the_grader(tmp_path):
     (tmp_path / "grading").mkdir()
     for name in wall.INSIDE:

@@ -61,13 +61,12 @@ def talk(command, task, seconds):
     """
     environment = ENVIRONMENT | {name: os.environ[name] for name in INHERITED if name in os.environ}
     answered, printed, pipe = bytearray(), bytearray(), subprocess.PIPE
-    ours, theirs = channel()
+    said, theirs = channel()
     with tempfile.TemporaryDirectory(prefix="grade-", ignore_cleanup_errors=True) as folder:
-        with os.fdopen(theirs, "wb"):
+        with theirs:
             process = subprocess.Popen(
                 command, cwd=folder, env=environment, stdin=pipe, stdout=theirs, stderr=pipe, start_new_session=True
             )
-        said = os.fdopen(ours, "rb")
         told = (give, process.stdin, task), (first_of, said, answered), (last_of, process.stderr, printed)
         threads = [Thread(target=function, args=args, daemon=True) for function, *args in told]
         try:
@@ -84,11 +83,12 @@ def talk(command, task, seconds):
 
 
 def channel():
-    """Descriptors of two ends: what is said at the second cannot be taken back.
+    """Two files: what is written to the second comes out of the first, and cannot be taken back.
 
-    A pipe can be: who says it may open it once more in /proc, and read.
+    From a pipe it can: who writes may open it once more in /proc, and read.
     """
-    return [end.detach() for end in socket.socketpair()] if hasattr(socket, "AF_UNIX") else os.pipe()
+    ends = [end.detach() for end in socket.socketpair()] if hasattr(socket, "AF_UNIX") else os.pipe()
+    return os.fdopen(ends[0], "rb"), os.fdopen(ends[1], "wb")
 
 
 def give(pipe, content):

@@ -54,10 +54,14 @@ def make_ragged(rng):
 
 
 def make_far(rng):
-    """Scores far above 0 and far below, which rise from key to key or fall, by row."""
+    """Scores far above 0 and far below, which rise from key to key or fall, by row.
+
+    The largest stands twice, and all others are far below it: two keys share each row.
+    """
     level, slope = np.array([1, 3, -3, -1] * 2), np.array([1, -1, 1, -1] * 2)
     q = 20000 * rng.uniform(0.9, 1.1, (8, 1)) * np.stack([level, slope], axis=1)
-    k = np.stack([np.ones(14), np.sort(rng.uniform(1, 2, 14))], axis=1)
+    steps = 1 + (np.arange(12) + rng.uniform(0.3, 0.7, 12)) / 12
+    k = np.stack([np.ones(14), steps[[0, *range(12), 11]]], axis=1)
     return q, k, rng.standard_normal((14, 3)), 4
 
 

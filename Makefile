@@ -10,7 +10,7 @@ demo: .venv/run
 # Two processes. A file runs in one of them, so that what its tests share is made once; tests/conftest.py orders them.
 TWO = -n 2 --dist loadfile --no-loadscope-reorder
 
-# Two minutes of processor time, shared by two processes. What is marked slow is left out.
+# Two to three minutes. What is marked slow is left out.
 test: .venv/test
 	$(BIN)/python -m pytest $(TWO)
 

@@ -105,10 +105,11 @@ def pytest_generate_tests(metafunc):
     """
     for name in {"case", "piece"} & {*metafunc.fixturenames}:
         cases = list(all_cases())
-        made = [case for case in cases if name == "piece" and case.name.split()[0] in ("model", "attention")]
-        two = [f"model dgsa [{variant}]" for variant in ("swiglu, none", "lm, padding")]
-        now = [case for case in cases if case.name.split()[0] not in ("model", "attention") or str(case) in two]
-        now += [case for case in cases if case.name == "attention dgsa"]
-        now += [case for case in cases if case.name.startswith("attention") and case.variant == "padding"]
-        now = [case for case in now if case not in made]
-        metafunc.parametrize(name, most_later(cases, now, torture=made), ids=map(str, cases))
+        made = [case for case in cases if case.name.split()[0] in ("model", "attention")]
+        now = [case for case in cases if case not in made]
+        if name == "case":
+            two = [f"model dgsa [{variant}]" for variant in ("swiglu, none", "lm, padding")]
+            now += [case for case in made if str(case) in two or case.name == "attention dgsa"]
+            now += [case for case in made if case.name.startswith("attention") and case.variant == "padding"]
+        torture = made if name == "piece" else ()
+        metafunc.parametrize(name, most_later(cases, now, torture), ids=map(str, cases))

@@ -10,7 +10,6 @@ from grading.steps import follow, seen
 
 MODULI, LEVELS = (5, 7, 11), (0.95, 0.99)
 NORMAL = {0.95: 1.959963984540054, 0.99: 2.5758293035489004}
-QUANTILE = 1e-5  # so close is the quantile that the exercise gives to an exact one, or closer
 BETTER, WORSE, NONE, UNTOLD = range(4)
 
 
@@ -529,9 +528,9 @@ def items(course):
         Item("sequences, each with a rule of its own", 1, "make_sequences", make_rules, sequences,
              wrong_sequences(course)),
         Item("the score, where the rule can be known", 2, "score", make_guesses, score, wrong_scores(course)),
-        Item("the interval of ten pairs", 2, interval, make_ten, paired_interval, wrong, tolerance=QUANTILE),
+        Item("the interval of ten pairs", 2, interval, make_ten, paired_interval, wrong),
         Item("the interval, where runs have failed", 1, "interval_of_runs", make_runs, paired_interval,
-             WRONG_WHERE_RUNS_FAILED | wrong, tolerance=QUANTILE),
+             WRONG_WHERE_RUNS_FAILED | wrong),
         Item("sign flips", 2, flipped, make_few, sign_flip_p, WRONG_FLIPS),
         Item("sign flips of more seeds, where runs have failed", 1, "p_of_runs", make_worse, sign_flip_p,
              FLIPS_WHERE_RUNS_FAILED | WRONG_FLIPS),

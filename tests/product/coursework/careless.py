@@ -121,7 +121,6 @@ for _name in BACKWARDS:
     "an upstream of ones": wrapped("g = lambda *a: f(np.ones_like(a[0]), *a[1:])", names="BACKWARDS"),
     "the upstream is taken twice": wrapped("g = lambda *a: f(2 * a[0], *a[1:])", names="BACKWARDS"),
 }
-RIGHT_IN_13 = ("rounded",)  # of FEWER_POINTS: there an interval is asked to five digits
 SINGLE_ALONE = ("float64 out", "the dtype without the numbers")  # of FEWER_POINTS: wrong where float32 goes in
 ANY_WITNESS = (  # what no one would take for an upstream that tells apart; the others leave it one
     "zeros", "a constant", "ones", "nan", "an argument", "an argument for each", "all arguments", "nothing",
